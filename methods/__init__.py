@@ -1,0 +1,1 @@
+"""Compression methods. Nothing here imports the harness: arrays in, arrays out (see `methods.base`)."""

@@ -1,0 +1,403 @@
+"""The contract that every compression method keeps.
+
+A `Transform` changes the space, a `Codec` turns vectors into bytes, and `methods.chain.Chain` puts them together. All
+three are *parts*: keyword hyper-parameters are dataclass fields, and what `fit` learns lives in attributes whose names
+end in an underscore (scikit-learn's convention). Those attributes, and nothing else, are the part's state: they are
+what a file holds, what counts as storage, and what a fresh object gets back.
+
+Shapes: `n` documents, `m` queries, `d` dimensions, all float32 and C-contiguous once they have passed `as_vectors`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from methods import topk
+
+Array = NDArray[Any]
+Float32 = NDArray[np.float32]
+Scoring = Literal["asymmetric", "symmetric", "raw_codes"]
+
+BLOCK_BYTES = 16 << 20
+"""Decoded documents are held in blocks of about this many bytes: small enough for cache-friendly products."""
+
+
+class MethodError(ValueError):
+    """A method was asked for something that it cannot do; the message names the parameter and the value."""
+
+
+class NotFittedError(MethodError):
+    """A part was used before `fit` or `load_state`."""
+
+
+class VectorsError(MethodError):
+    """Vectors that cannot be compressed: empty, not two-dimensional, the wrong width, NaN or infinite."""
+
+
+def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float32:
+    """Return `values` as a C-contiguous float32 matrix, without a copy where it is one already.
+
+    Raises
+    ------
+    VectorsError
+        If it is not a non-empty matrix of finite real numbers, or not `width` wide.
+    """
+    given = np.asarray(values)
+    if given.ndim != 2:
+        raise VectorsError(f"{name} must be a matrix (rows x dimensions), got an array of shape {given.shape}")
+    if 0 in given.shape:
+        raise VectorsError(f"{name} is empty: shape {given.shape}")
+    if given.dtype.kind not in "fiu":
+        raise VectorsError(f"{name} must hold real numbers, got dtype {given.dtype}")
+    if width is not None and given.shape[1] != width:
+        raise VectorsError(f"{name} has {given.shape[1]} dimensions, but the method was fitted on {width}")
+    with np.errstate(over="ignore"):
+        vectors: Float32 = np.ascontiguousarray(given, dtype=np.float32)
+    for start, stop in row_blocks(len(vectors), vectors.shape[1] * 4):
+        finite = np.isfinite(vectors[start:stop]).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise VectorsError(f"{name} has NaN or infinity in row {row}")
+    return vectors
+
+
+def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `n` rows in blocks of about `BLOCK_BYTES`."""
+    step = max(1, BLOCK_BYTES // max(1, bytes_per_row))
+    for start in range(0, n, step):
+        yield start, min(n, start + step)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The stored form of `n` documents: named arrays, and nothing else survives encoding.
+
+    Attributes
+    ----------
+    n : int
+        Number of documents.
+    rows : mapping of str to ndarray
+        Arrays whose first axis is the document.
+    shared : mapping of str to ndarray
+        Arrays that documents share (blocks, factors). A codec that uses them is not row-wise.
+    """
+
+    n: int
+    rows: Mapping[str, Array]
+    shared: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, array in self.rows.items():
+            if len(array) != self.n:
+                raise MethodError(f"codes array '{name}' has {len(array)} rows, expected {self.n}")
+
+    @classmethod
+    def packed(cls, array: Array) -> Codes:
+        """Return fixed-width codes: one uint8 array (n, code_size)."""
+        return cls(n=len(array), rows={"codes": np.ascontiguousarray(array)})
+
+    @property
+    def array(self) -> Array:
+        """The uint8 array (n, code_size) of fixed-width codes."""
+        return self.rows["codes"]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in (*self.rows.values(), *self.shared.values()))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, rows: slice) -> Codes:
+        """Return a run of documents, as views."""
+        start, stop, step = rows.indices(self.n)
+        if step != 1:
+            raise MethodError("codes are sliced in runs of rows (step 1)")
+        views = {name: array[start:stop] for name, array in self.rows.items()}
+        return Codes(n=max(0, stop - start), rows=views, shared=self.shared)
+
+    @classmethod
+    def concatenate(cls, chunks: Sequence[Codes]) -> Codes:
+        """Join chunks of row-wise codes in order."""
+        if len(chunks) == 1:
+            return chunks[0]
+        if any(chunk.shared for chunk in chunks):
+            raise MethodError("codes with shared arrays cannot be appended")
+        names = chunks[0].rows.keys()
+        return cls(
+            n=sum(chunk.n for chunk in chunks),
+            rows={name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in names},
+        )
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return all arrays under one set of names, for a file."""
+        return {**self.rows, **{f"shared.{name}": array for name, array in self.shared.items()}}
+
+    @classmethod
+    def from_arrays(cls, n: int, arrays: Mapping[str, Array]) -> Codes:
+        """Undo `to_arrays`."""
+        return cls(
+            n=n,
+            rows={name: array for name, array in arrays.items() if not name.startswith("shared.")},
+            shared={name[7:]: array for name, array in arrays.items() if name.startswith("shared.")},
+        )
+
+
+@functools.cache
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {item.name: hints[item.name] for item in dataclasses.fields(cls)}
+
+
+def _accepts(hint: Any, value: Any) -> bool:
+    """Whether a value has the annotated type. An int passes for a float; a bool passes for neither."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return any(_accepts(choice, value) for choice in arguments)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_accepts(arguments[0], item) for item in value)
+    if hint is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if hint is types.NoneType:
+        return value is None
+    return isinstance(value, origin or hint)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return " or ".join(_type_name(choice) for choice in typing.get_args(hint))
+    if hint is types.NoneType:
+        return "null"
+    return getattr(hint, "__name__", str(hint))
+
+
+@dataclass(kw_only=True, eq=False)
+class Part:
+    """What transforms and codecs share: checked hyper-parameters, and state in attributes ending in `_`."""
+
+    wants_queries: ClassVar[bool] = False
+    """Whether `fit` makes use of (training or pseudo) queries."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _field_types(type(self)).items():
+            value = getattr(self, name)
+            if not _accepts(hint, value):
+                raise MethodError(f"{type(self).__name__}: {name} must be {_type_name(hint)}, got {value!r}")
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        """Refuse hyper-parameters that no data could make sense of; stores nothing."""
+
+    def _require(self, condition: bool, message: str) -> None:
+        if not condition:
+            raise MethodError(f"{type(self).__name__}: {message}")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether `fit` or `load_state` has run."""
+        return hasattr(self, "dim_")
+
+    def _check_fitted(self) -> int:
+        if not self.is_fitted:
+            raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
+        return int(self.dim_)
+
+    def state(self) -> dict[str, Array]:
+        """Return what `fit` learned as named arrays: all that a fresh object needs besides its parameters."""
+        self._check_fitted()
+        names = sorted(name for name in vars(self) if name.endswith("_") and not name.startswith("_"))
+        return {name: np.asarray(getattr(self, name)) for name in names}
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over the state that an equal object returned from `state`."""
+        if "dim_" not in arrays:
+            raise MethodError(f"{type(self).__name__}: not a saved state (no 'dim_'): {sorted(arrays)}")
+        for name, array in arrays.items():
+            setattr(self, name, array if array.ndim else array.item())
+        return self
+
+
+class Transform(Part, ABC):
+    """A map from one vector space to another, such as truncation, a projection or a rotation."""
+
+    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`."""
+        vectors = as_vectors(docs, "docs")
+        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
+        self._fit(vectors, examples)
+        self.dim_ = vectors.shape[1]
+        return self
+
+    def transform_docs(self, docs: ArrayLike) -> Float32:
+        """Return documents (n, d) in the new space, float32 (n, d')."""
+        return self._transform_docs(as_vectors(docs, "docs", self._check_fitted()))
+
+    def transform_queries(self, queries: ArrayLike) -> Float32:
+        """Return queries (m, d) in the new space, float32 (m, d')."""
+        return self._transform_queries(as_vectors(queries, "queries", self._check_fitted()))
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        """Learn; a transform with nothing to learn keeps this."""
+
+    @abstractmethod
+    def _transform_docs(self, docs: Float32) -> Float32: ...
+
+    def _transform_queries(self, queries: Float32) -> Float32:
+        return self._transform_docs(queries)
+
+
+@dataclass(kw_only=True, eq=False)
+class Codec(Part, ABC):
+    """A lossy code for vectors.
+
+    Parameters
+    ----------
+    renormalize : bool
+        Scale each decoded document to unit length. Free when the inputs had unit length: nothing is stored.
+    scoring : {"asymmetric", "symmetric", "raw_codes"}
+        *asymmetric*: the float query against the decoded document. *symmetric*: the query is encoded and decoded
+        too. *raw_codes*: cosine between the integer codes themselves, on both sides, never mapped back. That last
+        one is a mistake that published comparisons made; it is here so that their figures can be reproduced.
+    """
+
+    renormalize: bool = False
+    scoring: Scoring = "asymmetric"
+
+    row_wise: ClassVar[bool] = True
+    """Whether each document is encoded on its own, so that codes can be sliced and appended."""
+
+    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
+
+        Raises
+        ------
+        VectorsError
+            For empty, non-finite or misshapen input.
+        MethodError
+            If the data cannot carry the parameters (fewer documents than centroids, say).
+        """
+        vectors = as_vectors(docs, "docs")
+        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
+        self._fit(vectors, examples)
+        self.dim_ = vectors.shape[1]
+        return self
+
+    def encode(self, docs: ArrayLike) -> Codes:
+        """Return the bytes that are stored for documents (n, d)."""
+        return self._encode(as_vectors(docs, "docs", self._check_fitted()))
+
+    def decode(self, codes: Codes) -> Float32:
+        """Return what the bytes mean: float32 (n, d')."""
+        self._check_fitted()
+        decoded = self._decode(codes)
+        return unit_rows(decoded) if self.renormalize else decoded
+
+    def query_matrix(self, queries: ArrayLike) -> Float32:
+        """Return the queries as they enter the dot product, float32 (m, d'): projected, quantised or as they are."""
+        return self._query_matrix(as_vectors(queries, "queries", self._check_fitted()))
+
+    def doc_matrix(self, codes: Codes) -> Float32:
+        """Return the documents as they enter the dot product, float32 (n, d')."""
+        self._check_fitted()
+        return self._doc_matrix(codes)
+
+    def score(self, queries: ArrayLike, codes: Codes) -> Float32:
+        """Return all scores, float32 (m, n): by default `query_matrix(queries) @ doc_matrix(codes).T`."""
+        scores: Float32 = self.query_matrix(queries) @ self._doc_matrix(codes).T
+        return scores
+
+    def search(self, queries: ArrayLike, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        """Return the best `min(k, n)` documents of each query.
+
+        Returns
+        -------
+        scores : float32 (m, min(k, n))
+            In descending order.
+        ids : int64 (m, min(k, n))
+            Row numbers; among equal scores the lower row comes first.
+        """
+        if k < 1:
+            raise MethodError(f"k must be at least 1, got {k}")
+        vectors = as_vectors(queries, "queries", self._check_fitted())
+        return self._search(vectors, codes, min(k, codes.n))
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        """Learn; a codec with nothing to learn keeps this."""
+
+    @abstractmethod
+    def _encode(self, docs: Float32) -> Codes: ...
+
+    @abstractmethod
+    def _decode(self, codes: Codes) -> Float32: ...
+
+    def _levels(self, codes: Codes) -> Float32:
+        """Return the integer codes as numbers, float32 (n, d'), for scoring="raw_codes"."""
+        raise MethodError(f"{type(self).__name__} has no raw codes to score: scoring=raw_codes is not possible")
+
+    def _encode_queries(self, queries: Float32) -> Codes:
+        return self._encode(queries)
+
+    def _project_queries(self, queries: Float32) -> Float32:
+        """Map float queries into the space of `decode`."""
+        return queries
+
+    def _query_matrix(self, queries: Float32) -> Float32:
+        if self.scoring == "asymmetric":
+            return self._project_queries(queries)
+        return self._doc_matrix(self._encode_queries(queries))
+
+    def _doc_matrix(self, codes: Codes) -> Float32:
+        if self.scoring == "raw_codes":
+            return unit_rows(self._levels(codes))
+        return self.decode(codes)
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        """Search exhaustively; k is at most n. A subclass with a faster kernel overrides this."""
+        projected = self._query_matrix(queries)
+        width = projected.shape[1]
+        if not self.row_wise:
+            return topk.search(projected, [(0, self._doc_matrix(codes))], k)
+        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in row_blocks(codes.n, 4 * width))
+        return topk.search(projected, blocks, k)
+
+
+def unit_rows(vectors: Float32) -> Float32:
+    """Return rows scaled to unit Euclidean length; a zero row stays zero.
+
+    Norms are summed in float64, so that a row's result does not depend on the rows beside it.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    norms[norms == 0] = 1.0
+    return (vectors / norms[:, None]).astype(np.float32)
+
+
+def project(vectors: Float32, matrix: Array) -> Float32:
+    """Return `vectors @ matrix`, float32.
+
+    Summed in float64: BLAS sums float32 products in an order that depends on the shape of the whole product, and a
+    last-bit difference can flip a code. This way a document's bytes do not depend on how the corpus was chunked.
+    """
+    out = np.empty((len(vectors), matrix.shape[1]), dtype=np.float32)
+    wide = np.asarray(matrix, dtype=np.float64)
+    for start, stop in row_blocks(len(vectors), 8 * max(vectors.shape[1], matrix.shape[1])):
+        out[start:stop] = vectors[start:stop].astype(np.float64) @ wide
+    return out

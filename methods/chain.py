@@ -1,0 +1,103 @@
+"""Composition: transforms, then a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import Array, Codec, Codes, Float32, MethodError, Transform
+
+
+@dataclass(kw_only=True, eq=False)
+class Chain(Codec):
+    """Transforms in order, then a codec on what they return.
+
+    OPQ is a rotation and a PQ; "SVD to 192 dimensions, then int8" is a yaml. Each part is fitted on the output of the
+    parts before it. The chain's own `renormalize` and `scoring` act on the outside; the codec keeps its own.
+
+    Parameters
+    ----------
+    transforms : list of Transform
+    codec : Codec
+    """
+
+    transforms: list[Transform]
+    codec: Codec
+
+    def _check_parameters(self) -> None:
+        if self.scoring != "asymmetric" and self.codec.scoring != "asymmetric":
+            raise MethodError("Chain: set scoring on the chain or on its codec, not on both")
+
+    @property
+    def wants_queries(self) -> bool:  # type: ignore[override]
+        """Whether any part makes use of queries."""
+        return any(part.wants_queries for part in (*self.transforms, self.codec))
+
+    @property
+    def row_wise(self) -> bool:  # type: ignore[override]
+        """Whether the codec is row-wise (transforms always are)."""
+        return self.codec.row_wise
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        for transform in self.transforms:
+            transform.fit(docs, queries)
+            docs = transform.transform_docs(docs)
+            queries = None if queries is None else transform.transform_queries(queries)
+        self.codec.fit(docs, queries)
+
+    def _transform_docs(self, docs: Float32) -> Float32:
+        for transform in self.transforms:
+            docs = transform.transform_docs(docs)
+        return docs
+
+    def _transform_queries(self, queries: Float32) -> Float32:
+        for transform in self.transforms:
+            queries = transform.transform_queries(queries)
+        return queries
+
+    def _encode(self, docs: Float32) -> Codes:
+        return self.codec.encode(self._transform_docs(docs))
+
+    def _decode(self, codes: Codes) -> Float32:
+        return self.codec.decode(codes)
+
+    def _levels(self, codes: Codes) -> Float32:
+        return self.codec._levels(codes)
+
+    def _encode_queries(self, queries: Float32) -> Codes:
+        return self.codec._encode_queries(self._transform_queries(queries))
+
+    def _project_queries(self, queries: Float32) -> Float32:
+        return self.codec._query_matrix(self._transform_queries(queries))
+
+    @property
+    def _only_forwards(self) -> bool:
+        return self.scoring == "asymmetric" and not self.renormalize
+
+    def _doc_matrix(self, codes: Codes) -> Float32:
+        return self.codec._doc_matrix(codes) if self._only_forwards else super()._doc_matrix(codes)
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        if self._only_forwards:
+            return self.codec._search(self._transform_queries(queries), codes, k)
+        return super()._search(queries, codes, k)
+
+    def state(self) -> dict[str, Array]:
+        """Return the parts' states under the prefixes `0.`, `1.`, ... and `codec.`."""
+        arrays = {"dim_": np.asarray(self._check_fitted())}
+        for position, transform in enumerate(self.transforms):
+            arrays |= {f"{position}.{name}": array for name, array in transform.state().items()}
+        return arrays | {f"codec.{name}": array for name, array in self.codec.state().items()}
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Hand each part its own arrays."""
+        parts = {str(position): transform for position, transform in enumerate(self.transforms)}
+        for prefix, part in {**parts, "codec": self.codec}.items():
+            own = {name.partition(".")[2]: a for name, a in arrays.items() if name.partition(".")[0] == prefix}
+            part.load_state(own)
+        self.dim_ = int(arrays["dim_"])
+        return self

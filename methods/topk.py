@@ -1,0 +1,137 @@
+"""Exact top-k by inner product, with ties and rounding under control.
+
+A float32 matrix product rounds differently with the shape of the operands, so the same document can get two scores
+that differ in the last bit, and then equal documents no longer tie and a ranking depends on how it was chunked. Here
+the float32 product only *nominates*: everything within its error bound of the k-th best is scored again in float64 and
+rounded once. Equal vectors get equal scores, whatever the block, the thread count or the BLAS.
+
+Order everywhere: score descending, then row ascending. With documents kept in descending id order that is the order in
+which trec_eval ranks ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+QUERY_BLOCK = 1024
+PAIR_BLOCK = 1 << 15
+
+
+def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> tuple[Float32, Int64]:
+    """Return the `k` best rows of each query over blocks of documents.
+
+    Parameters
+    ----------
+    queries : float32 (m, d)
+    blocks : iterable of (first row number, float32 (rows, d))
+        Consumed once, so that each block may be decoded just before use.
+    k : int
+        At most the number of documents in all blocks.
+
+    Returns
+    -------
+    scores : float32 (m, k), rows : int64 (m, k)
+    """
+    m, d = queries.shape
+    scores: Float32 = np.full((m, k), -np.inf, dtype=np.float32)
+    rows: Int64 = np.full((m, k), -1, dtype=np.int64)
+    query_norms = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
+    for first, docs in blocks:
+        longest = float(np.sqrt(np.einsum("ij,ij->i", docs, docs, dtype=np.float64).max(initial=0.0)))
+        # twice the classical bound d * u * |q| * |x| on the error of a float32 dot product (Higham 2002, section 3.1)
+        margin = (2.0 * d * 2.0**-24 * longest) * query_norms
+        for start in range(0, m, QUERY_BLOCK):
+            part = slice(start, min(m, start + QUERY_BLOCK))
+            found = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
+            scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *found, first)
+    return scores, rows
+
+
+def _nominate(
+    queries: Float32, docs: Float32, worst: Float32, margin: NDArray[np.float64], k: int
+) -> tuple[Int64, Int64, Float32]:
+    """Return (query, doc, score) of all pairs that can still be among the k best, scored exactly."""
+    rough = queries @ docs.T
+    floor = worst.astype(np.float64)
+    if len(docs) >= k and not np.isfinite(floor).all():
+        floor = np.maximum(floor, np.partition(rough, -k, axis=1)[:, -k].astype(np.float64))
+    query_ids, doc_ids = np.nonzero(rough >= (floor - margin)[:, None].astype(np.float32))
+    if 4 * len(query_ids) > rough.size and rough.size > PAIR_BLOCK:
+        # degenerate data (a great many ties): one float64 product is cheaper than scoring pairs one by one
+        exact = (queries.astype(np.float64) @ docs.T.astype(np.float64)).astype(np.float32)
+        return query_ids, doc_ids, exact[query_ids, doc_ids]
+    exact = np.empty(len(query_ids), dtype=np.float32)
+    for start in range(0, len(query_ids), PAIR_BLOCK):
+        pairs = slice(start, start + PAIR_BLOCK)
+        exact[pairs] = np.einsum(
+            "ij,ij->i",
+            queries[query_ids[pairs]].astype(np.float64),
+            docs[doc_ids[pairs]].astype(np.float64),
+        )
+    return query_ids, doc_ids, exact
+
+
+def _merge_pairs(
+    scores: Float32, rows: Int64, query_ids: Int64, doc_ids: Int64, new_scores: Float32, first: int
+) -> tuple[Float32, Int64]:
+    m, k = scores.shape
+    kept = np.repeat(np.arange(m), k)
+    owner = np.concatenate([kept, query_ids])
+    value = np.concatenate([scores.ravel(), new_scores])
+    row = np.concatenate([rows.ravel(), doc_ids + first])
+    # an empty place (row -1, score -inf) loses to every document
+    order = np.lexsort((np.where(row < 0, np.iinfo(np.int64).max, row), -value, owner))
+    owner = owner[order]
+    start_of = np.searchsorted(owner, np.arange(m))
+    best = order[(start_of[:, None] + np.arange(k)[None, :])]
+    return value[best], row[best]
+
+
+def merge(
+    scores: Float32, rows: Int64, more_scores: Float32, more_rows: Int64, k: int
+) -> tuple[Float32, Int64]:
+    """Return the k best of two top lists per query, each (m, any width)."""
+    value = np.concatenate([scores, more_scores], axis=1)
+    row = np.concatenate([rows, more_rows], axis=1)
+    return ordered(value, row, k)
+
+
+def ordered(scores: Float32, rows: Int64, k: int) -> tuple[Float32, Int64]:
+    """Return the first `k` columns once each query's list is in order: score descending, then row ascending."""
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def search_kernel(
+    kernel: Callable[[int], tuple[Float32, Int64]],
+    exhaustive: Callable[[Int64], tuple[Float32, Int64]],
+    n: int,
+    k: int,
+) -> tuple[Float32, Int64]:
+    """Make a third-party kernel's top-k exact in its ties.
+
+    A kernel that keeps a heap returns *some* of the documents that tie at the k-th place. It is asked for more than k;
+    where even the longer list ends inside the tie, those queries are searched again without it.
+
+    Parameters
+    ----------
+    kernel : takes the number wanted, returns (scores, rows) of each query
+    exhaustive : takes the numbers of queries, returns their exact (scores, rows), each k wide
+    n, k : int
+    """
+    wanted = min(n, k + max(16, k // 4))
+    scores, rows = kernel(wanted)
+    if wanted < n:
+        cut = np.flatnonzero(scores[:, k - 1] <= scores[:, -1])
+    else:
+        cut = np.empty(0, dtype=np.int64)
+    scores, rows = ordered(scores, rows, k)
+    if len(cut):
+        scores[cut], rows[cut] = exhaustive(cut)
+    return scores, rows
