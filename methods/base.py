@@ -155,12 +155,12 @@ class Codes:
 
 
 @functools.cache
-def _field_types(cls: type) -> dict[str, Any]:
+def field_types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {item.name: hints[item.name] for item in dataclasses.fields(cls)}
 
 
-def _accepts(hint: Any, value: Any) -> bool:
+def accepts(hint: Any, value: Any) -> bool:
     """Whether a value has the annotated type. An int passes for a float; a bool passes for neither."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -168,9 +168,9 @@ def _accepts(hint: Any, value: Any) -> bool:
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
     if origin in (types.UnionType, typing.Union):
-        return any(_accepts(choice, value) for choice in arguments)
+        return any(accepts(choice, value) for choice in arguments)
     if origin is list:
-        return isinstance(value, list | tuple) and all(_accepts(arguments[0], item) for item in value)
+        return isinstance(value, list | tuple) and all(accepts(arguments[0], item) for item in value)
     if hint is int:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if hint is float:
@@ -180,11 +180,11 @@ def _accepts(hint: Any, value: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
-def _type_name(hint: Any) -> str:
+def type_name(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return " or ".join(_type_name(choice) for choice in typing.get_args(hint))
+        return " or ".join(type_name(choice) for choice in typing.get_args(hint))
     if hint is types.NoneType:
         return "null"
     return getattr(hint, "__name__", str(hint))
@@ -198,10 +198,10 @@ class Part:
     """Whether `fit` makes use of (training or pseudo) queries."""
 
     def __post_init__(self) -> None:
-        for name, hint in _field_types(type(self)).items():
+        for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
-            if not _accepts(hint, value):
-                raise MethodError(f"{type(self).__name__}: {name} must be {_type_name(hint)}, got {value!r}")
+            if not accepts(hint, value):
+                raise MethodError(f"{type(self).__name__}: {name} must be {type_name(hint)}, got {value!r}")
         self._check_parameters()
 
     def _check_parameters(self) -> None:

@@ -1,0 +1,66 @@
+"""What there is to choose from: the config groups, described by their own yamls."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+def members(group: str) -> dict[str, Traversable]:
+    """Return the yaml files of a config group by name."""
+    folder = files("configs").joinpath(group)
+    found = {entry.name.removesuffix(".yaml"): entry for entry in folder.iterdir() if entry.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
+
+
+def method_card(entry: Traversable) -> dict[str, Any]:
+    """Return what a method's yaml says of itself: family, summary, source, bytes, and its parameters' defaults."""
+    content = OmegaConf.to_container(OmegaConf.create(entry.read_text(encoding="utf-8")), resolve=False)
+    assert isinstance(content, dict)
+    card: dict[str, Any] = dict(content.get("about", {}))
+    hidden = {"about", "_target_", "defaults"}
+    card["parameters"] = {
+        key: value for key, value in content.items() if key not in hidden and not isinstance(value, dict | list)
+    }
+    return card
+
+
+def first_comment(entry: Traversable) -> str:
+    """Return the first comment line of a yaml: what it is."""
+    lines = entry.read_text(encoding="utf-8").splitlines()
+    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and "@package" not in line), "")
+
+
+def catalogue(group: str) -> str:
+    """Return a table of a group's members, for a terminal."""
+    import io
+    import shutil
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(group, no_wrap=True)
+    if group == "method":
+        for column in ("family", "bytes per vector", "parameters", "what it does"):
+            table.add_column(column, overflow="fold", ratio=3 if column == "what it does" else None)
+        for name, entry in members(group).items():
+            card = method_card(entry)
+            shown = " ".join(f"{key}={_plain(value)}" for key, value in card["parameters"].items())
+            table.add_row(name, card.get("family", ""), card.get("bytes", ""), shown, card.get("summary", ""))
+    else:
+        table.add_column("what it is")
+        for name, entry in members(group).items():
+            table.add_row(name, first_comment(entry))
+    width = max(100, shutil.get_terminal_size((140, 24)).columns)
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def _plain(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

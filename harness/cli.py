@@ -1,0 +1,161 @@
+"""The `vecbudget` command.
+
+`run` and `sweep` hand over to Hydra, so every override works; the rest are plain commands. Imports are lazy: `--help`
+and `list` answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import VecbudgetError
+
+GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
+
+USAGE = """\
+usage: vecbudget COMMAND ...
+
+How much retrieval quality does each byte of an embedding buy?
+
+  run [OVERRIDE ...]      measure one configuration: model=, dataset=, method= and their parameters
+  sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
+  report                  write Pareto tables and plots from the records
+  list                    show the methods, models, datasets or experiments there are
+
+Examples:
+  vecbudget run method=int8
+  vecbudget run dataset=folder dataset.path=data/scifact method=int8 method.bits=4
+  vecbudget sweep method=int8,int4,binary seed=0,1,2
+  vecbudget report --results results
+
+`vecbudget run --help` and `vecbudget run --cfg job` show the configuration.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status (0 only when everything asked for is done)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (given[0], given[1:]) if given else ("", [])
+    commands = {"run": _run, "sweep": _sweep, "report": _report, "list": _list}
+    if command in ("", "-h", "--help", "help"):
+        sys.stdout.write(USAGE)
+        return 0 if command else 2
+    if command == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"vecbudget {version('vecbudget')}\n")
+        return 0
+    if command not in commands:
+        near = difflib.get_close_matches(command, commands, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(commands)}"
+        return _fail(f"unknown command '{command}'{hint}", 2)
+    try:
+        return commands[command](rest)
+    except VecbudgetError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; what is finished is kept, and the same command does the rest", 130)
+    except BrokenPipeError:
+        # the reader (head, say) has gone; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, status: int = 1) -> int:
+    sys.stderr.write(f"vecbudget: {message}\n")
+    return status
+
+
+def _run(overrides: list[str]) -> int:
+    return _hydra([*overrides, "hydra.mode=RUN"] if _composes(overrides) else overrides)
+
+
+def _sweep(overrides: list[str]) -> int:
+    return _hydra([*overrides, "hydra.mode=MULTIRUN"] if _composes(overrides) else overrides)
+
+
+def _composes(overrides: list[str]) -> bool:
+    """Whether this asks for jobs, not for Hydra's help or configuration printout."""
+    return not any(text.startswith("-h") or text.startswith("--") for text in overrides)
+
+
+def _hydra(overrides: list[str]) -> int:
+    # with this, errors reach us, and we print one line of them
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from harness.run import main as run_main
+    from methods.base import MethodError
+
+    program = sys.argv
+    sys.argv = ["vecbudget", *overrides]
+    try:
+        run_main()
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(_explain(error, overrides))
+    except (MethodError, VecbudgetError) as error:
+        return _fail(str(error))
+    finally:
+        sys.argv = program
+    return 0
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Return one line for an error of Hydra's or OmegaConf's."""
+    from harness.catalogue import members
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for text in overrides:
+        key, _, value = text.lstrip("+~").partition("=")
+        if key in GROUPS.values() and value:
+            for name in value.split(","):
+                choices = list(members(key))
+                if choices and name not in choices and not name.startswith(("glob", "choice", "[")):
+                    near = difflib.get_close_matches(name, choices, n=1)
+                    hint = f" Did you mean '{near[0]}'?" if near else ""
+                    return f"there is no {key} '{name}'.{hint} There are: {', '.join(choices)}"
+    return lines[0] if len(lines) == 1 else f"{lines[0]} ({'; '.join(lines[1:3])})"
+
+
+def _report(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget report",
+        description="Write a Pareto table (markdown, CSV) and plot (PNG, SVG) for each dataset and model on record.",
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
+    parser.add_argument("--out", type=Path, help="folder to write into (RESULTS/report)")
+    parser.add_argument(
+        "--corpus-size",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="documents over which codebooks and matrices are spread in bytes per vector (1000000)",
+    )
+    options = parser.parse_args(arguments)
+    from harness.report import write_report
+    from harness.store import load_runs
+
+    frame = load_runs(options.results, options.corpus_size)
+    for path in write_report(frame, options.out or options.results / "report"):
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _list(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="vecbudget list", description="Show what there is to choose from.")
+    parser.add_argument("what", choices=list(GROUPS), nargs="?", default="methods")
+    options = parser.parse_args(arguments)
+    from harness.catalogue import catalogue
+
+    sys.stdout.write(catalogue(GROUPS[options.what]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

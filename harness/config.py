@@ -1,0 +1,148 @@
+"""The schema of a run's configuration, and what becomes of its groups."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from harness.errors import ConfigError, VecbudgetError
+from methods.base import Codec, MethodError, field_types
+
+RECORD_FORMAT = 1
+"""Part of every run id: a change in how numbers are made gets new ids."""
+
+
+@dataclass
+class RunConfig:
+    """One run. The groups `model`, `dataset` and `method` hold what Hydra instantiates.
+
+    Attributes
+    ----------
+    seed : int
+        For the methods that draw random numbers; a method without any keeps its run id whatever the seed.
+    k : int
+        Depth of the rankings that are kept.
+    chunk_rows : int or None
+        Documents encoded and searched at a time.
+    results_dir, cache_dir : str
+        Where records and embeddings go.
+    keep_index : bool
+        Leave the compressed index beside the record.
+    overwrite : bool
+        Measure again what is recorded already.
+    """
+
+    model: Any = None
+    dataset: Any = None
+    method: Any = None
+    seed: int = 0
+    k: int = 100
+    chunk_rows: int | None = None
+    results_dir: str = "results"
+    cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"
+    keep_index: bool = False
+    overwrite: bool = False
+
+
+ConfigStore.instance().store(name="run_schema", node=RunConfig)
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """Return the hash of everything that determines a run's numbers."""
+    canonical = json.dumps({"format": RECORD_FORMAT, **identity}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def build(node: Any, group: str) -> Any:
+    """Instantiate a `model` or `dataset` node; the constructor's own error is what the user sees."""
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{group}: choose one of the group, as in {group}=NAME ('vecbudget list {group}s')")
+    return _instantiate(OmegaConf.to_container(node, resolve=True))
+
+
+def _instantiate(settings: Any) -> Any:
+    try:
+        return instantiate(settings, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, VecbudgetError | MethodError):
+            raise cause from None
+        if isinstance(cause, TypeError):
+            raise ConfigError(f"{settings['_target_']}: {cause}") from None
+        raise
+
+
+class MethodSpec:
+    """A `method` node, made usable: its settings without decoration, and codecs on demand.
+
+    A method's yaml is what its class takes, and two more things: `about`, which describes it, and parameters of its
+    own that only feed interpolations (a chain's `dim`, say, which its SVD reads as `${...dim}`).
+    """
+
+    def __init__(self, node: DictConfig) -> None:
+        if "_target_" not in node:
+            raise ConfigError("method: choose one of the group, as in method=NAME ('vecbudget list methods')")
+        raw = OmegaConf.to_container(node, resolve=False)
+        settings = OmegaConf.to_container(node, resolve=True)
+        assert isinstance(raw, dict) and isinstance(settings, dict)
+        self.about: dict[str, Any] = settings.pop("about", {})
+        raw.pop("about", None)
+        try:
+            taken = field_types(get_class(settings["_target_"]))
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"method: cannot load {settings['_target_']}: {error}") from error
+        self.own = {key: value for key, value in settings.items() if key not in taken and key != "_target_"}
+        used = set(_interpolated_keys(raw))
+        for key in self.own:
+            if key not in used:
+                known = ", ".join(sorted({*taken, *(used & set(raw))}))
+                raise ConfigError(f"method: unknown parameter '{key}'; its parameters are {known}")
+        self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in self.own}
+        self.seed: int | None = _find_seed(self.settings)
+
+    def make(self) -> Codec:
+        """Return a new, unfitted codec."""
+        codec = _instantiate(self.settings)
+        if not isinstance(codec, Codec):
+            raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
+        return codec
+
+
+def _interpolated_keys(value: Any) -> list[str]:
+    """Return the last name of each interpolation in a container, such as `dim` for `${...dim}`."""
+    if isinstance(value, dict):
+        return [key for item in value.values() for key in _interpolated_keys(item)]
+    if isinstance(value, list):
+        return [key for item in value for key in _interpolated_keys(item)]
+    if isinstance(value, str) and "${" in value:
+        return [part.partition("}")[0].rsplit(".", 1)[-1] for part in value.split("${")[1:]]
+    return []
+
+
+def _find_seed(settings: Any) -> int | None:
+    children = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else []
+    if isinstance(settings, dict) and settings.get("seed") is not None:
+        return int(settings["seed"])
+    return next((seed for child in children if (seed := _find_seed(child)) is not None), None)
+
+
+def shared(group: str, node: DictConfig) -> Any:
+    """Instantiate a node, once in a process for equal nodes: the runs of a sweep share data and models."""
+    missing = sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
+    if missing:
+        raise ConfigError(f"{group}.{missing[0]} must be given, as in {group}.{missing[0]}=VALUE")
+    return _shared(group, json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+
+
+@functools.cache
+def _shared(group: str, node: str) -> Any:
+    return build(OmegaConf.create(json.loads(node)), group)

@@ -1,0 +1,109 @@
+"""The compressed index on disk: one safetensors file of codes, one of state, each with a JSON header.
+
+What a method costs is read off these files. A safetensors file is an 8-byte length, a JSON header of that length, and
+the arrays one after another; the arrays of the codes file are the bytes that grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import StoreError
+from methods.base import Codec, Codes
+
+CODES_FILE = "codes.safetensors"
+STATE_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Sizes of an index, read off its files.
+
+    Attributes
+    ----------
+    n : int
+        Documents.
+    codes_file_bytes, state_file_bytes : int
+        The two files as they lie on disk.
+    codes_header_bytes : int
+        The part of the codes file that does not grow with the corpus: its header.
+    """
+
+    n: int
+    codes_file_bytes: int
+    codes_header_bytes: int
+    state_file_bytes: int
+
+    @property
+    def code_bytes_per_vector(self) -> float:
+        """Bytes of the codes file, less its header, for each document."""
+        return (self.codes_file_bytes - self.codes_header_bytes) / self.n
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of both files."""
+        return self.codes_file_bytes + self.state_file_bytes
+
+
+def write_index(directory: Path, codec: Codec, codes: Codes) -> Storage:
+    """Write codes and state, and size the files."""
+    _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
+    _write(directory / STATE_FILE, codec.state(), {})
+    return storage_of(directory)
+
+
+def storage_of(directory: Path) -> Storage:
+    """Read the sizes of an index off its files."""
+    codes, state = directory / CODES_FILE, directory / STATE_FILE
+    return Storage(
+        n=int(_metadata(codes)["n"]),
+        codes_file_bytes=codes.stat().st_size,
+        codes_header_bytes=_header_bytes(codes),
+        state_file_bytes=state.stat().st_size,
+    )
+
+
+def read_index(directory: Path, fresh: Codec) -> tuple[Codec, Codes]:
+    """Load the files into a fresh, unfitted codec; all that it will know of the documents is in them."""
+    codes = Codes.from_arrays(int(_metadata(directory / CODES_FILE)["n"]), _read(directory / CODES_FILE))
+    return fresh.load_state(_read(directory / STATE_FILE)), codes
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}, path, dict(metadata))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, NDArray[Any]] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: not a readable index file ({error})") from error
+    return arrays
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: not a readable index file ({error})") from error
+
+
+def _header_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+    return 8 + int(length)

@@ -1,0 +1,185 @@
+"""One method on one set of vectors: fit, encode, write, size, load into a fresh object, search, score.
+
+After `write_index` the fitted codec and its codes are dropped. What is searched is a new object that has seen the two
+files and nothing else.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import metrics
+from harness.datasets import Dataset
+from harness.index_files import Storage, read_index, write_index
+from harness.search import own_rows, search, without_own
+from methods import topk
+from methods.base import Codec, Codes, row_blocks
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every method is measured on: vectors, judgements, and the float32 ranking to compare with.
+
+    Attributes
+    ----------
+    docs : float32 (n, d)
+    queries : float32 (m, d)
+    judgements : Judgements or None
+    own : int64 (m,) or None
+        See `harness.search.own_rows`.
+    exact : int64 (m, k)
+        The float32 ranking.
+    exact_metrics : mapping of metric to mean
+        What it scores.
+    """
+
+    docs: Float32
+    queries: Float32
+    judgements: metrics.Judgements | None
+    own: Int64 | None
+    exact: Int64
+    exact_metrics: dict[str, float]
+
+    @classmethod
+    def of(cls, dataset: Dataset, docs: Float32, queries: Float32, k: int) -> Problem:
+        """Rank with the float32 vectors themselves."""
+        own = own_rows(dataset)
+        wide = min(len(docs), k if own is None else k + 1)
+        blocks = ((start, docs[start:stop]) for start, stop in row_blocks(len(docs), 4 * docs.shape[1]))
+        scores, rows = topk.search(np.asarray(queries), blocks, wide)
+        if own is not None:
+            scores, rows = without_own(scores, rows, own, k)
+        judgements = metrics.Judgements.of(dataset)
+        per_query = {} if judgements is None else metrics.retrieval(judgements, rows, scores)
+        means = {name: float(values.mean()) for name, values in per_query.items()}
+        return cls(docs, queries, judgements, own, rows, means)
+
+    def evaluate(self, scores: Float32, ranking: Int64) -> metrics.PerQuery:
+        """Return every metric of a ranking, each float64 (m,)."""
+        values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking, scores)
+        values |= metrics.fidelity(ranking, self.exact, len(self.docs))
+        values["tie_at_10"] = metrics.tie_at_cut(scores, 10)
+        return values
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one method did on one problem.
+
+    Attributes
+    ----------
+    storage : Storage
+    per_query : mapping of metric to float64 (m,)
+    scores, ranking : float32, int64 (m, k)
+    seconds : mapping of stage (fit, encode, save, load, search, evaluate) to wall time
+    peak_memory_bytes : int
+        The process's largest resident set so far.
+    """
+
+    storage: Storage
+    per_query: metrics.PerQuery
+    scores: Float32
+    ranking: Int64
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+
+@dataclass
+class Stopwatch:
+    """Wall time by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def encode(codec: Codec, docs: Float32, chunk_rows: int | None = None) -> Codes:
+    """Encode documents, `chunk_rows` at a time where the codec is row-wise."""
+    if chunk_rows is None or not codec.row_wise or chunk_rows >= len(docs):
+        return codec.encode(docs)
+    return Codes.concatenate(
+        [codec.encode(docs[start : start + chunk_rows]) for start in range(0, len(docs), chunk_rows)]
+    )
+
+
+def measure(
+    make: Callable[[], Codec],
+    problem: Problem,
+    *,
+    fit_queries: Float32 | None = None,
+    k: int = 100,
+    chunk_rows: int | None = None,
+    directory: Path | None = None,
+) -> Measurement:
+    """Run one method from fit to per-query metrics.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new, unfitted codec each time.
+    problem : Problem
+    fit_queries : float32 (q, d) or None
+        Training or pseudo queries for `fit`; never the test queries.
+    k : int
+        Depth of the ranking.
+    chunk_rows : int or None
+        Rows encoded and searched at a time.
+    directory : Path or None
+        Where the index is written and left; None is a temporary directory.
+    """
+    watch = Stopwatch()
+    with TemporaryDirectory(prefix="vecbudget-") as temporary:
+        target = Path(temporary) if directory is None else directory
+        target.mkdir(parents=True, exist_ok=True)
+        storage = _build(make(), problem.docs, fit_queries, chunk_rows, target, watch)
+        with watch.stage("load"):
+            codec, codes = read_index(target, make())
+        with watch.stage("search"):
+            depth = k if problem.own is None else k + 1
+            scores, ranking = search(codec, np.asarray(problem.queries), codes, depth, chunk_rows)
+            if problem.own is not None:
+                scores, ranking = without_own(scores, ranking, problem.own, k)
+    with watch.stage("evaluate"):
+        per_query = problem.evaluate(scores, ranking)
+    return Measurement(storage, per_query, scores, ranking, watch.seconds, peak_memory_bytes())
+
+
+def _build(
+    codec: Codec,
+    docs: Float32,
+    fit_queries: Float32 | None,
+    chunk_rows: int | None,
+    target: Path,
+    watch: Stopwatch,
+) -> Storage:
+    """Fit, encode and write; the codec and its codes die here."""
+    with watch.stage("fit"):
+        codec.fit(docs, fit_queries if codec.wants_queries else None)
+    with watch.stage("encode"):
+        codes = encode(codec, docs, chunk_rows)
+    with watch.stage("save"):
+        return write_index(target, codec, codes)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

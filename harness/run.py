@@ -1,0 +1,209 @@
+"""One run, from a composed configuration to a record."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from harness import provenance
+from harness.config import MethodSpec, run_id, shared
+from harness.datasets import Dataset
+from harness.store import INDEX, Store
+
+if TYPE_CHECKING:
+    from harness.cache import Vectors
+    from harness.measure import Measurement, Problem
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Run one configuration, as Hydra composed it."""
+    choices = HydraConfig.get().runtime.choices
+    overrides = list(HydraConfig.get().overrides.task)
+    run(cfg, method_name=str(choices.get("method")), overrides=overrides)
+
+
+def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -> str:
+    """Measure one configuration unless it is recorded already; return its run id.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        See `harness.config.RunConfig`.
+    method_name : str
+        What tables call the method: the name of its yaml.
+    overrides : list of str or None
+        The overrides that made this configuration, for the record.
+    """
+    spec = MethodSpec(cfg.method)
+    dataset = _dataset(cfg.dataset)
+    encoder = shared("model", cfg.model)
+    identity = {
+        "dataset": dataset.fingerprint,
+        "model": {role: encoder.identity(role, dataset.task) for role in ("document", "query")},
+        "method": spec.settings,
+        "k": cfg.k,
+    }
+    identifier = run_id(identity)
+    store = Store(Path(cfg.results_dir))
+    label = " ".join([method_name, params := _params(overrides or [])]).strip()
+    if store.has(identifier) and not cfg.overwrite:
+        log.info("%-28s recorded already: %s", label, store.path(identifier))
+        return identifier
+    record: dict[str, Any] = {
+        "run_id": identifier,
+        "status": "ok",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["vecbudget", "run", *(overrides or [])]),
+        "git_commit": provenance.git_commit(),
+        "identity": identity,
+        "model": {"name": encoder.name},
+        "dataset": _describe(dataset),
+        "method": {
+            "name": method_name,
+            "params": params,
+            "seed": spec.seed,
+            "family": spec.about.get("family", ""),
+            "scoring": _scoring(spec.settings),
+        },
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }
+    draft = store.draft(identifier)
+    try:
+        started = time.perf_counter()
+        measurement, problem = _measure(cfg, spec, dataset, encoder, draft)
+        record |= _results(measurement, problem)
+        record["total_seconds"] = round(time.perf_counter() - started, 6)
+    except Exception as error:
+        _remove(draft)
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        store.commit(identifier, store.draft(identifier), record)
+        raise
+    except BaseException:
+        _remove(draft)
+        raise
+    ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
+    path = store.commit(identifier, draft, record, dataset.query_ids, measurement.per_query, ranking)
+    log.info("%-28s %s  -> %s", label, _summary(record), path)
+    return identifier
+
+
+def _measure(
+    cfg: DictConfig, spec: MethodSpec, dataset: Dataset, encoder: Any, draft: Path
+) -> tuple[Measurement, Problem]:
+    # imported here, so that a sweep over finished runs does not wait for them
+    from harness.measure import measure
+
+    codec = spec.make()  # a wrong parameter shows before anything is encoded
+    vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k)
+    fit_queries = None
+    if codec.wants_queries and dataset.train_query_texts:
+        fit_queries = vectors.train_queries()
+    measurement = measure(
+        spec.make,
+        problem,
+        fit_queries=fit_queries,
+        k=cfg.k,
+        chunk_rows=cfg.chunk_rows,
+        directory=draft / INDEX if cfg.keep_index else None,
+    )
+    return measurement, problem
+
+
+@functools.lru_cache(maxsize=2)
+def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int) -> tuple[Vectors, Problem]:
+    from harness.cache import embed
+    from harness.measure import Problem
+
+    vectors = embed(dataset, encoder, Path(cache_dir).expanduser())
+    return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k)
+
+
+def _dataset(node: DictConfig) -> Dataset:
+    return _load(shared("dataset", node).load)
+
+
+@functools.cache
+def _load(load: Callable[[], Dataset]) -> Dataset:
+    return load()
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "revision": dataset.revision,
+        "fingerprint": dataset.fingerprint,
+        "n_docs": len(dataset.doc_ids),
+        "n_queries": len(dataset.query_ids),
+        "has_qrels": dataset.qrels is not None,
+    }
+
+
+def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
+    """Return the part of the record that the measurement fills."""
+    means = {name: float(values.mean()) for name, values in measurement.per_query.items()}
+    reference = problem.exact_metrics.get("ndcg_at_10")
+    storage = measurement.storage
+    return {
+        "dim": int(problem.docs.shape[1]),
+        "metrics": means,
+        "float32": problem.exact_metrics,
+        "retention": means["ndcg_at_10"] / reference if reference else None,
+        "storage": {
+            "code_bytes_per_vector": storage.code_bytes_per_vector,
+            "codes_file_bytes": storage.codes_file_bytes,
+            "codes_header_bytes": storage.codes_header_bytes,
+            "state_bytes": storage.state_file_bytes,
+            "index_bytes": storage.index_bytes,
+        },
+        "seconds": {stage: round(value, 6) for stage, value in measurement.seconds.items()},
+        "peak_memory_bytes": measurement.peak_memory_bytes,
+    }
+
+
+def _scoring(settings: Any) -> str:
+    """Return the scoring convention that a method's settings add up to."""
+    own = settings.get("scoring", "asymmetric")
+    inner = settings.get("codec")
+    return _scoring(inner) if own == "asymmetric" and isinstance(inner, dict) else str(own)
+
+
+def _params(overrides: list[str]) -> str:
+    """Return what distinguishes this configuration from the method's yaml, such as "bits=4"."""
+    changed = (text.lstrip("+~") for text in overrides)
+    return " ".join(sorted(text.removeprefix("method.") for text in changed if text.startswith("method.")))
+
+
+def _summary(record: dict[str, Any]) -> str:
+    metrics, storage = record["metrics"], record["storage"]
+    quality = f"overlap@10 {metrics['overlap_at_10']:.3f}"
+    if "ndcg_at_10" in metrics:
+        kept = f" ({record['retention']:.1%} of float32)" if record["retention"] is not None else ""
+        quality = f"nDCG@10 {metrics['ndcg_at_10']:.5f}{kept}, {quality}"
+    return f"{storage['code_bytes_per_vector']:7.1f} B/vector  {quality}  {record['total_seconds']:.2f} s"
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Run records: a folder for each run, written whole or not at all, and the tidy frame over all of them.
+
+    results/runs/<run_id>/run.json            what was run, with what, and what came out
+                          per_query.parquet   every metric of every query
+                          ranking.safetensors the best rows of each query and their scores
+                          index/              the compressed index, with keep_index=true
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "run.json"
+PER_QUERY = "per_query.parquet"
+RANKING = "ranking.safetensors"
+INDEX = "index"
+CORPUS_SIZE = 1_000_000
+"""Documents over which shared state is spread in the headline bytes per vector."""
+
+
+class Store:
+    """The records under one results folder.
+
+    Parameters
+    ----------
+    results_dir : Path
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.runs = Path(results_dir) / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Return a run's folder, whether or not it exists."""
+        return self.runs / run_id
+
+    def has(self, run_id: str) -> bool:
+        """Whether a finished, successful record exists; a failed run is due again."""
+        path = self.path(run_id) / RECORD
+        return path.is_file() and self.read(run_id)["status"] == "ok"
+
+    def read(self, run_id: str) -> dict[str, Any]:
+        """Return a run's record.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or not readable.
+        """
+        path = self.path(run_id) / RECORD
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(f"there is no run '{run_id}' under {self.runs}") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: not a readable record ({error}); delete its folder and run again") from error
+        return record
+
+    def draft(self, run_id: str) -> Path:
+        """Return a new private folder to write a record into before `commit`."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=self.runs))
+
+    def commit(
+        self,
+        run_id: str,
+        draft: Path,
+        record: Mapping[str, Any],
+        query_ids: list[str] | None = None,
+        per_query: Mapping[str, NDArray[np.float64]] | None = None,
+        ranking: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Path:
+        """Write the record's files into the draft, then give the folder its name in one step."""
+        if per_query is not None:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            columns = {"query_id": pa.array(query_ids), **{name: pa.array(v) for name, v in per_query.items()}}
+            pq.write_table(pa.table(columns), draft / PER_QUERY)
+        if ranking is not None:
+            from safetensors.numpy import save_file
+
+            save_file({name: np.ascontiguousarray(array) for name, array in ranking.items()}, draft / RANKING)
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+        draft.chmod(0o755)  # mkdtemp makes it private
+        target = self.path(run_id)
+        if target.exists():
+            discarded = self.draft(run_id)
+            os.replace(target, discarded / "old")
+            os.replace(draft, target)
+            shutil.rmtree(discarded)
+        else:
+            try:
+                os.replace(draft, target)
+            except OSError:
+                # another process finished the same run in between: its record is as good
+                if not self.has(run_id):
+                    raise
+                shutil.rmtree(draft)
+        return target
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield all records, in the order of their ids."""
+        if not self.runs.is_dir():
+            return
+        for path in sorted(self.runs.iterdir()):
+            if not path.name.startswith(".") and (path / RECORD).is_file():
+                yield self.read(path.name)
+
+    def per_query(self, run_id: str) -> pd.DataFrame:
+        """Return every metric of every query of a run, one row a query."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path(run_id) / PER_QUERY)
+
+
+def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE) -> pd.DataFrame:
+    """Return one row a run.
+
+    Parameters
+    ----------
+    results_dir : path
+    corpus_size : int
+        `bytes_per_vector` is the code bytes and a share of the state: state_bytes / corpus_size.
+
+    Returns
+    -------
+    DataFrame
+        With `run_id status error model dataset method params scoring seed dim n_docs n_queries`, the storage figures
+        `code_bytes_per_vector state_bytes bytes_per_vector index_bytes compression_ratio`, a column for each mean
+        metric, `retention` (nDCG@10 over that of the float32 vectors), and `<stage>_seconds`.
+    """
+    import pandas as pd
+
+    rows = [_row(record, corpus_size) for record in Store(Path(results_dir)).records()]
+    frame = pd.DataFrame(rows, columns=None if rows else list(_row(_EMPTY, corpus_size)))
+    frame["seed"] = frame["seed"].astype("Int64")
+    return frame
+
+
+_EMPTY: dict[str, Any] = {
+    "run_id": "",
+    "status": "",
+    "model": {"name": ""},
+    "dataset": {"name": "", "n_docs": 0, "n_queries": 0},
+    "method": {"name": "", "params": "", "scoring": "", "family": "", "seed": None},
+}
+
+METRICS = (
+    *(f"{name}_at_{cutoff}" for name in ("ndcg", "recall") for cutoff in (1, 10, 100)),
+    "mrr_at_10",
+    "map_at_100",
+    "ndcg_at_10_ties",
+    "overlap_at_10",
+    "overlap_at_100",
+    "tie_at_10",
+)
+STAGES = ("fit", "encode", "save", "load", "search", "evaluate")
+
+
+def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
+    method, dataset = record["method"], record["dataset"]
+    storage, metrics, seconds = (record.get(part, {}) for part in ("storage", "metrics", "seconds"))
+    nan = float("nan")
+    dim = record.get("dim", nan)
+    code_bytes, state_bytes = storage.get("code_bytes_per_vector", nan), storage.get("state_bytes", nan)
+    bytes_per_vector = code_bytes + state_bytes / corpus_size
+    return {
+        "run_id": record["run_id"],
+        "status": record["status"],
+        "error": record.get("error"),
+        "model": record["model"]["name"],
+        "dataset": dataset["name"],
+        "method": method["name"],
+        "params": method["params"],
+        "family": method["family"],
+        "scoring": method["scoring"],
+        "seed": method["seed"],
+        "dim": dim,
+        "n_docs": dataset["n_docs"],
+        "n_queries": dataset["n_queries"],
+        "code_bytes_per_vector": code_bytes,
+        "state_bytes": state_bytes,
+        "bytes_per_vector": bytes_per_vector,
+        "index_bytes": storage.get("index_bytes", nan),
+        "compression_ratio": 4 * dim / bytes_per_vector,
+        "retention": record.get("retention") if record.get("retention") is not None else nan,
+        **{name: metrics.get(name, nan) for name in METRICS},
+        **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
+        "peak_memory_bytes": record.get("peak_memory_bytes", nan),
+        "command": record.get("command", ""),
+        "git_commit": record.get("git_commit"),
+        "created": record.get("created", ""),
+    }

@@ -1,0 +1,66 @@
+"""A Hydra sweeper that takes a list of configurations as well as products of choices.
+
+An experiment names its runs one by one, `runs: ["method=int8", "method=pq method.m=24,48"]`: methods have different
+parameters, so their grid is no product. A comma inside an entry still sweeps. What stands on the command line
+multiplies every entry and wins over it; a `method=` there replaces the list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+class GridSweeper(BasicSweeper):
+    """Sweep over `runs`, times the product of everything else.
+
+    Parameters
+    ----------
+    max_batch_size, params
+        As Hydra's basic sweeper.
+    runs : list of str
+        Overrides of one configuration (or small product) each, separated by blanks.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        runs: list[str] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.runs = list(runs or [])
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch all configurations; a failing one does not stop the others."""
+        self._arguments = list(arguments)
+        return super().sweep(arguments)
+
+    def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        """Return batches of configurations, each a list of overrides."""
+        assert self.hydra_context is not None
+        given = {override.get_key_element() for override in overrides}
+        entries = [] if "method" in given else [entry.split() for entry in self.runs]
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs: list[list[str]] = []
+        for entry in entries or [[]]:
+            own = [override for override in parser.parse_overrides(entry) if override.get_key_element() not in given]
+            for job in super().split_arguments([*own, *overrides], None)[0]:
+                if job not in jobs:
+                    jobs.append(job)
+        size = max_batch_size or len(jobs)
+        return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def validate_batch_is_legal(self, batch: Any) -> None:
+        """Compose only what differs in more than values: a wrong name shows at once, and a long sweep starts soon."""
+        seen: set[tuple[str, ...]] = set()
+        distinct = []
+        for job in batch:
+            groups = tuple(text for text in job if "." not in text.partition("=")[0])
+            shape = (*groups, *(text.partition("=")[0] for text in job))
+            if shape not in seen:
+                seen.add(shape)
+                distinct.append(job)
+        super().validate_batch_is_legal(distinct)

@@ -1,0 +1,59 @@
+"""Packing small integers into bytes.
+
+Eight values of b bits fill exactly b bytes: they are joined in one 64-bit little-endian word, value j at bits
+[b*j, b*j + b), and the word's first b bytes are kept. A row's last group is cut to the bytes that its bits need, so a
+row of `d` values takes `ceil(d * b / 8)` bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import row_blocks
+
+UInt8 = NDArray[np.uint8]
+
+
+def packed_size(d: int, bits: int) -> int:
+    """Return the bytes of `d` values of `bits` bits."""
+    return (d * bits + 7) // 8
+
+
+def pack(values: NDArray[np.integer], bits: int) -> UInt8:
+    """Pack values in [0, 2**bits), shape (n, d), 1 <= bits <= 8, into uint8 (n, ceil(d * bits / 8))."""
+    n, d = values.shape
+    if bits == 8:
+        return np.ascontiguousarray(values, dtype=np.uint8)
+    groups = -(-d // 8)
+    out = np.empty((n, packed_size(d, bits)), dtype=np.uint8)
+    for start, stop in row_blocks(n, groups * 64):
+        padded = np.zeros((stop - start, groups * 8), dtype=np.uint64)
+        padded[:, :d] = values[start:stop]
+        lanes = padded.reshape(stop - start, groups, 8)
+        words = lanes[:, :, 0].copy()
+        for lane in range(1, 8):
+            words |= lanes[:, :, lane] << np.uint64(bits * lane)
+        octets = words.astype("<u8", copy=False).view(np.uint8).reshape(stop - start, groups, 8)
+        out[start:stop] = octets[:, :, :bits].reshape(stop - start, groups * bits)[:, : out.shape[1]]
+    return out
+
+
+def unpack(packed: UInt8, bits: int, d: int) -> UInt8:
+    """Undo `pack`: uint8 (n, d)."""
+    n = len(packed)
+    if bits == 8:
+        return packed[:, :d]
+    groups = -(-d // 8)
+    out = np.empty((n, groups * 8), dtype=np.uint8)
+    mask = np.uint64((1 << bits) - 1)
+    for start, stop in row_blocks(n, groups * 64):
+        whole = np.zeros((stop - start, groups * bits), dtype=np.uint8)
+        whole[:, : packed.shape[1]] = packed[start:stop]
+        octets = np.zeros((stop - start, groups, 8), dtype=np.uint8)
+        octets[:, :, :bits] = whole.reshape(stop - start, groups, bits)
+        words = octets.view("<u8")[:, :, 0].astype(np.uint64, copy=False)
+        lanes = out[start:stop].reshape(stop - start, groups, 8)
+        for lane in range(8):
+            lanes[:, :, lane] = (words >> np.uint64(bits * lane)) & mask
+    return out[:, :d]

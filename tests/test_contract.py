@@ -1,0 +1,406 @@
+"""Every law of the contract, over every yaml in configs/method. A new yaml is covered with no line added here.
+
+What a method is excused from is data in its yaml, with the reason: `about.exceptions: {law: reason}`. Parameters that
+make a slow method quick for these tests stand there too: `about.test: {parameter: value}`.
+"""
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+
+from harness.catalogue import members
+from harness.config import MethodSpec
+from harness.index_files import read_index, write_index
+from harness.measure import encode
+from harness.search import search
+from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
+from tests.conftest import clustered_vectors
+
+N, D, M, K = 1200, 384, 40, 20
+NAMES = list(members("method"))
+
+
+@functools.cache
+def spec_of(name: str, seed: int = 0) -> MethodSpec:
+    with initialize_config_module("configs", version_base="1.3"):
+        cfg = compose("config", overrides=["~model", "~dataset", f"method={name}", f"seed={seed}"])
+        for key, value in (cfg.method.get("about", {}).get("test") or {}).items():
+            cfg.method[key] = value
+        return MethodSpec(cfg.method)
+
+
+@functools.cache
+def docs() -> np.ndarray:
+    vectors = clustered_vectors(N, D)
+    vectors.flags.writeable = False
+    return vectors
+
+
+@functools.cache
+def queries() -> np.ndarray:
+    vectors = clustered_vectors(M, D, seed=1)
+    vectors.flags.writeable = False
+    return vectors
+
+
+@dataclass
+class Fitted:
+    codec: Codec
+    codes: Codes
+
+
+@functools.cache
+def fitted(name: str) -> Fitted:
+    codec = spec_of(name).make()
+    assert codec.fit(docs(), clustered_vectors(200, D, seed=2)) is codec, "fit returns self"
+    return Fitted(codec, codec.encode(docs()))
+
+
+def excused(name: str, law: str) -> None:
+    reason = spec_of(name).about.get("exceptions", {}).get(law)
+    if reason:
+        pytest.skip(f"{law}: {reason}")
+
+
+def bytes_of(codes: Codes) -> dict[str, bytes]:
+    return {key: np.ascontiguousarray(array).tobytes() for key, array in codes.to_arrays().items()}
+
+
+def parts(codec: Part) -> list[Part]:
+    """The codec and every part inside it."""
+    found = [codec]
+    for field in dataclasses.fields(codec):
+        value = getattr(codec, field.name)
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, Part):
+                found += parts(child)
+    return found
+
+
+every_method = pytest.mark.parametrize("name", NAMES)
+
+
+@every_method
+def test_describes_itself(name: str) -> None:
+    about = spec_of(name).about
+    for key in ("family", "summary", "source", "bytes"):
+        assert isinstance(about.get(key), str) and about[key], f"about.{key} is missing"
+    assert set(about) <= {"family", "summary", "source", "bytes", "exceptions", "test"}
+
+
+@every_method
+def test_init_stores_its_arguments_only(name: str) -> None:
+    codec = spec_of(name).make()
+    for part in parts(codec):
+        assert set(vars(part)) == {field.name for field in dataclasses.fields(part)}
+
+
+@every_method
+def test_shared_options_can_be_set(name: str) -> None:
+    settings = spec_of(name).settings
+    assert "renormalize" in settings and "scoring" in settings
+
+
+@every_method
+def test_unfitted_use_is_a_named_error(name: str) -> None:
+    codec = spec_of(name).make()
+    for use in (
+        lambda: codec.encode(docs()),
+        lambda: codec.decode(fitted(name).codes),
+        lambda: codec.score(queries(), fitted(name).codes),
+        lambda: codec.search(queries(), fitted(name).codes, K),
+        codec.state,
+    ):
+        with pytest.raises(NotFittedError):
+            use()
+
+
+@every_method
+def test_fit_leaves_only_state_and_parameters(name: str) -> None:
+    for part in parts(fitted(name).codec):
+        fields = {field.name for field in dataclasses.fields(part)}
+        # a leading underscore marks what is derived from the state on demand
+        stray = [key for key in vars(part) if key not in fields and not key.endswith("_") and not key.startswith("_")]
+        assert not stray
+
+
+@every_method
+def test_state_holds_no_document(name: str) -> None:
+    excused(name, "state_holds_no_document")
+    for key, array in fitted(name).codec.state().items():
+        if array.ndim == 2 and array.shape[1] == D and array.dtype.kind == "f":
+            same = (np.abs(array[:, None, :8] - docs()[None, :, :8]) < 1e-9).all(axis=2)
+            assert not same.any(), f"{key} holds a document's vector"
+
+
+@every_method
+def test_codes_are_bytes_of_a_fixed_count(name: str) -> None:
+    codes = fitted(name).codes
+    assert codes.n == len(codes) == N
+    assert codes.nbytes == sum(array.nbytes for array in codes.to_arrays().values())
+    for array in codes.rows.values():
+        assert len(array) == N
+    assert codes.nbytes <= 4 * N * D + 4 * N
+
+
+@every_method
+def test_inputs_are_not_changed(name: str) -> None:
+    vectors, asked = docs().copy(), queries().copy()
+    codec = fitted(name).codec
+    before = bytes_of(fitted(name).codes)
+    codes = codec.encode(vectors)
+    codec.score(asked, codes)
+    codec.search(asked, codes, K)
+    assert np.array_equal(vectors, docs()) and np.array_equal(asked, queries())
+    assert bytes_of(codes) == before
+
+
+@every_method
+def test_state_does_not_change_in_use(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    before = {key: array.tobytes() for key, array in codec.state().items()}
+    codec.decode(codes)
+    codec.search(queries(), codes, K)
+    assert {key: array.tobytes() for key, array in codec.state().items()} == before
+
+
+@every_method
+def test_encoding_is_row_wise(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    if not codec.row_wise:
+        pytest.skip("not row-wise by declaration")
+    for chunk in (1, 7, 500):
+        stop = N if chunk > 1 else 40
+        chunked = encode(codec, docs()[:stop], chunk)
+        assert bytes_of(chunked) == bytes_of(codes[:stop]), f"chunks of {chunk} rows give other bytes"
+
+
+@every_method
+def test_search_does_not_depend_on_chunks(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    scores, rows = search(codec, queries(), codes, K)
+    for chunk in (333, 1000):
+        chunked_scores, chunked_rows = search(codec, queries(), codes, K, chunk_rows=chunk)
+        assert np.array_equal(rows, chunked_rows)
+        assert np.array_equal(scores, chunked_scores)
+
+
+@every_method
+def test_search_does_not_depend_on_the_other_queries(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    scores, rows = codec.search(queries(), codes, K)
+    for pick in (slice(0, 1), slice(5, 12)):
+        few_scores, few_rows = codec.search(queries()[pick], codes, K)
+        assert np.array_equal(rows[pick], few_rows)
+        assert np.array_equal(scores[pick], few_scores)
+
+
+@every_method
+def test_same_seed_gives_the_same_bytes(name: str) -> None:
+    again = spec_of(name).make().fit(docs(), clustered_vectors(200, D, seed=2))
+    assert bytes_of(again.encode(docs())) == bytes_of(fitted(name).codes)
+
+
+@every_method
+def test_another_seed_gives_other_bytes(name: str) -> None:
+    if spec_of(name).seed is None:
+        pytest.skip("the method draws no random numbers")
+    excused(name, "another_seed_gives_other_bytes")
+    other = spec_of(name, seed=1).make().fit(docs(), clustered_vectors(200, D, seed=2))
+    assert bytes_of(other.encode(docs())) != bytes_of(fitted(name).codes)
+
+
+@every_method
+def test_score_is_a_dot_product(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    scores = codec.score(queries(), codes)
+    assert scores.shape == (M, N) and scores.dtype == np.float32
+    expected = codec.query_matrix(queries()).astype(np.float64) @ codec.doc_matrix(codes).T.astype(np.float64)
+    assert np.allclose(scores, expected, atol=1e-4)
+    if codec.scoring == "asymmetric":
+        assert np.array_equal(codec.doc_matrix(codes), codec.decode(codes))
+
+
+@every_method
+def test_search_agrees_with_score(name: str) -> None:
+    excused(name, "search_agrees_with_score")
+    codec, codes = fitted(name).codec, fitted(name).codes
+    full = codec.query_matrix(queries()).astype(np.float64) @ codec.doc_matrix(codes).T.astype(np.float64)
+    scores, rows = codec.search(queries(), codes, K)
+    assert rows.dtype == np.int64 and rows.shape == scores.shape == (M, K)
+    found = np.take_along_axis(full, rows, axis=1)
+    assert np.allclose(found, -np.sort(-full, axis=1)[:, :K], atol=1e-5), "not the best K"
+    assert (np.diff(scores, axis=1) <= 0).all(), "not in descending order"
+    tied = np.diff(scores, axis=1) == 0
+    assert (np.diff(rows, axis=1)[tied] > 0).all(), "among equal scores the lower row comes first"
+
+
+@every_method
+def test_equal_documents_tie(name: str) -> None:
+    codec = fitted(name).codec
+    if not codec.row_wise:
+        pytest.skip("not row-wise by declaration")
+    twice = np.concatenate([docs()[:600], docs()[:600]])
+    scores, rows = codec.search(queries(), codec.encode(twice), 1200)
+    place = np.argsort(rows, axis=1)
+    first, second = place[:, :600], place[:, 600:]
+    assert np.array_equal(np.take_along_axis(scores, first, 1), np.take_along_axis(scores, second, 1))
+    assert (first < second).all()
+
+
+@every_method
+def test_finds_what_is_near(name: str) -> None:
+    exact = np.argsort(-(queries() @ docs().T), axis=1, kind="stable")[:, :K]
+    _, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
+    overlap = np.mean([len(set(a) & set(b)) for a, b in zip(exact, rows, strict=True)]) / K
+    chance = K / N
+    assert overlap > 5 * chance
+
+
+def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
+    """All methods in one process, since starting it is what takes time."""
+    np.savez(tmp_path / "queries.npz", queries=queries())
+    for name in NAMES:
+        write_folder = tmp_path / name
+        write_folder.mkdir()
+        storage = write_index(write_folder, fitted(name).codec, fitted(name).codes)
+        assert storage.index_bytes == sum(path.stat().st_size for path in write_folder.iterdir())
+        assert storage.code_bytes_per_vector == fitted(name).codes.nbytes / N
+        (write_folder / "settings.json").write_text(json.dumps(spec_of(name).settings))
+    script = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from hydra.utils import instantiate
+from harness.index_files import read_index
+folder = Path(sys.argv[1])
+queries = np.load(folder / "queries.npz")["queries"]
+rankings = {}
+for path in sorted(folder.iterdir()):
+    if path.is_dir():
+        fresh = instantiate(json.loads((path / "settings.json").read_text()), _convert_="all")
+        codec, codes = read_index(path, fresh)
+        scores, rows = codec.search(queries, codes, int(sys.argv[2]))
+        rankings[path.name + " rows"], rankings[path.name + " scores"] = rows, scores
+np.savez(folder / "rankings.npz", **rankings)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), str(K)], check=True)
+    loaded = np.load(tmp_path / "rankings.npz")
+    for name in NAMES:
+        scores, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
+        assert np.array_equal(loaded[f"{name} rows"], rows), name
+        assert np.array_equal(loaded[f"{name} scores"], scores), name
+
+
+@every_method
+def test_the_loaded_object_knows_only_the_files(name: str, tmp_path: Path) -> None:
+    write_index(tmp_path, fitted(name).codec, fitted(name).codes)
+    codec, codes = read_index(tmp_path, spec_of(name).make())
+    held = sum(array.nbytes for array in codec.state().values()) + codes.nbytes
+    assert held <= sum(path.stat().st_size for path in tmp_path.iterdir())
+    decoded = codec.decode(codes)
+    assert np.array_equal(decoded, fitted(name).codec.decode(fitted(name).codes))
+
+
+@every_method
+def test_one_document(name: str) -> None:
+    codec = spec_of(name).make()
+    try:
+        codes = codec.fit(docs()[:1]).encode(docs()[:1])
+    except MethodError as error:
+        assert type(codec).__name__ in str(error) or "document" in str(error)
+        return
+    scores, rows = codec.search(queries(), codes, K)
+    assert rows.shape == (M, 1) and (rows == 0).all() and np.isfinite(scores).all()
+
+
+@every_method
+def test_fewer_documents_than_a_codebook(name: str) -> None:
+    codec = spec_of(name).make()
+    try:
+        codes = codec.fit(docs()[:9]).encode(docs()[:9])
+    except MethodError as error:
+        assert any(character.isdigit() for character in str(error)), "the message names the number"
+        return
+    assert np.isfinite(codec.decode(codes)).all()
+
+
+@every_method
+def test_k_beyond_the_corpus(name: str) -> None:
+    codec = fitted(name).codec
+    few = fitted(name).codes[0:30] if codec.row_wise else fitted(name).codes
+    scores, rows = codec.search(queries(), few, 10 * N)
+    assert rows.shape == scores.shape == (M, few.n)
+    assert (np.sort(rows, axis=1) == np.arange(few.n)).all()
+    with pytest.raises(MethodError, match="k must be"):
+        codec.search(queries(), few, 0)
+
+
+@every_method
+def test_zero_vectors(name: str) -> None:
+    codec = fitted(name).codec
+    codes = codec.encode(np.zeros((3, D), dtype=np.float32))
+    assert np.isfinite(codec.decode(codes)).all()
+    scores, _ = codec.search(np.zeros((2, D), dtype=np.float32), codes, 3)
+    assert np.isfinite(scores).all()
+
+
+@every_method
+def test_fit_on_equal_documents(name: str) -> None:
+    codec = spec_of(name).make()
+    same = np.repeat(docs()[:1], 300, axis=0)
+    codec.fit(same)
+    decoded = codec.decode(codec.encode(same))
+    assert np.isfinite(decoded).all()
+
+
+@every_method
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_is_refused(name: str, bad: float) -> None:
+    broken = docs()[:300].copy()
+    broken[17, 3] = bad
+    with pytest.raises(VectorsError, match="row 17"):
+        spec_of(name).make().fit(broken)
+    with pytest.raises(VectorsError, match="row 17"):
+        fitted(name).codec.encode(broken)
+    with pytest.raises(VectorsError, match="row 17"):
+        fitted(name).codec.search(broken, fitted(name).codes, K)
+
+
+@every_method
+def test_wrong_shapes_are_refused(name: str) -> None:
+    codec, codes = fitted(name).codec, fitted(name).codes
+    for wrong in (docs()[:5, : D - 1], docs()[0], np.empty((0, D), np.float32), np.full((2, D), "x")):
+        with pytest.raises(VectorsError):
+            codec.encode(wrong)
+        with pytest.raises(VectorsError):
+            codec.search(wrong, codes, K)
+    with pytest.raises(VectorsError):
+        spec_of(name).make().fit(np.empty((0, D), np.float32))
+
+
+@every_method
+def test_other_layouts_and_precisions(name: str) -> None:
+    codec = fitted(name).codec
+    some = docs()[:50]
+    assert bytes_of(codec.encode(np.asfortranarray(some))) == bytes_of(codec.encode(some))
+    assert bytes_of(codec.encode(some.astype(np.float64))) == bytes_of(codec.encode(some))
+    half = some.astype(np.float16)
+    assert bytes_of(codec.encode(half)) == bytes_of(codec.encode(half.astype(np.float32)))
+
+
+@every_method
+def test_wrong_parameters_are_named(name: str) -> None:
+    settings = spec_of(name).settings
+    with pytest.raises(MethodError, match="scoring"):
+        from harness.config import _instantiate
+
+        _instantiate({**settings, "scoring": "by_ear"})
