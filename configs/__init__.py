@@ -1,0 +1,1 @@
+"""Hydra configuration groups, as a package so that `pkg://configs` works from an installed wheel."""

@@ -81,7 +81,7 @@ def _sweep(overrides: list[str]) -> int:
 
 def _composes(overrides: list[str]) -> bool:
     """Whether this asks for jobs, not for Hydra's help or configuration printout."""
-    return not any(text.startswith("-h") or text.startswith("--") for text in overrides)
+    return not any(text.startswith(("-h", "--")) for text in overrides)
 
 
 def _hydra(overrides: list[str]) -> int:

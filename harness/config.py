@@ -91,9 +91,8 @@ class MethodSpec:
     def __init__(self, node: DictConfig) -> None:
         if "_target_" not in node:
             raise ConfigError("method: choose one of the group, as in method=NAME ('vecbudget list methods')")
-        raw = OmegaConf.to_container(node, resolve=False)
-        settings = OmegaConf.to_container(node, resolve=True)
-        assert isinstance(raw, dict) and isinstance(settings, dict)
+        raw = _plain(node, resolve=False)
+        settings = _plain(node, resolve=True)
         self.about: dict[str, Any] = settings.pop("about", {})
         raw.pop("about", None)
         try:
@@ -115,6 +114,12 @@ class MethodSpec:
         if not isinstance(codec, Codec):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
         return codec
+
+
+def _plain(node: DictConfig, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(node, resolve=resolve)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def _interpolated_keys(value: Any) -> list[str]:

@@ -136,7 +136,8 @@ def tie_at_cut(scores: NDArray[Any], cutoff: int) -> Float64:
     """Return 1.0 for each query whose `cutoff`-th place is decided among equal scores, else 0.0."""
     if scores.shape[1] <= cutoff:
         return np.zeros(len(scores))
-    return (scores[:, cutoff - 1] == scores[:, cutoff]).astype(np.float64)
+    tied: Float64 = (scores[:, cutoff - 1] == scores[:, cutoff]).astype(np.float64)
+    return tied
 
 
 def overlap(ranking: Int64, reference: Int64, cutoff: int, n: int) -> Float64:

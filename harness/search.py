@@ -13,7 +13,9 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 
-def search(codec: Codec, queries: Float32, codes: Codes, k: int, chunk_rows: int | None = None) -> tuple[Float32, Int64]:
+def search(
+    codec: Codec, queries: Float32, codes: Codes, k: int, chunk_rows: int | None = None
+) -> tuple[Float32, Int64]:
     """Return the best min(k, n) rows of each query, whatever the chunks: score descending, then row ascending.
 
     Parameters

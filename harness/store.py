@@ -1,15 +1,14 @@
 """Run records: a folder for each run, written whole or not at all, and the tidy frame over all of them.
 
-    results/runs/<run_id>/run.json            what was run, with what, and what came out
-                          per_query.parquet   every metric of every query
-                          ranking.safetensors the best rows of each query and their scores
-                          index/              the compressed index, with keep_index=true
+results/runs/<run_id>/run.json            what was run, with what, and what came out
+                      per_query.parquet   every metric of every query
+                      ranking.safetensors the best rows of each query and their scores
+                      index/              the compressed index, with keep_index=true
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -100,12 +99,12 @@ class Store:
         target = self.path(run_id)
         if target.exists():
             discarded = self.draft(run_id)
-            os.replace(target, discarded / "old")
-            os.replace(draft, target)
+            target.replace(discarded / "old")
+            draft.replace(target)
             shutil.rmtree(discarded)
         else:
             try:
-                os.replace(draft, target)
+                draft.replace(target)
             except OSError:
                 # another process finished the same run in between: its record is as good
                 if not self.has(run_id):

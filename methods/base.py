@@ -11,7 +11,6 @@ Shapes: `n` documents, `m` queries, `d` dimensions, all float32 and C-contiguous
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -154,14 +153,14 @@ class Codes:
         )
 
 
-@functools.cache
 def field_types(cls: type) -> dict[str, Any]:
+    """Return the annotated type of each dataclass field."""
     hints = typing.get_type_hints(cls)
     return {item.name: hints[item.name] for item in dataclasses.fields(cls)}
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether a value has the annotated type. An int passes for a float; a bool passes for neither."""
+    """Return whether a value has the annotated type. An int passes for a float; a bool passes for neither."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -181,13 +180,14 @@ def accepts(hint: Any, value: Any) -> bool:
 
 
 def type_name(hint: Any) -> str:
+    """Return an annotated type in words."""
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(type_name(choice) for choice in typing.get_args(hint))
     if hint is types.NoneType:
         return "null"
-    return getattr(hint, "__name__", str(hint))
+    return str(getattr(hint, "__name__", hint))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -219,7 +219,7 @@ class Part:
     def _check_fitted(self) -> int:
         if not self.is_fitted:
             raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
-        return int(self.dim_)
+        return int(vars(self)["dim_"])
 
     def state(self) -> dict[str, Array]:
         """Return what `fit` learned as named arrays: all that a fresh object needs besides its parameters."""
@@ -387,7 +387,8 @@ def unit_rows(vectors: Float32) -> Float32:
     """
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     norms[norms == 0] = 1.0
-    return (vectors / norms[:, None]).astype(np.float32)
+    scaled: Float32 = (vectors / norms[:, None]).astype(np.float32)
+    return scaled
 
 
 def project(vectors: Float32, matrix: Array) -> Float32:

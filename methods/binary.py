@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Codec, Codes, Float32
+from methods.base import Codec, Codes, Float32, row_blocks
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,7 +37,10 @@ class Sign(Codec):
         return Codes.packed(np.packbits(bits, axis=1))
 
     def _signs(self, codes: Codes) -> Float32:
-        return np.unpackbits(codes.array, axis=1, count=self.dim_).astype(np.float32) * 2 - 1
+        signs: Float32 = np.unpackbits(codes.array, axis=1, count=self.dim_).astype(np.float32)
+        signs *= 2
+        signs -= 1
+        return signs
 
     def _decode(self, codes: Codes) -> Float32:
         return self._signs(codes) / np.float32(np.sqrt(self.dim_))
@@ -54,11 +57,17 @@ class Sign(Codec):
         index.add(np.ascontiguousarray(codes.array))
         bits = self._encode_queries(queries).array
 
+        def similarity(agreements_less_differences: NDArray[Any]) -> Float32:
+            return (agreements_less_differences.astype(np.float64) / self.dim_).astype(np.float32)
+
         def hamming(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             distances, rows = index.search(bits, wanted)
-            return (1 - 2 * distances.astype(np.float64) / self.dim_).astype(np.float32), rows
+            return similarity(self.dim_ - 2 * distances), rows
 
         def exhaustive(which: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
-            return super(Sign, self)._search(queries[which], codes, k)
+            asked = self._signs(Codes.packed(bits[which]))
+            blocks = ((start, self._signs(codes[start:stop])) for start, stop in row_blocks(codes.n, 4 * self.dim_))
+            scores, rows = topk.search(asked, blocks, k)
+            return similarity(scores), rows
 
         return topk.search_kernel(hamming, exhaustive, codes.n, k)

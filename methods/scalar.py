@@ -95,7 +95,7 @@ class PerVector(Codec):
     @property
     def _top(self) -> int:
         """The largest level, in steps for midtread and in half steps for midrise."""
-        return 2 ** (self.bits - 1) - 1 if self.levels == "midtread" else 2**self.bits - 1
+        return (1 << (self.bits - 1)) - 1 if self.levels == "midtread" else (1 << self.bits) - 1
 
     def _encode(self, docs: Float32) -> Codes:
         largest = np.maximum(docs.max(axis=1), -docs.min(axis=1))
@@ -122,4 +122,5 @@ class PerVector(Codec):
             return levels
         # unit length whatever the scale was; sums of squares of integers are exact, so row by row it is the same
         norms = np.sqrt(np.einsum("ij,ij->i", levels, levels, dtype=np.float64))
-        return levels / np.where(norms > 0, norms, 1)[:, None].astype(np.float32)
+        levels /= np.where(norms > 0, norms, 1)[:, None].astype(np.float32)
+        return levels

@@ -93,9 +93,7 @@ def _merge_pairs(
     return value[best], row[best]
 
 
-def merge(
-    scores: Float32, rows: Int64, more_scores: Float32, more_rows: Int64, k: int
-) -> tuple[Float32, Int64]:
+def merge(scores: Float32, rows: Int64, more_scores: Float32, more_rows: Int64, k: int) -> tuple[Float32, Int64]:
     """Return the k best of two top lists per query, each (m, any width)."""
     value = np.concatenate([scores, more_scores], axis=1)
     row = np.concatenate([rows, more_rows], axis=1)
@@ -127,10 +125,7 @@ def search_kernel(
     """
     wanted = min(n, k + max(16, k // 4))
     scores, rows = kernel(wanted)
-    if wanted < n:
-        cut = np.flatnonzero(scores[:, k - 1] <= scores[:, -1])
-    else:
-        cut = np.empty(0, dtype=np.int64)
+    cut = np.flatnonzero((scores[:, k - 1] <= scores[:, -1]) & (wanted < n))
     scores, rows = ordered(scores, rows, k)
     if len(cut):
         scores[cut], rows[cut] = exhaustive(cut)

@@ -1,0 +1,64 @@
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import StoreError
+from harness.index_files import CODES_FILE, STATE_FILE, read_index, storage_of, write_index
+from methods.base import Codes
+from methods.scalar import PerDimension
+from tests.conftest import clustered_vectors
+
+
+def test_figures_are_the_sizes_of_the_files(tmp_path: Path) -> None:
+    docs = clustered_vectors(100, 48)
+    codec = PerDimension(bits=4).fit(docs)
+    storage = write_index(tmp_path, codec, codec.encode(docs))
+    assert storage.codes_file_bytes == (tmp_path / CODES_FILE).stat().st_size
+    assert storage.state_file_bytes == (tmp_path / STATE_FILE).stat().st_size
+    assert storage.index_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert storage.code_bytes_per_vector == 24.0, "two dimensions to a byte"
+    assert storage == storage_of(tmp_path)
+
+
+def test_codes_with_shared_arrays_come_back(tmp_path: Path) -> None:
+    codec = PerDimension().fit(clustered_vectors(5, 8))
+    codes = Codes(n=3, rows={"a": np.arange(3, dtype=np.uint16)}, shared={"b": np.ones((2, 2), dtype=np.float16)})
+    write_index(tmp_path, codec, codes)
+    _, loaded = read_index(tmp_path, PerDimension())
+    assert loaded.n == 3 and set(loaded.rows) == {"a"} and set(loaded.shared) == {"b"}
+    assert loaded.rows["a"].dtype == np.uint16 and loaded.shared["b"].dtype == np.float16
+
+
+def test_no_float_vector_is_reachable_from_the_loaded_codec(tmp_path: Path) -> None:
+    docs = clustered_vectors(300, 32)
+    codec = PerDimension(bits=2).fit(docs)
+    write_index(tmp_path, codec, codec.encode(docs))
+    loaded, codes = read_index(tmp_path, PerDimension(bits=2))
+    seen: set[int] = set()
+    queue: list[object] = [loaded, codes]
+    arrays = []
+    while queue:
+        item = queue.pop()
+        if id(item) in seen or isinstance(item, type):
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            arrays.append(item)
+            queue += [item.base] if item.base is not None else []
+        elif isinstance(item, dict | list | tuple) or hasattr(item, "__dict__"):
+            queue += [child for child in gc.get_referents(item) if not callable(child)]
+    assert arrays, "the walk reaches the state"
+    assert not any(a is docs or (a.dtype == np.float32 and a.size >= docs.size) for a in arrays)
+
+
+@pytest.mark.parametrize("name", [CODES_FILE, STATE_FILE])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    docs = clustered_vectors(10, 8)
+    codec = PerDimension().fit(docs)
+    write_index(tmp_path, codec, codec.encode(docs))
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StoreError, match=name):
+        read_index(tmp_path, PerDimension())

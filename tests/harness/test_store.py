@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import StoreError
+from harness.store import RECORD, Store, load_runs
+
+
+def record(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "status": status,
+        "model": {"name": "m"},
+        "dataset": {"name": "d", "n_docs": 1000, "n_queries": 2},
+        "method": {"name": "int8", "params": "bits=4", "scoring": "asymmetric", "family": "scalar", "seed": None},
+        **more,
+    }
+
+
+FINISHED = {
+    "dim": 384,
+    "metrics": {"ndcg_at_10": 0.6, "overlap_at_10": 0.9},
+    "retention": 0.95,
+    "storage": {"code_bytes_per_vector": 192.0, "state_bytes": 500_000, "index_bytes": 692_000},
+    "seconds": {"fit": 0.5},
+}
+
+
+def commit(store: Store, run_id: str, **more: Any) -> Path:
+    return store.commit(
+        run_id,
+        store.draft(run_id),
+        record(run_id, **more),
+        ["q1", "q2"],
+        {"ndcg_at_10": np.array([0.5, 0.7])},
+        {"rows": np.zeros((2, 3), np.int32)},
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert not store.has("abc")
+    commit(store, "abc", **FINISHED)
+    assert store.has("abc") and store.read("abc")["dim"] == 384
+    per_query = store.per_query("abc")
+    assert per_query["query_id"].tolist() == ["q1", "q2"] and per_query["ndcg_at_10"].tolist() == [0.5, 0.7]
+    assert [path.name for path in store.runs.iterdir()] == ["abc"], "no draft is left"
+
+
+def test_frame(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store, "abc", **FINISHED)
+    commit(store, "bad", status="failed", error="ValueError: no")
+    frame = load_runs(tmp_path).set_index("run_id")
+    assert frame.loc["abc", "bytes_per_vector"] == 192.5
+    assert frame.loc["abc", "compression_ratio"] == 1536 / 192.5
+    assert frame.loc["bad", "error"] == "ValueError: no" and np.isnan(frame.loc["bad", "ndcg_at_10"])
+    assert load_runs(tmp_path, corpus_size=1000).set_index("run_id").loc["abc", "bytes_per_vector"] == 692.0
+    assert str(frame["seed"].dtype) == "Int64"
+
+
+def test_nothing_recorded_gives_an_empty_frame_with_all_columns(tmp_path: Path) -> None:
+    empty = load_runs(tmp_path)
+    assert len(empty) == 0 and {"run_id", "ndcg_at_10", "bytes_per_vector", "fit_seconds"} <= set(empty)
+
+
+def test_a_draft_is_no_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    draft = store.draft("abc")
+    (draft / RECORD).write_text("{")
+    assert not store.has("abc") and len(load_runs(tmp_path)) == 0
+
+
+def test_a_failed_run_is_due_again_and_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store, "abc", status="failed", error="x")
+    assert not store.has("abc")
+    commit(store, "abc", **FINISHED)
+    assert store.has("abc") and len(load_runs(tmp_path)) == 1
+    assert [path.name for path in store.runs.iterdir()] == ["abc"]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = commit(store, "abc", **FINISHED)
+    (path / RECORD).write_text("{")
+    with pytest.raises(StoreError, match=r"run\.json: not a readable record"):
+        load_runs(tmp_path)
+
+
+def test_no_nan_goes_into_json(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        commit(store, "abc", retention=float("nan"))
+    assert not store.has("abc")
+    commit(store, "def", **FINISHED)
+    assert json.loads((store.path("def") / RECORD).read_text())["run_id"] == "def"
