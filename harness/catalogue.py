@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
 from omegaconf import OmegaConf
+
+NOT_PARAMETERS = ("about", "_target_", "defaults")
+SHARED = ("renormalize", "scoring")
+"""What every method takes, and so is no news in a table."""
 
 
 def members(group: str) -> dict[str, Traversable]:
@@ -21,11 +26,24 @@ def method_card(entry: Traversable) -> dict[str, Any]:
     content = OmegaConf.to_container(OmegaConf.create(entry.read_text(encoding="utf-8")), resolve=False)
     assert isinstance(content, dict)
     card: dict[str, Any] = dict(content.get("about", {}))
-    hidden = {"about", "_target_", "defaults"}
     card["parameters"] = {
-        key: value for key, value in content.items() if key not in hidden and not isinstance(value, dict | list)
+        key: value for key, value in content.items() if key not in NOT_PARAMETERS and not isinstance(value, dict | list)
     }
     return card
+
+
+def parameters(entry: Traversable) -> list[str]:
+    """Return the names of a yaml's own settings."""
+    content = OmegaConf.to_container(OmegaConf.create(entry.read_text(encoding="utf-8")), resolve=False)
+    assert isinstance(content, dict)
+    return [str(key) for key in content if key not in NOT_PARAMETERS]
+
+
+def options() -> list[str]:
+    """Return the names of a run's top-level options."""
+    from harness.config import RunConfig
+
+    return [item.name for item in dataclasses.fields(RunConfig)]
 
 
 def first_comment(entry: Traversable) -> str:
@@ -49,7 +67,7 @@ def catalogue(group: str) -> str:
             table.add_column(column, overflow="fold", ratio=3 if column == "what it does" else None)
         for name, entry in members(group).items():
             card = method_card(entry)
-            shown = " ".join(f"{key}={_plain(value)}" for key, value in card["parameters"].items())
+            shown = " ".join(f"{k}={_plain(v)}" for k, v in card["parameters"].items() if k not in SHARED)
             table.add_row(name, card.get("family", ""), card.get("bytes", ""), shown, card.get("summary", ""))
     else:
         table.add_column("what it is")
@@ -59,7 +77,10 @@ def catalogue(group: str) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    if group == "method":
+        lines += ["", "Every method also takes renormalize=true|false and scoring=asymmetric|symmetric|raw_codes."]
+    return "\n".join(lines) + "\n"
 
 
 def _plain(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"vecbudget {version('vecbudget')}\n")
         return 0
     if command not in commands:
-        near = difflib.get_close_matches(command, commands, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(commands)}"
-        return _fail(f"unknown command '{command}'{hint}", 2)
+        return _fail("there is no command " + _not_among(command, list(commands), "There are"), 2)
     try:
         return commands[command](rest)
     except VecbudgetError as error:
@@ -107,20 +106,32 @@ def _hydra(overrides: list[str]) -> int:
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Return one line for an error of Hydra's or OmegaConf's."""
-    from harness.catalogue import members
+    """Return one line for an error of Hydra's or OmegaConf's: what is wrong, and what there is instead."""
+    from harness.catalogue import members, options, parameters
 
+    chosen = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
+    for group in GROUPS.values():
+        for name in chosen.get(group, "").split(","):
+            if f"'{group}/{name}'" in str(error):
+                return f"there is no {group} " + _not_among(name, list(members(group)), "There are")
+    unknown = re.search(r"Could not override '([\w./]+)'", str(error))
+    if unknown:
+        group, _, key = unknown[1].rpartition(".")
+        if not group:
+            return "there is no option " + _not_among(key, options(), "There are")
+        member = members(group).get(chosen.get(group, "")) if group in GROUPS.values() else None
+        return f"{group} has no parameter " + _not_among(key, parameters(member) if member else [], "It has")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for text in overrides:
-        key, _, value = text.lstrip("+~").partition("=")
-        if key in GROUPS.values() and value:
-            for name in value.split(","):
-                choices = list(members(key))
-                if choices and name not in choices and not name.startswith(("glob", "choice", "[")):
-                    near = difflib.get_close_matches(name, choices, n=1)
-                    hint = f" Did you mean '{near[0]}'?" if near else ""
-                    return f"there is no {key} '{name}'.{hint} There are: {', '.join(choices)}"
-    return lines[0] if len(lines) == 1 else f"{lines[0]} ({'; '.join(lines[1:3])})"
+    merging = re.fullmatch(r"Error merging override \+*([^=]+)=.*", lines[0])
+    if merging and len(lines) > 1:
+        return f"{merging[1]}: {lines[1]}"
+    return "; ".join(lines[:3])
+
+
+def _not_among(name: str, choices: Sequence[str], there_are: str) -> str:
+    near = difflib.get_close_matches(name, choices, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"'{name}'{hint} {there_are}: {', '.join(choices)}" if choices else f"'{name}'"
 
 
 def _report(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness import provenance
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
+from harness.errors import ConfigError
 from harness.store import INDEX, Store
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     overrides : list of str or None
         The overrides that made this configuration, for the record.
     """
+    if cfg.k < 1:
+        raise ConfigError(f"k must be at least 1, got {cfg.k}")
     spec = MethodSpec(cfg.method)
     dataset = _dataset(cfg.dataset)
     encoder = shared("model", cfg.model)
@@ -71,7 +74,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         "command": shlex.join(["vecbudget", "run", *(overrides or [])]),
         "git_commit": provenance.git_commit(),
         "identity": identity,
-        "model": {"name": encoder.name},
+        "model": {"name": encoder.label},
         "dataset": _describe(dataset),
         "method": {
             "name": method_name,

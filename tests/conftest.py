@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -23,3 +25,22 @@ def clustered_vectors(n: int, d: int, seed: int = 0, clusters: int = 20) -> np.n
     rotation = np.linalg.qr(shared.standard_normal((d, d)))[0]
     vectors = (centres[rng.integers(clusters, size=n)] + 0.8 * rng.standard_normal((n, d)) * spectrum) @ rotation
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def small_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BEIR folder of 400 documents and 30 queries with vectors in `vectors.safetensors`: no model needed."""
+    folder = tmp_path_factory.mktemp("small")
+    rng = np.random.default_rng(7)
+    docs, queries = clustered_vectors(400, 32, seed=3), clustered_vectors(30, 32, seed=4)
+    ids = [f"d{i:03d}" for i in rng.permutation(400)]
+    lines = [json.dumps({"_id": doc_id, "title": f"title {doc_id}", "text": f"text {doc_id}"}) for doc_id in ids]
+    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    lines = [json.dumps({"_id": f"q{i}", "text": f"query {i}"}) for i in range(30)]
+    (folder / "queries.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "qrels").mkdir()
+    best = np.argsort(-(queries @ docs.T), axis=1)
+    rows = [f"q{i}\t{ids[row]}\t{3 - place}" for i in range(30) for place, row in enumerate(best[i, [0, 2, 5]])]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n")
+    save_file({"docs": docs, "queries": queries}, folder / "vectors.safetensors")
+    return folder

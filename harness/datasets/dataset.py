@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DatasetError
+
+log = logging.getLogger(__name__)
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> graded relevance."""
@@ -127,6 +130,7 @@ class Dataset:
                             "which is not in the corpus"
                         )
             judged = [row for row in judged if any(g > 0 for g in qrels.get(query_ids[row], {}).values())]
+            _warn_of_dropped(name, qrels, known_queries=set(query_ids), kept=len(judged))
             qrels = {query_ids[row]: dict(qrels[query_ids[row]]) for row in judged}
         if not judged:
             raise DatasetError(f"{name}: no query has a relevant document")
@@ -175,6 +179,30 @@ class Dataset:
                 digest.update(repr(vectors.shape).encode())
                 digest.update(np.ascontiguousarray(vectors).data)
         return digest.hexdigest()[:16]
+
+
+def document_text(title: str | None, text: str) -> str:
+    """Join a document's title and body as MTEB joins them (`mteb._create_dataloaders`, version 2)."""
+    return f"{title} {text}".strip() if title else text.strip()
+
+
+def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
+    """Return the train queries' texts, without those that a test query repeats by its id or its text.
+
+    Parameters
+    ----------
+    train, test : mapping of str to str
+        Texts by query id. `test` holds every judged query of the test split, dropped ones included.
+    """
+    seen = {text.strip() for text in test.values()}
+    return [text for query_id, text in train.items() if query_id not in test and text.strip() not in seen]
+
+
+def _warn_of_dropped(name: str, qrels: Qrels, known_queries: set[str], kept: int) -> None:
+    """Say where a mean over the kept queries is not MTEB's: it drops unjudged queries, but counts these as zero."""
+    dropped = sum(bool(judgements) and query_id in known_queries for query_id, judgements in qrels.items()) - kept
+    if dropped:
+        log.warning("%s: %d queries are judged, but with no document above grade 0; they are left out", name, dropped)
 
 
 def _refuse_duplicates(name: str, kind: str, ids: Sequence[str]) -> None:

@@ -1,0 +1,125 @@
+"""Which configurations are worth their bytes: the Pareto frontier, and the best for a budget or a quality.
+
+The frames here have one row a configuration. A frame of single runs works too, but then the luckiest seed
+wins: `harness.report.tables.configurations` averages the seeds first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COST = "bytes_per_vector"
+
+
+def frontier(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
+    """Mark the points that no other point dominates: cost is minimised, quality maximised.
+
+    A point is dominated if another one costs no more, is no worse, and is better in at least one of the two.
+    Copies of a point do not dominate each other: all of them are on the frontier, or none. A point whose cost
+    or quality is NaN is not on the frontier and dominates nothing. Infinities compare as numbers.
+
+    Parameters
+    ----------
+    cost : array_like of float (n,)
+        What is paid, such as bytes per vector.
+    quality : array_like of float (n,)
+        What it buys, such as nDCG@10.
+
+    Returns
+    -------
+    ndarray of bool (n,)
+
+    Raises
+    ------
+    ValueError
+        If the two are not vectors of one length.
+    """
+    costs, qualities = _paired(cost, quality)
+    on = np.zeros(len(costs), dtype=np.bool_)
+    known = ~(np.isnan(costs) | np.isnan(qualities))
+    if not known.any():
+        return on
+    levels, level = np.unique(costs[known], return_inverse=True)
+    best = np.full(len(levels), -np.inf)
+    np.maximum.at(best, level, qualities[known])
+    cheaper = np.concatenate(([-np.inf], np.maximum.accumulate(best)[:-1]))
+    # At the lowest cost nothing is cheaper, and -inf itself is then undominated.
+    on[known] = (qualities[known] == best[level]) & ((level == 0) | (qualities[known] > cheaper[level]))
+    return on
+
+
+def hypervolume(cost: ArrayLike, quality: ArrayLike, worst_cost: float, worst_quality: float) -> float:
+    """Return the area between the frontier's steps and the corner (`worst_cost`, `worst_quality`).
+
+    Give log2 of the bytes as the cost to weigh each halving alike. Points beyond the corner add nothing.
+
+    Source: the S-metric of Zitzler and Thiele, 1998, in two dimensions.
+    """
+    costs, qualities = _paired(cost, quality)
+    inside = (costs < worst_cost) & (qualities > worst_quality)
+    costs, qualities = costs[inside], qualities[inside]
+    kept = frontier(costs, qualities)
+    steps, first = np.unique(costs[kept], return_index=True)
+    widths = np.diff(np.append(steps, worst_cost))
+    return float(np.sum(widths * (qualities[kept][first] - worst_quality)))
+
+
+def quality_column(frame: pd.DataFrame) -> str:
+    """Return the column of the quality: nDCG@10, or overlap with float32 where there are no judgements."""
+    return "ndcg_at_10" if frame["ndcg_at_10"].notna().any() else "overlap_at_10"
+
+
+def share_column(frame: pd.DataFrame) -> str:
+    """Return the column that says which share of float32's quality is left."""
+    return "retention" if quality_column(frame) == "ndcg_at_10" else "overlap_at_10"
+
+
+def best_within(frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0) -> pd.Series[Any] | None:
+    """Return the row of the highest quality among those of at most `max_bytes` bytes per vector, or None.
+
+    Among equals the smaller row wins, then the earlier one. Codes that fit may cost `spare` bytes more in shared
+    state: a code of 48 bytes costs 48.4 once its codebooks are shared out, and most people would call that 48.
+    """
+    quality = quality_column(frame)
+    fits = frame[COST] <= max_bytes
+    if spare:
+        fits |= (frame["code_bytes_per_vector"] <= max_bytes) & (frame[COST] <= max_bytes + spare)
+    return _first(frame[fits & frame[quality].notna()], by=[quality, COST], ascending=[False, True])
+
+
+def smallest_keeping(frame: pd.DataFrame, share: float) -> pd.Series[Any] | None:
+    """Return the smallest row that keeps `share` of float32's quality (0.99 is 99 %), or None.
+
+    Without judgements the share is that of float32's ten best results that are found. Among equals the better
+    row wins, then the earlier one.
+
+    Raises
+    ------
+    ValueError
+        If `share` is not a fraction.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1 (99 % is 0.99), got {share}")
+    kept = share_column(frame)
+    enough = frame[(frame[kept] >= share) & frame[COST].notna()]
+    return _first(enough, by=[COST, kept], ascending=[True, False])
+
+
+def _first(frame: pd.DataFrame, by: list[str], ascending: list[bool]) -> pd.Series[Any] | None:
+    if frame.empty:
+        return None
+    row: pd.Series[Any] = frame.sort_values(by, ascending=ascending, kind="stable").iloc[0]
+    return row
+
+
+def _paired(cost: ArrayLike, quality: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    costs, qualities = np.asarray(cost, dtype=np.float64), np.asarray(quality, dtype=np.float64)
+    if costs.ndim != 1 or costs.shape != qualities.shape:
+        raise ValueError(f"cost and quality must be equally long, got shapes {costs.shape} and {qualities.shape}")
+    return costs, qualities

@@ -1,0 +1,71 @@
+"""Reports: Pareto tables and plots from the frame of all runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.report import plots, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["write_report"]
+
+log = logging.getLogger(__name__)
+
+
+def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget report") -> list[Path]:
+    """Write tables and plots of all runs to the folder `out`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a run, as `harness.store.load_runs` returns it.
+    out : Path
+        Made if need be. Files of an earlier report are replaced, and others left alone.
+    command : str
+        What the pages name as the command that wrote them.
+
+    Returns
+    -------
+    list of Path
+        The files: `summary.md`, `runs.csv`, then for each dataset and model a page (.md), its table (.csv)
+        and its plot (.png, .svg). Without a successful run there is a page alone.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or a column is missing.
+    """
+    tables.check(frame)
+    found = tables.pages(frame)
+    looks = plots.family_looks(frame["method"])
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    drawn: list[str] = []
+    for page in found:
+        figure = None
+        files: list[Path] = []
+        if len(page.settings):
+            files.append(_write(out / f"{page.stem}.csv", page.settings.to_csv(index=False, float_format="%.10g")))
+        if plots.can_draw(page):
+            files += plots.save(plots.draw(page, looks), out / page.stem)
+            figure = f"{page.stem}.png"
+            drawn.append(page.stem)
+        text = tables.page_markdown(page, figure, command)
+        written += [_write(out / f"{page.stem}.md", text), *files]
+    summary = tables.summary_markdown(found, frame, drawn, command)
+    written = [
+        _write(out / "summary.md", summary),
+        _write(out / "runs.csv", frame.to_csv(index=False)),
+        *written,
+    ]
+    log.info("wrote %d files to %s", len(written), out)
+    return written
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path

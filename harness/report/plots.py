@@ -1,0 +1,599 @@
+"""Plots of a report: quality against bytes per vector, with labels that do not touch anything.
+
+The first half draws, the second half finds room for the labels. Matplotlib is used without pyplot, and the
+style is in force only while a figure is made or saved.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import pareto
+from harness.report.tables import Page, setting_name
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Looks = Mapping[str, dict[str, Any]]
+
+DPI = 200
+WIDTH, HEIGHT, TALL = 9.6, 6.4, 7.6
+"""Inches; the greater height is for more than `CROWD` points."""
+
+CROWD = 25
+INK, QUIET, FAINT = "#222222", "#767676", "#E6E6E6"
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+"""Okabe and Ito's palette for colour-blind readers, without its yellow, which is too light on white."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
+"""Their number has no factor in common with that of the colours: 63 families look different."""
+
+STRONG: dict[str, Any] = {"markersize": 7.5, "markeredgewidth": 0.8, "zorder": 5}
+WEAK: dict[str, Any] = {"markersize": 5.0, "markeredgewidth": 0.4, "zorder": 4}
+
+ARROW = 14.0
+"""Length in points of an arrow that stands for a clipped point."""
+
+REACH = 9.0
+"""How far the label of a dominated point may be from it. Beyond, it is left out: the table has them all."""
+
+LINE = 26
+"""Characters; a longer label takes two or three lines."""
+
+PADDING = np.array([2.5, 0.5])
+"""Kept free beside and above each label."""
+
+UP_LEFT, UP, DOWN_RIGHT = 0.75 * np.pi, 0.5 * np.pi, -0.25 * np.pi
+"""Where labels would rather be. Above and left of the frontier there is no point, by definition."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: a plot looks the same everywhere
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.fonttype": "path",
+    "svg.hashsalt": "vecbudget",  # element ids are hashes, and unsalted ones differ from run to run
+}
+
+
+class Point(NamedTuple):
+    """A configuration as it is drawn."""
+
+    cost: float
+    quality: float
+    spread: float
+    name: str
+    family: str
+    on_frontier: bool
+
+
+def style() -> AbstractContextManager[None]:
+    """Return a context in which figures have the report's look; the global settings come back afterwards."""
+    import matplotlib as mpl
+
+    untouched = ("backend", "backend_fallback", "interactive", "toolbar")
+    settings: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k not in untouched}
+    return mpl.rc_context(settings | STYLE)
+
+
+def family(method: str) -> str:
+    """Return a method's family: the letters that its name begins with ("int4_absmax" is an "int")."""
+    letters = re.match(r"[^\W\d_]+", method)
+    return letters.group() if letters else method
+
+
+def family_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return each family's colour and marker. One call for all pages keeps them the same on every page."""
+    names = sorted({family(method) for method in methods})
+    return {
+        name: {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+        for index, name in enumerate(names)
+    }
+
+
+def can_draw(page: Page) -> bool:
+    """Whether the page has a point to draw. A logarithmic axis has no place for zero bytes."""
+    return bool(_points(page))
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as `stem`.png and `stem`.svg; equal figures give equal bytes."""
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    title = {"Title": figure.get_suptitle()}
+    with style():
+        figure.savefig(png, dpi=DPI, metadata=title | {"Software": None})
+        figure.savefig(svg, metadata=title | {"Date": None, "Creator": None})
+    return [png, svg]
+
+
+def draw(page: Page, looks: Looks | None = None) -> Figure:
+    """Draw quality against bytes per vector.
+
+    Parameters
+    ----------
+    page : Page
+        At least one configuration must have a quality and a size (`can_draw`).
+    looks : mapping, optional
+        The report's `family_looks`; by default those of this page alone.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    points = _points(page)
+    looks = family_looks(page.settings["method"]) if looks is None else looks
+    floor = visible_floor(points)
+    shown = [point for point in points if point.quality >= floor]
+    clipped = [point for point in points if point.quality < floor]
+    with style():
+        figure = Figure(
+            figsize=(WIDTH, HEIGHT if len(points) <= CROWD else TALL),
+            dpi=DPI,
+            layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.07),
+        )
+        FigureCanvasAgg(figure)  # keeps one renderer, where a bare figure makes a new one for each measurement
+        axes = figure.add_subplot()
+        title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
+        _set_limits(axes, points, shown, page)
+        _draw_axes(axes, page)
+        _draw_legend(figure, points, looks)
+        # The axes have their final place only now. What follows is measured against it, so nothing may move.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        title.set_x(axes.get_position().x0)
+        _draw_frontier(axes, points)
+        _draw_points(axes, shown, looks)
+        arrows = _draw_clipped(axes, clipped, looks)
+        reference = _draw_reference(axes, shown, page)
+        _draw_labels(axes, shown, arrows, reference)
+    return figure
+
+
+def visible_floor(points: Sequence[Point]) -> float:
+    """Return the lowest quality that a plot should show in its place.
+
+    Low outliers, at most a fifth of the points, are left out as long as the others then need only two thirds of the
+    height: or only a quarter, if one of the outliers is on the frontier.
+    """
+    ranked = sorted(points, key=lambda point: point.quality)
+    heights = [ranked[-1].quality - point.quality for point in ranked]
+    start = 0
+    for count in range(1, min(-(-len(ranked) // 5), len(ranked) - 2) + 1):
+        share = 1 / 4 if any(point.on_frontier for point in ranked[start:count]) else 2 / 3
+        if 0 < heights[count] <= share * heights[start]:
+            start = count
+    return ranked[start].quality
+
+
+def _points(page: Page) -> list[Point]:
+    found = []
+    for _, row in page.settings.iterrows():
+        quality, spread = float(row[page.quality]), float(row[f"{page.quality}_sd"])
+        if np.isfinite(quality) and row[pareto.COST] > 0:
+            found.append(
+                Point(
+                    cost=float(row[pareto.COST]),
+                    quality=quality,
+                    spread=spread if np.isfinite(spread) else 0.0,
+                    name=setting_name(row),
+                    family=family(row["method"]),
+                    on_frontier=bool(row["on_frontier"]),
+                )
+            )
+    return found
+
+
+def _set_limits(axes: Axes, points: Sequence[Point], shown: Sequence[Point], page: Page) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    ends = [point.quality + sign * point.spread for point in shown for sign in (-1, 1)]
+    if np.isfinite(page.float32_score):
+        ends.append(page.float32_score)
+    top, low = max(ends), min(ends)
+    height = max(top - low, 0.05 * abs(top), 1e-3)
+    bottom = low - (0.18 if len(shown) < len(points) else 0.1) * height
+    axes.set_ylim(max(bottom, -0.05 * height) if low >= 0 else bottom, top + 0.14 * height)
+
+    first, last = np.log2([min(point.cost for point in points), max(point.cost for point in points)])
+    margin = max(0.06 * (last - first), 0.4, 1.2 - (last - first) / 2)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(2 ** (first - margin), 2 ** (last + margin))
+    # Ticks at float32's size over powers of two: whole factors on the upper axis, and sizes that codes have.
+    whole = _float32_bytes(page)
+    halvings = np.arange(np.ceil(np.log2(whole) - last - margin), np.floor(np.log2(whole) - first + margin) + 1)
+    ticks = whole / 2.0 ** halvings[halvings % max(1, round(len(halvings) / 10)) == 0]
+    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw_axes(axes: Axes, page: Page) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    whole = _float32_bytes(page)
+    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10 with float32"
+    axes.set_ylabel(f"{measure}   (higher is better →)")
+    axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: _tick(cost)))
+    upper = axes.secondary_xaxis("top")
+    upper.xaxis.set_major_locator(FixedLocator(axes.xaxis.get_majorticklocs().tolist()))
+    upper.xaxis.set_minor_locator(NullLocator())
+    upper.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{_tick(whole / cost)}×"))
+    upper.set_xlabel("times smaller than float32", color=QUIET)
+    upper.tick_params(labelcolor=QUIET)
+    upper.spines["top"].set_visible(False)
+    axes.set_title(page.size, fontsize=9, color=QUIET)
+    if page.quality == "ndcg_at_10" and page.float32_score > 0:
+        score = page.float32_score
+        right = axes.secondary_yaxis(
+            "right",
+            functions=(
+                lambda quality: np.asarray(quality) * (100 / score),
+                lambda share: np.asarray(share) * (score / 100),
+            ),
+        )
+        right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.4g} %"))
+        right.set_ylabel("kept of float32", color=QUIET)
+        right.tick_params(labelcolor=QUIET)
+        right.spines["right"].set_visible(False)
+
+
+def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=INK, linewidth=2.0, label="Pareto frontier")]
+    for name in sorted({point.family for point in points}):
+        handles.append(Line2D([], [], linestyle="none", markersize=6, label=name, **looks[name]))
+    if any(point.spread > 0 for point in points):
+        handles.append(Line2D([], [], linestyle="none", marker="|", color=QUIET, label="± between seeds"))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=-(-len(handles) // -(-len(handles) // 9)),
+        handletextpad=0.3,
+        columnspacing=1.6,
+    )
+
+
+def _draw_frontier(axes: Axes, points: Sequence[Point]) -> None:
+    on = sorted((point.cost, point.quality) for point in points if point.on_frontier)
+    axes.plot(*zip(*on, strict=True), drawstyle="steps-post", color=INK, linewidth=2.0, zorder=2)
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
+    from matplotlib.colors import to_rgb
+
+    for point in points:
+        size, look = STRONG, looks[point.family]
+        if not point.on_frontier:  # paler, but opaque: what lies underneath would change the colour
+            size, look = WEAK, look | {"color": tuple(0.5 + 0.5 * part for part in to_rgb(look["color"]))}
+        if point.spread > 0:
+            ends = (point.quality - point.spread, point.quality + point.spread)
+            axes.vlines(point.cost, *ends, color=look["color"], linewidth=1.0, zorder=3)
+        axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
+
+
+def _draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks) -> list[Point]:
+    """Draw an arrow at the lower edge for each point below it; return what is to be written there."""
+    low, high = axes.get_ylim()
+    per_point = (high - low) / _box_size(_extent(axes, axes.patch))[1]
+    tip = low + 2 * per_point
+    for point in points:
+        axes.annotate(
+            "",
+            xy=(point.cost, tip),
+            xytext=(0, ARROW),
+            textcoords="offset points",
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": looks[point.family]["color"],
+                "linewidth": 1.3,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
+    middle = tip + ARROW / 2 * per_point
+    return [point._replace(quality=middle, name=f"{point.name}  {point.quality:.3f}") for point in points]
+
+
+def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotation | None:
+    """Draw float32's line, and its value where it covers the least, preferably at the left end."""
+    score = page.float32_score
+    if not np.isfinite(score):
+        return None
+    axes.axhline(score, color=QUIET, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
+    label = axes.annotate(
+        f"float32  {score:.4f}" if page.quality == "ndcg_at_10" else "float32",
+        xy=(0, score),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, 0),
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        fontsize=8,
+        color=QUIET,
+        label="label",
+    )
+    start = np.array([_extent(axes, axes.patch)[0], _position(axes, points[0].cost, score)[1]])
+    size = _box_size(_extent(axes, label))
+    room = _box_size(_extent(axes, axes.patch))[0] - size[0]
+    across, lift = np.meshgrid(np.linspace(3, room - 3, 25), (2, -2 - size[1]))
+    offsets = np.column_stack([across.ravel(), lift.ravel()])
+    boxes = np.hstack([start + offsets, start + offsets + size])
+    markers = np.array([_marker_box(_request(axes, point, STRONG["markersize"], UP, 0.0)) for point in points])
+    covered = 10 * overlaps(boxes, markers).sum(axis=1) + crosses(_segments(axes, points, None), boxes).sum(axis=0)
+    label.set_position(tuple(offsets[int(np.argmin(covered))]))
+    return label
+
+
+def _draw_labels(axes: Axes, shown: Sequence[Point], arrows: Sequence[Point], reference: Annotation | None) -> None:
+    """Label the frontier, the clipped points, and those dominated points that have room beside them."""
+    best = sorted((point for point in shown if point.on_frontier), key=lambda point: point.cost)
+    rest = sorted((point for point in shown if not point.on_frontier), key=lambda point: -point.quality)
+    wanted = [(point, _request(axes, point, STRONG["markersize"], UP_LEFT, np.inf)) for point in best]
+    wanted += [(arrow, _request(axes, arrow, ARROW, UP, np.inf)) for arrow in arrows]
+    wanted += [(point, _request(axes, point, WEAK["markersize"], DOWN_RIGHT, REACH)) for point in rest]
+    obstacles = [_marker_box(request) for _, request in wanted]
+    if reference is not None:  # it names float32, whose marker lies on the line
+        obstacles.append(_extent(axes, reference))
+        wanted = [(point, request) for point, request in wanted if point.name != "float32"]
+
+    texts = [_label(axes, point, quiet=request.reach <= REACH) for point, request in wanted]
+    requests = [
+        request._replace(size=_box_size(_extent(axes, text)) + 2 * PADDING)
+        for text, (_, request) in zip(texts, wanted, strict=True)
+    ]
+    bounds = _extent(axes, axes.patch) + np.array([2, 2, -2, -2])
+    places = place(requests, bounds, np.array(obstacles), _segments(axes, shown, reference))
+    for text, request, corner in zip(texts, requests, places, strict=True):
+        if corner is None:
+            text.remove()
+        else:
+            text.set_position(tuple(corner + PADDING - request.anchor))
+            text.set_multialignment("left" if corner[0] + request.size[0] / 2 > request.anchor[0] else "right")
+            _draw_leader(axes, text, request, corner)
+
+
+def _label(axes: Axes, point: Point, quiet: bool) -> Annotation:
+    from matplotlib.patheffects import withStroke
+
+    return axes.annotate(
+        "\n".join(textwrap.wrap(point.name, LINE, max_lines=3, placeholder=" …")),
+        xy=(point.cost, point.quality),
+        xytext=(0, 0),
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        linespacing=1.15,
+        fontsize=6.5 if quiet else 8.0,
+        color=QUIET if quiet else INK,
+        label="label",
+        zorder=6,
+        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+    )
+
+
+def _draw_leader(axes: Axes, text: Annotation, request: Request, corner: Float) -> None:
+    start, end = np.split(_leaders(request, np.hstack([corner, corner + request.size])[None])[0], 2)
+    if np.hypot(*(end - start)) < LEADER_FROM:
+        return
+    axes.annotate(
+        "",
+        xy=text.xy,
+        xytext=tuple(end - request.anchor),
+        textcoords="offset points",
+        arrowprops={
+            "arrowstyle": "-",
+            "color": QUIET,
+            "linewidth": 0.5,
+            "shrinkA": 0,
+            "shrinkB": request.radius,
+        },
+    )
+
+
+def _request(axes: Axes, point: Point, marker: float, direction: float, reach: float) -> Request:
+    return Request(_position(axes, point.cost, point.quality), marker / 2, np.zeros(2), direction, reach)
+
+
+def _segments(axes: Axes, points: Sequence[Point], reference: Annotation | None) -> Float:
+    """Return the frontier's steps, float32's line and the bars of the seeds as segments (s, 4)."""
+    steps = itertools.pairwise(sorted((point.cost, point.quality) for point in points if point.on_frontier))
+    corners: list[tuple[float, float]] = []
+    for (x0, y0), (x1, y1) in steps:
+        corners += [(x0, y0), (x1, y0), (x1, y0), (x1, y1)]
+    for point in points:
+        corners += [(point.cost, point.quality - point.spread), (point.cost, point.quality + point.spread)]
+    if reference is not None:
+        corners += [(cost, reference.xy[1]) for cost in axes.get_xlim()]
+    ends = axes.transData.transform(np.array(corners, dtype=float).reshape(-1, 2)) * _scale(axes)
+    return np.asarray(ends.reshape(-1, 4))
+
+
+def _position(axes: Axes, cost: float, quality: float) -> Float:
+    return np.asarray(axes.transData.transform((cost, quality))) * _scale(axes)
+
+
+def _marker_box(request: Request) -> Float:
+    return np.hstack([request.anchor - request.radius, request.anchor + request.radius])
+
+
+def _box_size(box: Float) -> Float:
+    return box[2:] - box[:2]
+
+
+def _extent(axes: Axes, artist: Artist) -> Float:
+    """Return an artist's box x0, y0, x1, y1."""
+    renderer = _figure(axes).canvas.get_renderer()  # type: ignore[attr-defined]
+    return np.array(artist.get_window_extent(renderer).extents, dtype=float) * _scale(axes)
+
+
+def _scale(axes: Axes) -> float:
+    return 72.0 / _figure(axes).dpi
+
+
+def _float32_bytes(page: Page) -> float:
+    return 4.0 * float(page.settings["dim"].iloc[0])
+
+
+def _tick(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _figure(axes: Axes) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------- room for labels
+# All lengths are in points (1/72 inch), which the PNG and the SVG have in common.
+
+RADII = 3.0 * 1.3 ** np.arange(20)
+"""Between a marker and its label: from beside it to across the plot."""
+
+LEADER_FROM = 7.0
+"""From this distance on a thin line joins a label to its marker."""
+
+
+class Request(NamedTuple):
+    """A label that wants a place near its marker; y grows upwards."""
+
+    anchor: Float
+    radius: float
+    size: Float
+    direction: float
+    reach: float
+
+
+def place(requests: Sequence[Request], bounds: Float, obstacles: Float, lines: Float) -> list[Float | None]:
+    """Find a place for each label, in the order of their importance.
+
+    Greedy: each label takes the cheapest free place around its anchor. A place is free if it lies within the
+    bounds and touches no obstacle, no earlier label and no earlier label's leader. Distance, a direction
+    other than the wanted one, and lines underneath cost.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        The most important first.
+    bounds : float (4,)
+        Where labels may be: x0, y0, x1, y1.
+    obstacles : float (n, 4)
+        Boxes that labels keep clear of, such as markers.
+    lines : float (s, 4)
+        Segments x0, y0, x1, y1 that no label crosses, except, at a cost, those with infinite reach.
+
+    Returns
+    -------
+    list of float (2,) or None
+        Lower left corner of each label; None where no place is free.
+    """
+    taken, leaders = np.asarray(obstacles, dtype=float).reshape(-1, 4), np.empty((0, 4))
+    lines = np.asarray(lines, dtype=float).reshape(-1, 4)
+    labels = np.empty((0, 4))
+    corners: list[Float | None] = []
+    for request in requests:
+        boxes, costs = _candidates(request)
+        joins = _leaders(request, boxes)
+        led = np.hypot(joins[:, 2] - joins[:, 0], joins[:, 3] - joins[:, 1]) >= LEADER_FROM
+        free = (boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)
+        free &= ~overlaps(boxes, taken).any(axis=1)
+        free &= ~overlaps(boxes, labels).any(axis=1)
+        free &= ~crosses(leaders, boxes).any(axis=0)
+        free &= ~(led & crosses(joins, labels).any(axis=1))
+        crossing = crosses(lines, boxes).any(axis=0)
+        free &= ~crossing | np.isinf(request.reach)
+        costs += 12.0 * crossing
+        costs += led * (4.0 + 8.0 * crosses(joins, taken).sum(axis=1))
+        if not free.any():
+            corners.append(None)
+            continue
+        chosen = int(np.argmin(np.where(free, costs, np.inf)))
+        labels = np.vstack([labels, boxes[chosen]])
+        if led[chosen]:
+            leaders = np.vstack([leaders, joins[chosen]])
+        corners.append(boxes[chosen, :2])
+    return corners
+
+
+def overlaps(boxes: Float, others: Float) -> Bool:
+    """Return whether boxes x0, y0, x1, y1 (n, 4) and (k, 4) overlap by more than an edge, bool (n, k)."""
+    a, b = boxes[:, None, :], others[None, :, :]
+    return np.asarray(((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])).all(axis=-1))
+
+
+def crosses(segments: Float, boxes: Float) -> Bool:
+    """Return whether segments x0, y0, x1, y1 (s, 4) enter boxes (k, 4), bool (s, k).
+
+    Source: the parametric line clipping of Liang and Barsky, 1984.
+    """
+    start = segments[:, None, :2]
+    step = segments[:, None, 2:] - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = (boxes[None, :, :2] - start) / step
+        far = (boxes[None, :, 2:] - start) / step
+    # Along an axis in which the segment does not move it is inside all the way, or never.
+    still = step == 0
+    inside = (boxes[None, :, :2] < start) & (start < boxes[None, :, 2:])
+    enter = np.where(still, np.where(inside, -np.inf, np.inf), np.minimum(near, far)).max(axis=-1)
+    leave = np.where(still, np.where(inside, np.inf, -np.inf), np.maximum(near, far)).min(axis=-1)
+    return np.asarray(np.maximum(enter, 0.0) < np.minimum(leave, 1.0))
+
+
+def _candidates(request: Request) -> tuple[Float, Float]:
+    """Return boxes (c, 4) around an anchor, and what distance and direction cost."""
+    radii = request.radius + RADII[request.reach >= RADII]
+    # Middles of boxes: once around a rectangle, on which each box keeps the same distance from the anchor.
+    along = np.linspace(-1.0, 1.0, 9)
+    side = np.ones_like(along)
+    around = np.vstack([np.column_stack(way) for way in ((along, side), (along, -side), (side, along), (-side, along))])
+    offsets = (around * (radii[:, None, None] + request.size / 2)).reshape(-1, 2)
+    middles = request.anchor + offsets
+    boxes = np.hstack([middles - request.size / 2, middles + request.size / 2])
+    wanted = np.array([np.cos(request.direction), np.sin(request.direction)])
+    turned = 1.0 - np.tile(around @ wanted / np.hypot(*around.T), len(radii))
+    apart = np.hypot(*(request.anchor - np.clip(request.anchor, boxes[:, :2], boxes[:, 2:])).T)
+    return boxes, apart + 5.0 * turned
+
+
+def _leaders(request: Request, boxes: Float) -> Float:
+    """Return the segments from a marker's edge to the nearest point of each box, float (c, 4)."""
+    anchor = np.asarray(request.anchor)
+    nearest = np.clip(anchor, boxes[:, :2], boxes[:, 2:])
+    away = nearest - anchor
+    length = np.maximum(np.hypot(away[:, :1], away[:, 1:]), 1e-9)
+    return np.hstack([anchor + away * np.minimum(1.0, (request.radius + 0.5) / length), nearest])

@@ -1,0 +1,440 @@
+"""Tables of a report: one page a collection and model, and the summary over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import pareto
+from harness.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUDGETS = (16, 32, 48, 64, 96, 128, 192, 256, 384)
+"""Bytes per vector."""
+
+SHARES = (0.99, 0.95, 0.90)
+
+SPARE_BYTE = 1.0
+"""Shared state may put a row this much over a budget: "48 bytes" means codes of 48 bytes."""
+
+SIZES = ["dim", "n_docs", "n_queries"]
+COLLECTION = ["dataset", "model", *SIZES]
+SETTING = ["method", "params", "scoring"]
+MEASURES = [
+    "bytes_per_vector",
+    "code_bytes_per_vector",
+    "state_bytes",
+    "index_bytes",
+    "compression_ratio",
+    "ndcg_at_10",
+    "ndcg_at_10_ties",
+    "retention",
+    "overlap_at_10",
+    "overlap_at_100",
+    "recall_at_100",
+    "mrr_at_10",
+    "map_at_100",
+    "fit_seconds",
+    "encode_seconds",
+    "search_seconds",
+]
+COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
+
+SCORINGS = {
+    "symmetric": "symmetric: the query was quantised too",
+    "raw_codes": "raw codes: cosine between the integer codes, never mapped back",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was measured with one model on one collection.
+
+    Attributes
+    ----------
+    stem : str
+        Name of the page's files without the suffix.
+    title : str
+    runs : DataFrame
+        The single runs, failed ones included.
+    settings : DataFrame
+        One row a configuration, as `configurations` makes them; may be empty.
+    """
+
+    stem: str
+    title: str
+    runs: pd.DataFrame
+    settings: pd.DataFrame
+
+    @property
+    def quality(self) -> str:
+        """The column of the quality."""
+        return pareto.quality_column(self.settings)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The failed runs."""
+        return self.runs[self.runs["status"] != "ok"]
+
+    @property
+    def float32_score(self) -> float:
+        """float32's quality, NaN if it was not measured and nothing compares itself with it."""
+        if self.quality == "overlap_at_10":
+            return 1.0
+        plain = self.settings[self.settings["method"] == "float32"]
+        if len(plain):
+            return float(plain[self.quality].iloc[0])
+        return float((self.settings[self.quality] / self.settings["retention"]).median())
+
+    @property
+    def size(self) -> str:
+        """The collection in words."""
+        return _size(self.settings) if len(self.settings) else "no successful run"
+
+
+def check(frame: pd.DataFrame) -> None:
+    """Refuse a frame that no report can be made of.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or a column is missing.
+    """
+    if frame.empty:
+        raise StoreError("there are no runs to report: measure something first, e.g. 'vecbudget run method=int8'")
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise StoreError(f"the runs lack {', '.join(missing)}: they come from another version, measure them again")
+
+
+def configurations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each configuration that succeeded, its seeds averaged, smallest first.
+
+    Columns: those that tell configurations apart; `runs`, how many were averaged, and their `run_ids`; each measure's
+    mean, and its standard deviation as `<measure>_sd` (NaN of a single run); `on_frontier` within the collection and
+    model.
+    """
+    import pandas as pd
+
+    keys = [*COLLECTION, *SETTING]
+    good = frame[frame["status"] == "ok"]
+    groups = good.groupby(keys, dropna=False, sort=True)
+    numbers = good[MEASURES].apply(pd.to_numeric, errors="coerce")
+    measures = numbers.groupby([good[key] for key in keys], dropna=False, sort=True)
+    columns = [
+        groups.size().rename("runs"),
+        measures.mean(),
+        measures.std().add_suffix("_sd"),
+        groups["run_id"].agg(lambda ids: " ".join(sorted(ids))).rename("run_ids"),
+    ]
+    table = pd.concat(columns, axis="columns").reset_index()
+    table["on_frontier"] = False
+    for _, rows in table.groupby(COLLECTION, dropna=False):
+        quality = rows[pareto.quality_column(rows)]
+        table.loc[rows.index, "on_frontier"] = pareto.frontier(rows[pareto.COST], quality)
+    ordered: pd.DataFrame = table.sort_values([*COLLECTION, pareto.COST, *SETTING], kind="stable", ignore_index=True)
+    return ordered
+
+
+def pages(frame: pd.DataFrame) -> list[Page]:
+    """Split runs into pages, sorted by dataset and model.
+
+    A dataset and model whose number of documents, queries or dimensions varies gets a page for each: such
+    scores are not comparable. A failed run is on every page of its dataset and model.
+    """
+    settings = configurations(frame)
+    found: list[Page] = []
+    taken: set[str] = set()
+    for (dataset, model), runs in frame.groupby(["dataset", "model"], sort=True):
+        same = settings[(settings["dataset"] == dataset) & (settings["model"] == model)]
+        parts = [part for _, part in same.groupby(COLLECTION, dropna=False, sort=True)] or [same]
+        for part in parts:
+            title, members = f"{dataset} · {model}", runs
+            if len(parts) > 1:
+                title += f" ({_size(part)})"
+                alike = (runs[SIZES] == part[SIZES].iloc[0]).all(axis="columns")
+                members = runs[alike | (runs["status"] != "ok")]
+            stem = file_stem(title, taken)
+            found.append(Page(stem=stem, title=title, runs=members, settings=part.reset_index(drop=True)))
+    return found
+
+
+def file_stem(title: str, taken: set[str]) -> str:
+    """Return a file name for a title, safe on any system, and note it in `taken` so that no other gets it."""
+    plain = re.sub(r"[^\w.-]+", "_", title.replace(" · ", "--"), flags=re.ASCII).strip("._")
+    if len(plain) > 100 or not plain or plain.lower() in taken:
+        plain = f"{plain[:80]}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+    taken.add(plain.lower())
+    return plain
+
+
+def _size(settings: pd.DataFrame) -> str:
+    row = settings.iloc[0]
+    return f"{row['n_docs']:,.0f} documents, {row['n_queries']:,.0f} queries, {row['dim']:.0f} dimensions"
+
+
+def setting_name(row: pd.Series[Any]) -> str:
+    """Return what a configuration is called: method and parameters, and its scoring if unusual."""
+    name = f"{row['method']} {row['params']}".strip()
+    if row["scoring"] in SCORINGS and "scoring=" not in row["params"]:
+        name += f" ({row['scoring']})"
+    return name
+
+
+def page_markdown(page: Page, figure: str | None, command: str) -> str:
+    """Return the page of one collection and model."""
+    blocks = [f"# {_cell(page.title)}"]
+    if page.settings.empty:
+        blocks.append("No run succeeded, so there is nothing to compare.")
+    else:
+        blocks += [_headline(page), *([f"![Quality against bytes per vector]({figure})"] if figure else [])]
+        blocks += ["## Pareto table", _settings_table(page), _legend(page)]
+        blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
+        blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
+    if len(page.failed):
+        blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
+    blocks.append(f"*{provenance(page.runs, command)}*")
+    return "\n\n".join(blocks) + "\n"
+
+
+def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterable[str], command: str) -> str:
+    """Return the page that leads to all others."""
+    drawn = set(figures)
+    rows = []
+    for page in found:
+        links = [f"[CSV]({page.stem}.csv)"] if len(page.settings) else []
+        links += [f"[plot]({page.stem}.png)"] if page.stem in drawn else []
+        smallest = [pareto.smallest_keeping(page.settings, share) for share in SHARES]
+        rows.append(
+            [
+                f"[{_cell(page.title)}]({page.stem}.md)",
+                page.size,
+                str(len(page.settings)),
+                str(len(page.failed)),
+                _float32_cell(page),
+                *(
+                    "–" if row is None else f"{_cell(setting_name(row))}, {_bytes(row[pareto.COST])} B"
+                    for row in smallest
+                ),
+                ", ".join(links) or "–",
+            ]
+        )
+    header = ["collection · model", "size", "configurations", "failed runs", "float32 nDCG@10"]
+    header += [f"smallest keeping {100 * share:.0f} %" for share in SHARES] + ["files"]
+    blocks = ["# What each byte of an embedding buys", _table(header, rows, right={2, 3, 4})]
+    measured = [page for page in found if len(page.settings)]
+    if len(measured) > 1:
+        blocks += [f"## Over all {len(measured)} collections and models", _overall_table(measured)]
+        blocks.append(
+            "What was measured on at least two of them. Means are over all, and left out where one is missing. "
+            "*worst*: the lowest share, and where."
+        )
+    failed = frame[frame["status"] != "ok"]
+    if len(failed):
+        blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
+    blocks.append(f"All runs: [runs.csv](runs.csv). *{provenance(frame, command)}*")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _float32_cell(page: Page) -> str:
+    if page.settings.empty:
+        return "–"
+    return _number(page.float32_score, 4) if page.quality == "ndcg_at_10" else "no judgements"
+
+
+def provenance(runs: pd.DataFrame, command: str) -> str:
+    """Return one sentence on where the figures come from."""
+    commits = sorted({str(commit)[:12] for commit in runs["git_commit"].dropna() if str(commit)})
+    days = sorted({str(moment)[:10] for moment in runs["created"].dropna() if str(moment)})
+    made = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "an unknown day"
+    count = f"{len(runs):,} run" + ("s" if len(runs) != 1 else "")
+    return f"Written by `{command}` from {count} at commit {', '.join(commits) or 'unknown'}, measured {made}."
+
+
+def _headline(page: Page) -> str:
+    if page.quality == "overlap_at_10":
+        return (
+            f"{page.size}, without relevance judgements: quality is the share of float32's ten best results "
+            "that are found (overlap@10)."
+        )
+    score = page.float32_score
+    known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
+    return f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+
+
+def _settings_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    header = ["", "method", "bytes/vector", "code bytes/vector", "× smaller"]
+    header += ["nDCG@10", "% of float32"] if judged else []
+    header += ["overlap@10"] + (["recall@100"] if judged else []) + ["encode s", "search ms/query"]
+    rows = []
+    for _, row in page.settings.iterrows():
+        name = _cell(setting_name(row))
+        cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
+        cells += [
+            _bytes(row[pareto.COST]),
+            _bytes(row["code_bytes_per_vector"]),
+            _ratio(row["compression_ratio"]),
+        ]
+        cells += [_spread(row, "ndcg_at_10", 4), _spread(row, "retention", 1, 100)] if judged else []
+        cells += [_spread(row, "overlap_at_10", 3)] + ([_number(row["recall_at_100"], 3)] if judged else [])
+        cells += [_digits(row["encode_seconds"]), _digits(1000 * row["search_seconds"] / row["n_queries"])]
+        rows.append(cells)
+    return _table(header, rows, right=set(range(2, len(header))))
+
+
+def _legend(page: Page) -> str:
+    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    notes = [
+        f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
+        f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
+        f"{_spread_over(page.settings)}; **× smaller** is against float32.",
+        "**Scoring**: the float query against the decoded document, unless a row says otherwise"
+        + "".join(f"; *{SCORINGS[name]}*" for name in sorted(set(page.settings["scoring"]) & set(SCORINGS)))
+        + ".",
+    ]
+    if page.quality == "ndcg_at_10":
+        notes.append("**More than 100 %** is mostly luck: there are only so many queries.")
+    if (page.settings["runs"] > 1).any():
+        notes.append(
+            "**±** is the standard deviation between the seeds of a configuration, other figures are their mean. "
+            "It says nothing about the choice of queries."
+        )
+    tied = page.settings[(page.settings["ndcg_at_10"] - page.settings["ndcg_at_10_ties"]).abs() >= 0.001]
+    if len(tied):
+        listed = ", ".join(f"{_cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
+        notes.append(f"**Ties** move these; their mean nDCG@10 over all orders of tied documents: {listed}.")
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _spread_over(settings: pd.DataFrame) -> str:
+    # Read off the rows: whatever corpus size the records were made with, the sentence is true of them.
+    extra = settings[pareto.COST] - settings["code_bytes_per_vector"]
+    sizes = (settings["state_bytes"] / extra)[(settings["state_bytes"] > 0) & (extra > 0)]
+    if sizes.empty:
+        return "spread over the documents"
+    return f"spread over {float(f'{sizes.median():.3g}'):,.0f} documents"
+
+
+def _budget_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    header = ["bytes/vector at most", "best", "bytes/vector", "× smaller"]
+    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
+    rows = []
+    for budget in BUDGETS:
+        row = pareto.best_within(page.settings, budget, spare=SPARE_BYTE)
+        rows.append([str(budget), *_answer(row, judged)])
+    return _table(header, rows, right={0, *range(2, len(header))})
+
+
+def _budget_note() -> str:
+    return f"Codes that fit may cost up to {SPARE_BYTE:.0f} byte/vector more in shared state."
+
+
+def _share_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    header = ["keeps at least", "smallest", "bytes/vector", "× smaller"]
+    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
+    rows = [
+        [f"{100 * share:.0f} %", *_answer(pareto.smallest_keeping(page.settings, share), judged)] for share in SHARES
+    ]
+    return _table(header, rows, right={0, *range(2, len(header))})
+
+
+def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
+    if row is None:
+        return ["nothing measured", *["–"] * (4 if judged else 3)]
+    cells = [_cell(setting_name(row)), _bytes(row[pareto.COST]), _ratio(row["compression_ratio"])]
+    if judged:
+        return [*cells, _number(row["ndcg_at_10"], 4), _number(100 * row["retention"], 1)]
+    return [*cells, _number(row["overlap_at_10"], 3)]
+
+
+def _overall_table(found: Sequence[Page]) -> str:
+    import pandas as pd
+
+    parts = [page.settings.assign(page=page.title) for page in found]
+    rows = []
+    for key, group in pd.concat(parts).groupby(SETTING, sort=True):
+        if len(group) < 2:
+            continue
+        complete = len(group) == len(found)
+        kept, overlap = 100 * group["retention"], group["overlap_at_10"]
+        worst = "–"
+        if kept.notna().any():
+            lowest = int(np.nanargmin(kept))
+            worst = f"{_number(kept.iloc[lowest], 1)} ({_cell(group['page'].iloc[lowest])})"
+        rows.append(
+            (
+                -group["compression_ratio"].mean(),
+                [
+                    _cell(setting_name(pd.Series(dict(zip(SETTING, key, strict=True))))),
+                    _range(group["compression_ratio"]),
+                    f"{len(group)} of {len(found)}",
+                    _number(kept.mean(), 1) if complete else "–",
+                    worst,
+                    _number(overlap.mean(), 3) if complete else "–",
+                ],
+            )
+        )
+    header = ["method", "× smaller", "measured on", "% of float32, mean", "worst", "overlap@10, mean"]
+    return _table(header, [cells for _, cells in sorted(rows)], right={1, 2, 3, 5})
+
+
+def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+    import pandas as pd
+
+    rows = []
+    for _, row in failed.sort_values(["dataset", "model", *SETTING, "run_id"]).iterrows():
+        seed = "–" if pd.isna(row["seed"]) else str(int(row["seed"]))
+        name = _cell(f"{row['method']} {row['params']}".strip())
+        error = "no message" if pd.isna(row["error"]) else _cell(" ".join(str(row["error"]).split()))
+        place = [_cell(f"{row['dataset']} · {row['model']}")] if where else []
+        rows.append([*place, name, seed, error])
+    return _table([*(["collection · model"] if where else []), "method", "seed", "error"], rows, right=set())
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int]) -> str:
+    rule = ["---:" if index in right else "---" for index in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _cell(text: str) -> str:
+    """Keep a name or message from being read as Markdown."""
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if np.isfinite(value) else "–"
+
+
+def _digits(value: float) -> str:
+    """Return three significant digits without an exponent."""
+    if not np.isfinite(value):
+        return "–"
+    decimals = 0 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:,.{min(decimals, 6)}f}"
+
+
+def _bytes(value: float) -> str:
+    return f"{round(value, 1):,.1f}".removesuffix(".0") if np.isfinite(value) else "–"
+
+
+def _ratio(value: float) -> str:
+    return _number(value, 1)
+
+
+def _range(values: pd.Series[float]) -> str:
+    return "–".join(dict.fromkeys((_ratio(values.min()), _ratio(values.max()))))
+
+
+def _spread(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
+    value, deviation = _number(factor * row[measure], decimals), factor * row[f"{measure}_sd"]
+    return f"{value} ± {deviation:.{decimals}f}" if deviation > 0 else value

@@ -1,0 +1,166 @@
+"""The command as a user meets it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.catalogue import members
+from harness.cli import main
+from harness.store import load_runs
+
+
+def vecbudget(*arguments: str, cwd: Path, check: bool = False) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def setting(small_collection: Path, tmp_path: Path) -> list[str]:
+    return [
+        "dataset=folder",
+        f"dataset.path={small_collection}",
+        "model=vectors",
+        f"model.path={small_collection / 'vectors.safetensors'}",
+        f"cache_dir={tmp_path / 'cache'}",
+    ]
+
+
+def only_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "vecbudget run method=int8" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_an_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reprot"]) == 2
+    assert only_line(capsys.readouterr().err) == (
+        "vecbudget: there is no command 'reprot'; did you mean 'report'? There are: run, sweep, report, list"
+    )
+
+
+@pytest.mark.parametrize("what, group", [("methods", "method"), ("datasets", "dataset"), ("models", "model")])
+def test_list_names_every_member(what: str, group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{name} " in out for name in members(group))
+
+
+def test_help_and_list_import_nothing_heavy() -> None:
+    script = "import sys; from harness.cli import main; main(['list', 'methods']); " \
+        "assert not {'torch', 'pandas', 'faiss', 'mteb', 'hydra'} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    "overrides, expected",
+    [
+        (["method=int88"], "there is no method 'int88'; did you mean 'int8'? There are: "),
+        (["method=int8", "method.bitts=4"], "method has no parameter 'bitts'; did you mean 'bits'? It has: bits, clip"),
+        (["method=int8", "method.bits=four"], "PerDimension: bits must be int, got 'four'"),
+        (["method=int8", "method.bits=9"], "PerDimension: bits must be 1 to 8, got 9"),
+        (["seed=x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
+        (["k=0"], "k must be at least 1, got 0"),
+        (["sed=1"], "there is no option 'sed'; did you mean 'seed'?"),
+    ],
+)
+def test_a_wrong_option_is_one_readable_line(
+    overrides: list[str], expected: str, setting: list[str], tmp_path: Path
+) -> None:
+    done = vecbudget("run", *setting, *overrides, cwd=tmp_path)
+    assert done.returncode == 1
+    assert expected in only_line(done.stderr)
+
+
+def test_a_wrong_path_is_one_readable_line(setting: list[str], tmp_path: Path) -> None:
+    done = vecbudget("run", *setting, "dataset.path=nowhere", cwd=tmp_path)
+    assert done.returncode == 1 and "nowhere" in only_line(done.stderr)
+
+
+def test_a_missing_value_is_one_readable_line(tmp_path: Path) -> None:
+    done = vecbudget("run", "dataset=folder", cwd=tmp_path)
+    assert done.returncode == 1
+    assert only_line(done.stderr) == "vecbudget: dataset.path must be given, as in dataset.path=VALUE"
+
+
+def test_a_typo_in_a_sweep_shows_before_anything_runs(setting: list[str], tmp_path: Path) -> None:
+    done = vecbudget("sweep", *setting, "method=int8,typo", cwd=tmp_path)
+    assert done.returncode == 1 and "there is no method 'typo'" in only_line(done.stderr)
+    assert len(load_runs(tmp_path / "results")) == 0
+
+
+def test_sweep_then_report(setting: list[str], tmp_path: Path) -> None:
+    vecbudget("sweep", *setting, "method=float32,int8,random_projection", "method.scoring=asymmetric", cwd=tmp_path)
+    vecbudget("sweep", *setting, "method=float32,int8,int4", cwd=tmp_path, check=True)
+    assert set(load_runs(tmp_path / "results")["method"]) >= {"float32", "int8", "int4"}
+    again = vecbudget("sweep", *setting, "method=float32,int8,int4", cwd=tmp_path, check=True)
+    assert again.stderr.count("recorded already") == 3
+    done = vecbudget("report", cwd=tmp_path, check=True)
+    written = [tmp_path / line for line in done.stdout.splitlines()]
+    assert {path.suffix for path in written} >= {".md", ".csv", ".png", ".svg"} and all(p.is_file() for p in written)
+
+
+def test_a_failing_run_leaves_the_others_and_exits_1(setting: list[str], tmp_path: Path) -> None:
+    done = vecbudget("sweep", *setting, "method=svd", "method.dim=8,64,16", cwd=tmp_path)
+    assert done.returncode == 1 and "dim=64 is wider" in done.stderr
+    frame = load_runs(tmp_path / "results").set_index("params")
+    assert frame["status"].to_dict() == {"dim=8": "ok", "dim=64": "failed", "dim=16": "ok"}
+
+
+def test_report_without_records_says_what_to_do(tmp_path: Path) -> None:
+    done = vecbudget("report", cwd=tmp_path)
+    assert done.returncode == 1 and "vecbudget" in only_line(done.stderr)
+
+
+def test_an_experiment_lists_its_runs_and_the_command_line_wins(setting: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "three.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    runs:\n"
+        "      - method=int8\n      - method=svd method.dim=4,8\n      - method=random_projection method.dim=8\n"
+    )
+    arguments = ["--config-dir", str(tmp_path / "mine"), *setting, "experiment=three", "seed=0,1"]
+    vecbudget("sweep", *arguments, cwd=tmp_path, check=True)
+    frame = load_runs(tmp_path / "results")
+    assert sorted(frame["method"] + " " + frame["params"]) == [
+        "int8 ",
+        "random_projection dim=8",
+        "random_projection dim=8",
+        "svd dim=4",
+        "svd dim=8",
+    ]
+    vecbudget("sweep", *arguments, "method=binary", "results_dir=other", cwd=tmp_path, check=True)
+    assert load_runs(tmp_path / "other")["method"].tolist() == ["binary"]
+
+
+def test_an_interrupted_sweep_finishes_on_the_second_try(setting: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness.cli", "sweep", *setting, "method=random_projection"]
+    command += ["method.dim=8", "seed=range(300)"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / "results" / "runs"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not runs.is_dir() or len(list(runs.glob("*/run.json"))) < 2):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command does the rest" in stderr
+    finished = len(load_runs(tmp_path / "results"))
+    assert 2 <= finished < 300
+    assert not list(runs.glob(".*")), "no draft is left"
+    few = [part.replace("range(300)", f"range({finished + 2})") for part in command]
+    done = subprocess.run(few, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.count("recorded already") == finished
+    assert len(load_runs(tmp_path / "results")) == finished + 2
