@@ -71,16 +71,11 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def _run(overrides: list[str]) -> int:
-    return _hydra([*overrides, "hydra.mode=RUN"] if _composes(overrides) else overrides)
+    return _hydra([*overrides, "hydra.mode=RUN"])
 
 
 def _sweep(overrides: list[str]) -> int:
-    return _hydra([*overrides, "hydra.mode=MULTIRUN"] if _composes(overrides) else overrides)
-
-
-def _composes(overrides: list[str]) -> bool:
-    """Whether this asks for jobs, not for Hydra's help or configuration printout."""
-    return not any(text.startswith(("-h", "--")) for text in overrides)
+    return _hydra([*overrides, "hydra.mode=MULTIRUN"])
 
 
 def _hydra(overrides: list[str]) -> int:
@@ -89,20 +84,20 @@ def _hydra(overrides: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from harness.run import main as run_main
+    from harness import run
     from methods.base import MethodError
 
     program = sys.argv
     sys.argv = ["vecbudget", *overrides]
     try:
-        run_main()
+        run.main()
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(_explain(error, overrides))
     except (MethodError, VecbudgetError) as error:
         return _fail(str(error))
     finally:
         sys.argv = program
-    return 0
+    return 1 if run.failures else 0
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -123,8 +118,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"{group} has no parameter " + _not_among(key, parameters(member) if member else [], "It has")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     merging = re.fullmatch(r"Error merging override \+*([^=]+)=.*", lines[0])
-    if merging and len(lines) > 1:
-        return f"{merging[1]}: {lines[1]}"
+    if merging and error.__cause__ is not None:
+        return f"{merging[1]}: {str(error.__cause__).splitlines()[0]}"
     return "; ".join(lines[:3])
 
 

@@ -144,7 +144,8 @@ def shared(group: str, node: DictConfig) -> Any:
     """Instantiate a node, once in a process for equal nodes: the runs of a sweep share data and models."""
     missing = sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
     if missing:
-        raise ConfigError(f"{group}.{missing[0]} must be given, as in {group}.{missing[0]}=VALUE")
+        name = f"{group}.{missing[0].removeprefix(group + '.')}"
+        raise ConfigError(f"{name} must be given, as in {name}=VALUE")
     return _shared(group, json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
 
 

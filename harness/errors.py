@@ -30,3 +30,7 @@ class MissingExtraError(VecbudgetError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package '{package}': pip install 'vecbudget[{extra}]'")
+
+
+class RunsFailedError(VecbudgetError):
+    """A sweep in which some runs failed; each has said why when it did."""

@@ -8,6 +8,7 @@ import logging
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from harness import provenance
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
-from harness.errors import ConfigError
+from harness.errors import ConfigError, VecbudgetError
 from harness.store import INDEX, Store
+from methods.base import MethodError
 
 if TYPE_CHECKING:
     from harness.cache import Vectors
@@ -30,12 +32,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+failures: list[str] = []
+"""One line for each run that failed in this process."""
+
+
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="config")
-def main(cfg: DictConfig) -> None:
-    """Run one configuration, as Hydra composed it."""
+def main(cfg: DictConfig) -> int:
+    """Run one configuration, as Hydra composed it; return 0, or 1 after saying in one line why it failed."""
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
-    run(cfg, method_name=str(choices.get("method")), overrides=overrides)
+    try:
+        run(cfg, method_name=str(choices.get("method")), overrides=overrides)
+    except (VecbudgetError, MethodError) as error:
+        failures.append(str(error))
+    except Exception as error:
+        # a bug in a method must not end a sweep; its traceback is in the record
+        log.debug("traceback of the failure below", exc_info=True)
+        failures.append(f"{type(error).__name__}: {error}")
+    else:
+        return 0
+    log.error("vecbudget: %s", failures[-1])
+    return 1
 
 
 def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -> str:
@@ -95,7 +112,11 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         record["total_seconds"] = round(time.perf_counter() - started, 6)
     except Exception as error:
         _remove(draft)
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        record |= {
+            "status": "failed",
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+        }
         store.commit(identifier, store.draft(identifier), record)
         raise
     except BaseException:

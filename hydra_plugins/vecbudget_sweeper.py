@@ -12,6 +12,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from harness.errors import RunsFailedError
+
 
 class GridSweeper(BasicSweeper):
     """Sweep over `runs`, times the product of everything else.
@@ -34,9 +36,21 @@ class GridSweeper(BasicSweeper):
         self.runs = list(runs or [])
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch all configurations; a failing one does not stop the others."""
-        self._arguments = list(arguments)
-        return super().sweep(arguments)
+        """Launch all configurations; a failing one does not stop the others.
+
+        Raises
+        ------
+        RunsFailedError
+            At the end, if any failed.
+        """
+        batches = super().sweep(arguments)
+        statuses = [job.return_value for batch in batches for job in batch]
+        failed = sum(1 for status in statuses if status)
+        if failed:
+            raise RunsFailedError(
+                f"{failed} of {len(statuses)} runs failed; the others are kept, and the same command tries these again"
+            )
+        return batches
 
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
         """Return batches of configurations, each a list of overrides."""

@@ -58,7 +58,8 @@ class Sign(Codec):
         bits = self._encode_queries(queries).array
 
         def similarity(agreements_less_differences: NDArray[Any]) -> Float32:
-            return (agreements_less_differences.astype(np.float64) / self.dim_).astype(np.float32)
+            shares: Float32 = (agreements_less_differences.astype(np.float64) / self.dim_).astype(np.float32)
+            return shares
 
         def hamming(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             distances, rows = index.search(bits, wanted)

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"torch", "sentence_transformers", "transformers", "mteb", "datasets", "matplotlib", "pandas", "faiss", "pyarrow"}
+HEAVY = {
+    "torch",
+    "sentence_transformers",
+    "transformers",
+    "mteb",
+    "datasets",
+    "matplotlib",
+    "pandas",
+    "faiss",
+    "pyarrow",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -153,8 +153,9 @@ def _qrels(
     for line, query_id, doc_id, grade in read_qrels(path):
         if query_id not in query_ids:
             raise DatasetError(f"{path}:{line}: query '{query_id}' is not in the queries file")
+        judged = qrels.setdefault(query_id, {})
         if doc_id in doc_ids:
-            qrels.setdefault(query_id, {})[doc_id] = grade
+            judged[doc_id] = grade
         elif not drop_unknown_docs:
             raise DatasetError(
                 f"{path}:{line}: document '{doc_id}' is not in the corpus "

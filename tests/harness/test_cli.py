@@ -61,8 +61,10 @@ def test_list_names_every_member(what: str, group: str, capsys: pytest.CaptureFi
 
 
 def test_help_and_list_import_nothing_heavy() -> None:
-    script = "import sys; from harness.cli import main; main(['list', 'methods']); " \
+    script = (
+        "import sys; from harness.cli import main; main(['list', 'methods']); "
         "assert not {'torch', 'pandas', 'faiss', 'mteb', 'hydra'} & set(sys.modules), sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -72,7 +74,7 @@ def test_help_and_list_import_nothing_heavy() -> None:
         (["method=int88"], "there is no method 'int88'; did you mean 'int8'? There are: "),
         (["method=int8", "method.bitts=4"], "method has no parameter 'bitts'; did you mean 'bits'? It has: bits, clip"),
         (["method=int8", "method.bits=four"], "PerDimension: bits must be int, got 'four'"),
-        (["method=int8", "method.bits=9"], "PerDimension: bits must be 1 to 8, got 9"),
+        (["method=int8", "method.bits=9"], "PerDimension: bits must be 1 to 8, or 16, got 9"),
         (["seed=x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
         (["k=0"], "k must be at least 1, got 0"),
         (["sed=1"], "there is no option 'sed'; did you mean 'seed'?"),

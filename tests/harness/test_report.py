@@ -262,6 +262,14 @@ def test_the_header_says_what_was_measured() -> None:
         assert part in text
 
 
+def test_the_commands_of_the_runs_are_named() -> None:
+    one, two = run(command="vecbudget run seed=1"), run(command="vecbudget run seed=2")
+    assert "by `vecbudget run seed=1`." in markdown(frame_of(one, one))
+    assert "by the commands in [runs.csv](runs.csv)." in markdown(frame_of(one, two))
+    edited = run(git_commit="0123456789abcdef0123456789abcdef01234567+changes")
+    assert "commit 0123456789ab+changes," in markdown(frame_of(edited))
+
+
 def test_budgets_and_shares_are_answered() -> None:
     text = markdown(measured(37))
     budgets = {row[0]: row[1:] for row in table_rows(text, "The best for a budget")}
@@ -465,10 +473,16 @@ def test_files_are_fine_enough_and_do_not_change_from_run_to_run(tmp_path: Path)
 
 
 def test_families_keep_their_look_and_differ() -> None:
-    looks = plots.family_looks([f"{letter}{other}8_x" for letter in "abcdefg" for other in "abcdefgh"])
-    assert len({(look["color"], look["marker"]) for look in looks.values()}) == 56
-    assert plots.family("int4_absmax") == plots.family("int8") == "int"
-    assert plots.family("8bit") == "8bit"
+    looks = plots.family_looks(f"{letter}{other}" for letter in "abcdef" for other in "abcdefg")
+    assert len({(look["color"], look["marker"]) for look in looks.values()}) == 42
+
+
+def test_a_family_is_what_the_records_say_or_the_begin_of_the_name() -> None:
+    frame = pd.DataFrame({"method": ["int4_absmax", "int8", "8bit", "pq"]})
+    assert tables.families(frame) == ["int", "int", "8bit", "pq"]
+    assert tables.families(frame.assign(family=["scalar", None, "", np.nan])) == ["scalar", "int", "8bit", "pq"]
+    page = only_page(frame_of(run(family="cast"), run(method="int8", family="scalar")))
+    assert set(page.settings["family"]) == {"cast", "scalar"}
 
 
 def test_rows_without_size_or_quality_are_not_drawn() -> None:
