@@ -274,8 +274,10 @@ class _Draft:
         """Return what an earlier process left, or an empty draft."""
         try:
             progress = json.loads(files.progress.read_text(encoding="utf-8"))
+            size = files.partial.stat().st_size  # before it is mapped, which lengthens a file that is too short
             vectors = np.lib.format.open_memmap(files.partial, mode="r+")
-            if 0 < progress["done"] <= n and vectors.shape == (n, progress["dim"]) and vectors.dtype == np.float32:
+            whole = size == vectors.offset + vectors.nbytes and vectors.shape == (n, progress["dim"])
+            if whole and vectors.dtype == np.float32 and 0 < progress["done"] <= n:
                 return cls(files, n, progress["done"], vectors)
         except FileNotFoundError:
             pass

@@ -27,6 +27,9 @@ class RunConfig:
 
     Attributes
     ----------
+    fit_dataset : node or None
+        Another dataset whose documents methods are fitted on, as in `dataset@fit_dataset=folder fit_dataset.path=DIR`;
+        None is the measured corpus itself, which is how an index is built.
     seed : int
         For the methods that draw random numbers; a method without any keeps its run id whatever the seed.
     k : int
@@ -44,6 +47,7 @@ class RunConfig:
     model: Any = None
     dataset: Any = None
     method: Any = None
+    fit_dataset: Any = None
     seed: int = 0
     k: int = 100
     chunk_rows: int | None = None

@@ -732,8 +732,10 @@ class _HubModel:
         if hit is not None or (snapshot is not None and (snapshot / ".gitattributes").is_file()):
             return None
         self.ask()  # a download would retry for half a minute before it gives up
+        # by the name that was asked for, so that the cache learns which commit it stands for
+        revision = self.revision if snapshot is None else self._commit
         try:
-            return _read_json(Path(hf_hub_download(self.name, filename, revision=self._commit)))
+            return _read_json(Path(hf_hub_download(self.name, filename, revision=revision)))
         except errors.LocalEntryNotFoundError as error:
             raise self._unreachable(error) from error
         except errors.EntryNotFoundError:
@@ -752,9 +754,9 @@ class _HubModel:
     def _unreachable(self, error: Exception) -> ModelError:
         part = "only partly" if self.is_cached else "not"
         return ModelError(
-            f"'{self.name}' is no folder here and {part} in the local Hugging Face cache, and the hub cannot be "
-            f"reached ({_first_line(error)}); offline, use model=minilm, a folder as model.name, or fill the cache "
-            f"where there is a network: hf download {self.name}"
+            f"'{self.name}' is no folder here and {part} in the local Hugging Face cache, and the hub did not give it "
+            f"({_first_line(error)}); offline, use model=minilm, a folder as model.name, or fill the cache where there "
+            f"is a network: hf download {self.name}"
         )
 
 

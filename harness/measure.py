@@ -124,6 +124,7 @@ def measure(
     make: Callable[[], Codec],
     problem: Problem,
     *,
+    fit_docs: Float32 | None = None,
     fit_queries: Float32 | None = None,
     k: int = 100,
     chunk_rows: int | None = None,
@@ -136,6 +137,8 @@ def measure(
     make : callable
         Returns a new, unfitted codec each time.
     problem : Problem
+    fit_docs : float32 (f, d) or None
+        Documents for `fit`; None is those of the problem, which is how an index is built.
     fit_queries : float32 (q, d) or None
         Training or pseudo queries for `fit`; never the test queries.
     k : int
@@ -149,7 +152,8 @@ def measure(
     with TemporaryDirectory(prefix="vecbudget-") as temporary:
         target = Path(temporary) if directory is None else directory
         target.mkdir(parents=True, exist_ok=True)
-        storage = _build(make(), problem.docs, fit_queries, chunk_rows, target, watch)
+        examples = problem.docs if fit_docs is None else fit_docs
+        storage = _build(make(), examples, fit_queries, problem.docs, chunk_rows, target, watch)
         with watch.stage("load"):
             codec, codes = read_index(target, make())
         with watch.stage("search"):
@@ -164,15 +168,16 @@ def measure(
 
 def _build(
     codec: Codec,
-    docs: Float32,
+    fit_docs: Float32,
     fit_queries: Float32 | None,
+    docs: Float32,
     chunk_rows: int | None,
     target: Path,
     watch: Stopwatch,
 ) -> Storage:
     """Fit, encode and write; the codec and its codes die here."""
     with watch.stage("fit"):
-        codec.fit(docs, fit_queries if codec.wants_queries else None)
+        codec.fit(fit_docs, fit_queries if codec.wants_queries else None)
     with watch.stage("encode"):
         codes = encode(codec, docs, chunk_rows)
     with watch.stage("save"):

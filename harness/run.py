@@ -70,7 +70,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     if cfg.k < 1:
         raise ConfigError(f"k must be at least 1, got {cfg.k}")
     spec = MethodSpec(cfg.method)
-    dataset = _dataset(cfg.dataset)
+    dataset = _dataset("dataset", cfg.dataset)
+    fit_dataset = None if cfg.fit_dataset is None else _dataset("fit_dataset", cfg.fit_dataset)
     encoder = shared("model", cfg.model)
     identity = {
         "dataset": dataset.fingerprint,
@@ -78,6 +79,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         "method": spec.settings,
         "k": cfg.k,
     }
+    if fit_dataset is not None:
+        identity["fit_dataset"] = fit_dataset.fingerprint
     identifier = run_id(identity)
     store = Store(Path(cfg.results_dir))
     label = " ".join([method_name, params := _params(overrides or [])]).strip()
@@ -93,6 +96,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         "identity": identity,
         "model": {"name": encoder.label},
         "dataset": _describe(dataset),
+        "fit_dataset": None if fit_dataset is None else _describe(fit_dataset),
         "method": {
             "name": method_name,
             "params": params,
@@ -107,8 +111,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     draft = store.draft(identifier)
     try:
         started = time.perf_counter()
-        measurement, problem = _measure(cfg, spec, dataset, encoder, draft)
-        record |= _results(measurement, problem)
+        measurement, problem, fit_queries = _measure(cfg, spec, dataset, fit_dataset, encoder, draft)
+        record |= {**_results(measurement, problem), "fit_queries": fit_queries}
         record["total_seconds"] = round(time.perf_counter() - started, 6)
     except Exception as error:
         _remove(draft)
@@ -129,38 +133,45 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
 
 
 def _measure(
-    cfg: DictConfig, spec: MethodSpec, dataset: Dataset, encoder: Any, draft: Path
-) -> tuple[Measurement, Problem]:
+    cfg: DictConfig, spec: MethodSpec, dataset: Dataset, fit_dataset: Dataset | None, encoder: Any, draft: Path
+) -> tuple[Measurement, Problem, str]:
+    """Return the measurement, what it was made on, and which queries `fit` saw."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.measure import measure
 
     codec = spec.make()  # a wrong parameter shows before anything is encoded
     vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k)
-    fit_queries = None
-    if codec.wants_queries and dataset.train_query_texts:
-        fit_queries = vectors.train_queries()
+    fit_docs = None if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir).docs
+    fit_queries = vectors.train_queries() if codec.wants_queries else None
     measurement = measure(
         spec.make,
         problem,
+        fit_docs=fit_docs,
         fit_queries=fit_queries,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
     )
-    return measurement, problem
+    return measurement, problem, "none" if fit_queries is None else f"{len(fit_queries)} train queries"
 
 
 @functools.lru_cache(maxsize=2)
 def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int) -> tuple[Vectors, Problem]:
-    from harness.cache import embed
     from harness.measure import Problem
 
-    vectors = embed(dataset, encoder, Path(cache_dir).expanduser())
+    vectors = _vectors(dataset, encoder, cache_dir)
     return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k)
 
 
-def _dataset(node: DictConfig) -> Dataset:
-    return _load(shared("dataset", node).load)
+@functools.lru_cache(maxsize=4)
+def _vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
+    from harness.cache import embed
+
+    return embed(dataset, encoder, Path(cache_dir).expanduser())
+
+
+def _dataset(group: str, node: DictConfig) -> Dataset:
+    return _load(shared(group, node).load)
 
 
 @functools.cache

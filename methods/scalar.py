@@ -1,4 +1,4 @@
-"""Scalar quantisation: every number on its own, at 1 to 8 bits, truly packed."""
+"""Scalar quantisation: every number on its own, at 1 to 8 bits, truly packed, or at 16."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ class PerDimension(Codec):
     Parameters
     ----------
     bits : int
-        1 to 8 bits a dimension.
+        1 to 8, or 16, bits a dimension.
     clip : float
         Percent of the documents' values to leave out at *each* end of the range. 0 is min-max, which collapses below
-        4 bits because a few outliers stretch the steps; 2.5 keeps 2 bits usable.
+        4 bits because a few outliers stretch the steps; 2.5 keeps 2 bits usable. For Gaussian entries the best grid
+        leaves out 21, 6.8, 2.0, 0.6, 0.18, 0.05, 0.015 and 0.004 percent at 1 to 8 bits.
+    rounding : {"nearest", "floor"}
+        *floor* is what MTEB's and sentence-transformers' quantisation do; decoded by the same formula it is off by
+        half a step on average.
     signed_codes : bool
-        Only for scoring="raw_codes": whether codes are read as signed (int8) or unsigned (uint8) numbers.
+        Only for scoring="raw_codes": whether codes are read as signed (int8) or unsigned (uint8) numbers. The offset
+        enters the cosine, so that the same bits give two rankings.
     """
 
     bits: int = 8
     clip: float = 0.0
+    rounding: Literal["nearest", "floor"] = "nearest"
     signed_codes: bool = True
 
     def _check_parameters(self) -> None:
-        self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
+        self._require(1 <= self.bits <= 8 or self.bits == 16, f"bits must be 1 to 8, or 16, got {self.bits}")
         self._require(0 <= self.clip < 50, f"clip must be in [0, 50) percent, got {self.clip}")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
@@ -45,25 +51,32 @@ class PerDimension(Codec):
             low, high = np.percentile(docs, [self.clip, 100 - self.clip], axis=0).astype(np.float32)
         # a constant dimension gets step 0: every code is 0 and decodes to the constant
         self.low_ = np.ascontiguousarray(low, dtype=np.float32)
-        self.step_ = ((high.astype(np.float64) - low) / (2**self.bits - 1)).astype(np.float32)
+        self.step_ = (np.asarray(high, dtype=np.float32) - self.low_) / np.float32(2**self.bits - 1)
 
     def _encode(self, docs: Float32) -> Codes:
-        values = np.empty(docs.shape, dtype=np.uint8)
-        inverse = np.divide(1, self.step_, out=np.zeros_like(self.step_), where=self.step_ > 0)
+        values = np.empty(docs.shape, dtype=np.uint8 if self.bits <= 8 else "<u2")
+        step = np.where(self.step_ > 0, self.step_, np.float32(np.inf))
         for start, stop in row_blocks(len(docs), docs.shape[1] * 4):
-            scaled = (docs[start:stop] - self.low_) * inverse
-            values[start:stop] = np.clip(np.rint(scaled), 0, 2**self.bits - 1)
-        return Codes.packed(pack(values, self.bits))
+            scaled = (docs[start:stop] - self.low_) / step
+            whole = np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
+            values[start:stop] = np.clip(whole, 0, 2**self.bits - 1)
+        return Codes.packed(pack(values, self.bits) if self.bits <= 8 else values.view(np.uint8))
+
+    def _numbers(self, codes: Codes) -> Float32:
+        """Return the codes as they are, float32 (n, d)."""
+        if self.bits <= 8:
+            return unpack(codes.array, self.bits, self.dim_).astype(np.float32)
+        return np.ascontiguousarray(codes.array).view("<u2").astype(np.float32)
 
     def _decode(self, codes: Codes) -> Float32:
-        decoded = unpack(codes.array, self.bits, self.dim_).astype(np.float32)
+        decoded = self._numbers(codes)
         decoded *= self.step_
         decoded += self.low_
         return decoded
 
     def _levels(self, codes: Codes) -> Float32:
         offset = 2 ** (self.bits - 1) if self.signed_codes else 0
-        return unpack(codes.array, self.bits, self.dim_).astype(np.float32) - np.float32(offset)
+        return self._numbers(codes) - np.float32(offset)
 
 
 @dataclass(kw_only=True, eq=False)

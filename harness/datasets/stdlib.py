@@ -77,7 +77,7 @@ class StandardLibrary(Options):
         """Return the functions of a folder of modules that pass the filters, in the order of their modules' names.
 
         A source that occurs twice is kept once. A sentence that documents several functions, or that stands in its
-        own document (in a comment, say), is taken away; the documents stay.
+        own document (as a comment or in a name), is taken away; the documents stay.
         """
         entries: list[Entry] = []
         names: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class StandardLibrary(Options):
         for module, path in modules(root, packages):
             for entry in functions(path, module):
                 words = re.findall(r"[^\W\d_]{2,}", entry.sentence)
-                lines = sum(not line.isspace() for line in entry.source.splitlines())
+                lines = sum(bool(line.strip()) for line in entry.source.splitlines())
                 if len(words) < self.min_words or lines < self.min_lines or entry.source in sources:
                     continue
                 sources.add(entry.source)
@@ -212,5 +212,5 @@ def _source(node: Function, lines: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text's words, by which two sentences are compared."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    """Return a text's words, by which sentences are compared; those of a name in snake case count as well."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))

@@ -41,7 +41,7 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
     """
     tables.check(frame)
     found = tables.pages(frame)
-    looks = plots.family_looks(frame["method"])
+    looks = plots.family_looks(tables.families(frame))
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     drawn: list[str] = []

@@ -7,7 +7,6 @@ style is in force only while a figure is made or saved.
 from __future__ import annotations
 
 import itertools
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -37,11 +36,11 @@ WIDTH, HEIGHT, TALL = 9.6, 6.4, 7.6
 CROWD = 25
 INK, QUIET, FAINT = "#222222", "#767676", "#E6E6E6"
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-"""Okabe and Ito's palette for colour-blind readers, without its yellow, which is too light on white."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette for colour-blind readers, without yellow (too light on white) and black (the frontier)."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
-"""Their number has no factor in common with that of the colours: 63 families look different."""
+MARKERS = ("o", "s", "^", "D", "v", "p", "X")
+"""Their number has no factor in common with that of the colours: 42 families look different."""
 
 STRONG: dict[str, Any] = {"markersize": 7.5, "markeredgewidth": 0.8, "zorder": 5}
 WEAK: dict[str, Any] = {"markersize": 5.0, "markeredgewidth": 0.4, "zorder": 4}
@@ -108,18 +107,11 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(settings | STYLE)
 
 
-def family(method: str) -> str:
-    """Return a method's family: the letters that its name begins with ("int4_absmax" is an "int")."""
-    letters = re.match(r"[^\W\d_]+", method)
-    return letters.group() if letters else method
-
-
-def family_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+def family_looks(families: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return each family's colour and marker. One call for all pages keeps them the same on every page."""
-    names = sorted({family(method) for method in methods})
     return {
         name: {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-        for index, name in enumerate(names)
+        for index, name in enumerate(sorted(set(families)))
     }
 
 
@@ -153,7 +145,7 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     points = _points(page)
-    looks = family_looks(page.settings["method"]) if looks is None else looks
+    looks = family_looks(page.settings["family"]) if looks is None else looks
     floor = visible_floor(points)
     shown = [point for point in points if point.quality >= floor]
     clipped = [point for point in points if point.quality < floor]
@@ -208,7 +200,7 @@ def _points(page: Page) -> list[Point]:
                     quality=quality,
                     spread=spread if np.isfinite(spread) else 0.0,
                     name=setting_name(row),
-                    family=family(row["method"]),
+                    family=row["family"],
                     on_frontier=bool(row["on_frontier"]),
                 )
             )
@@ -280,7 +272,7 @@ def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks) -> None:
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=-(-len(handles) // -(-len(handles) // 9)),
+        ncols=-(-len(handles) // -(-len(handles) // 8)),
         handletextpad=0.3,
         columnspacing=1.6,
     )
@@ -400,7 +392,8 @@ def _label(axes: Axes, point: Point, quiet: bool) -> Annotation:
         color=QUIET if quiet else INK,
         label="label",
         zorder=6,
-        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+        # Quiet labels cross no line and need no halo, which makes an SVG several times larger.
+        path_effects=None if quiet else [withStroke(linewidth=1.5, foreground="white")],
     )
 
 
@@ -489,6 +482,13 @@ LEADER_FROM = 7.0
 """From this distance on a thin line joins a label to its marker."""
 
 
+CLEARANCE = np.array([-1.5, -1.5, 1.5, 1.5])
+"""Added to a box to keep it clear of lines, which have a width."""
+
+CROSSING, MISSING = 40.0, 30.0
+"""What a line under a label costs, and a label left out, if a point of distance costs 1."""
+
+
 class Request(NamedTuple):
     """A label that wants a place near its marker; y grows upwards."""
 
@@ -500,54 +500,69 @@ class Request(NamedTuple):
 
 
 def place(requests: Sequence[Request], bounds: Float, obstacles: Float, lines: Float) -> list[Float | None]:
-    """Find a place for each label, in the order of their importance.
+    """Find a place for each label, first for those with infinite reach.
 
-    Greedy: each label takes the cheapest free place around its anchor. A place is free if it lies within the
-    bounds and touches no obstacle, no earlier label and no earlier label's leader. Distance, a direction
-    other than the wanted one, and lines underneath cost.
+    Greedy: each label in turn takes the cheapest free place around its anchor. A place is free if it lies within the
+    bounds and touches no obstacle, no earlier label and no earlier label's leader. Distance costs, and so do another
+    direction than the wanted one and lines underneath. The labels with infinite reach have their turns forwards or
+    backwards, whichever costs less.
 
     Parameters
     ----------
     requests : sequence of Request
-        The most important first.
+        Those with finite reach in the order of their importance.
     bounds : float (4,)
         Where labels may be: x0, y0, x1, y1.
     obstacles : float (n, 4)
         Boxes that labels keep clear of, such as markers.
     lines : float (s, 4)
-        Segments x0, y0, x1, y1 that no label crosses, except, at a cost, those with infinite reach.
+        Segments x0, y0, x1, y1 that no label crosses, except those with infinite reach.
 
     Returns
     -------
     list of float (2,) or None
         Lower left corner of each label; None where no place is free.
     """
-    taken, leaders = np.asarray(obstacles, dtype=float).reshape(-1, 4), np.empty((0, 4))
-    lines = np.asarray(lines, dtype=float).reshape(-1, 4)
-    labels = np.empty((0, 4))
+    taken = np.asarray(obstacles, dtype=float).reshape(-1, 4)
+    under = np.asarray(lines, dtype=float).reshape(-1, 4)
+    first = [index for index, request in enumerate(requests) if np.isinf(request.reach)]
+    then = [index for index, request in enumerate(requests) if np.isfinite(request.reach)]
+    tried = []
+    for order in (first + then, first[::-1] + then):
+        corners, cost = _place_in_turn([requests[index] for index in order], bounds, taken, under)
+        tried.append((cost, [corners[order.index(index)] for index in range(len(requests))]))
+    return min(tried, key=lambda result: result[0])[1]
+
+
+def _place_in_turn(
+    requests: Sequence[Request], bounds: Float, obstacles: Float, lines: Float
+) -> tuple[list[Float | None], float]:
+    labels, leaders = np.empty((0, 4)), np.empty((0, 4))
     corners: list[Float | None] = []
+    total = 0.0
     for request in requests:
         boxes, costs = _candidates(request)
         joins = _leaders(request, boxes)
         led = np.hypot(joins[:, 2] - joins[:, 0], joins[:, 3] - joins[:, 1]) >= LEADER_FROM
         free = (boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)
-        free &= ~overlaps(boxes, taken).any(axis=1)
+        free &= ~overlaps(boxes, obstacles).any(axis=1)
         free &= ~overlaps(boxes, labels).any(axis=1)
         free &= ~crosses(leaders, boxes).any(axis=0)
         free &= ~(led & crosses(joins, labels).any(axis=1))
-        crossing = crosses(lines, boxes).any(axis=0)
+        crossing = crosses(lines, boxes + CLEARANCE).any(axis=0)
         free &= ~crossing | np.isinf(request.reach)
-        costs += 12.0 * crossing
-        costs += led * (4.0 + 8.0 * crosses(joins, taken).sum(axis=1))
+        costs += CROSSING * crossing + led * (4.0 + 8.0 * crosses(joins, obstacles).sum(axis=1))
         if not free.any():
+            total += MISSING * (100 if np.isinf(request.reach) else 1)
             corners.append(None)
             continue
         chosen = int(np.argmin(np.where(free, costs, np.inf)))
+        total += costs[chosen]
         labels = np.vstack([labels, boxes[chosen]])
         if led[chosen]:
             leaders = np.vstack([leaders, joins[chosen]])
         corners.append(boxes[chosen, :2])
-    return corners
+    return corners, total
 
 
 def overlaps(boxes: Float, others: Float) -> Bool:

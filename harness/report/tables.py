@@ -117,18 +117,19 @@ def check(frame: pd.DataFrame) -> None:
 def configurations(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each configuration that succeeded, its seeds averaged, smallest first.
 
-    Columns: those that tell configurations apart; `runs`, how many were averaged, and their `run_ids`; each measure's
-    mean, and its standard deviation as `<measure>_sd` (NaN of a single run); `on_frontier` within the collection and
-    model.
+    Columns: those that tell configurations apart; `family`; `runs`, how many were averaged, and their `run_ids`; each
+    measure's mean, and its standard deviation as `<measure>_sd` (NaN of a single run); `on_frontier` within the
+    collection and model.
     """
     import pandas as pd
 
     keys = [*COLLECTION, *SETTING]
-    good = frame[frame["status"] == "ok"]
+    good = frame.assign(family=families(frame))[frame["status"] == "ok"]
     groups = good.groupby(keys, dropna=False, sort=True)
     numbers = good[MEASURES].apply(pd.to_numeric, errors="coerce")
     measures = numbers.groupby([good[key] for key in keys], dropna=False, sort=True)
     columns = [
+        groups["family"].first(),
         groups.size().rename("runs"),
         measures.mean(),
         measures.std().add_suffix("_sd"),
@@ -141,6 +142,20 @@ def configurations(frame: pd.DataFrame) -> pd.DataFrame:
         table.loc[rows.index, "on_frontier"] = pareto.frontier(rows[pareto.COST], quality)
     ordered: pd.DataFrame = table.sort_values([*COLLECTION, pareto.COST, *SETTING], kind="stable", ignore_index=True)
     return ordered
+
+
+def families(frame: pd.DataFrame) -> list[str]:
+    """Return each row's family of methods, by which plots are coloured.
+
+    It is in the column `family`; where that is missing or empty, it is the letters that the method's name begins with
+    ("int4_absmax" is an "int").
+    """
+    known = frame["family"] if "family" in frame.columns else [None] * len(frame)
+    found = []
+    for name, method in zip(known, frame["method"], strict=True):
+        letters = re.match(r"[^\W\d_]+", method)
+        found.append(name if isinstance(name, str) and name else letters.group() if letters else method)
+    return found
 
 
 def pages(frame: pd.DataFrame) -> list[Page]:
@@ -251,11 +266,15 @@ def _float32_cell(page: Page) -> str:
 
 def provenance(runs: pd.DataFrame, command: str) -> str:
     """Return one sentence on where the figures come from."""
-    commits = sorted({str(commit)[:12] for commit in runs["git_commit"].dropna() if str(commit)})
+    commits = sorted({re.sub(r"(?<=^[0-9a-f]{12})[0-9a-f]+", "", commit) for commit in runs["git_commit"].dropna()})
     days = sorted({str(moment)[:10] for moment in runs["created"].dropna() if str(moment)})
     made = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "an unknown day"
     count = f"{len(runs):,} run" + ("s" if len(runs) != 1 else "")
-    return f"Written by `{command}` from {count} at commit {', '.join(commits) or 'unknown'}, measured {made}."
+    text = f"Written by `{command}` from {count} at commit {', '.join(commits) or 'unknown'}, measured {made}"
+    if "command" not in runs.columns:
+        return text + "."
+    commands = sorted({made_by for made_by in runs["command"].dropna() if made_by})
+    return text + (f" by `{commands[0]}`." if len(commands) == 1 else " by the commands in [runs.csv](runs.csv).")
 
 
 def _headline(page: Page) -> str:

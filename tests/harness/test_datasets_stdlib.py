@@ -1,5 +1,8 @@
+import os
 import platform
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -155,7 +158,7 @@ def test_filters(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
         function("kept", "Return the first thing.")
         + function("brief", "Return it.")
-        + 'def short():\n    """Return the short thing."""\n    return 1\n'
+        + 'def short():\n\n    """Return the short thing."""\n    return 1\n'
         + function("same", "Do it again, Sam!")
         + function("same", "Something else entirely.")
         + function("same", "Another way of it.", " + 'y'")
@@ -208,7 +211,10 @@ def test_no_document_gives_its_query_away(dataset: Dataset) -> None:
 
 
 def test_the_same_python_gives_the_same_collection(dataset: Dataset) -> None:
-    assert StandardLibrary().load().fingerprint == dataset.fingerprint
+    program = "from harness.datasets.stdlib import *; print(StandardLibrary().load().fingerprint)"
+    other = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "LC_ALL": "C"}
+    printed = subprocess.run([sys.executable, "-c", program], env=other, check=True, capture_output=True, text=True)
+    assert printed.stdout.strip() == dataset.fingerprint
 
 
 def test_yaml() -> None:
