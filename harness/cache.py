@@ -39,9 +39,9 @@ Float32 = NDArray[np.float32]
 FORMAT = 1
 """Part of every key: a change in how texts are encoded or files written gets new files."""
 
-CHUNK_CHARACTERS = 1 << 18
-"""Texts handed to the model at a time, which is also what an interruption can lose: ten seconds of a small model on
-a laptop, and still enough for an accelerator."""
+CHUNK_CHARACTERS = 1 << 17
+"""Texts handed to the model at a time. It is what an interruption loses and what the progress bar moves by (a second
+or two of a small model on a laptop), and still 30,000 tokens, enough for an accelerator."""
 
 COUNTED_CHARACTERS = 2048
 """What a text counts at most towards a chunk: models read no more than so many tokens."""

@@ -53,30 +53,40 @@ class Judgements:
             return None
         row_of = {doc_id: row for row, doc_id in enumerate(dataset.doc_ids)}
         n, m = len(dataset.doc_ids), len(dataset.query_ids)
+        # a judged document that the corpus lacks (row -1) is relevant and never found
         triples = [
-            (query, row_of[doc_id], grade)
+            (query, row_of.get(doc_id, -1), grade)
             for query, query_id in enumerate(dataset.query_ids)
             for doc_id, grade in dataset.qrels[query_id].items()
             if grade > 0
         ]
-        queries, rows, grades = (np.array(column, dtype=np.int64) for column in zip(*triples, strict=True))
+        queries, rows, grades = np.array(triples, dtype=np.int64).reshape(-1, 3).T
         order = np.lexsort((-grades, queries))
         relevant = np.bincount(queries, minlength=m)
         rank = np.arange(len(order)) - np.repeat(np.cumsum(relevant) - relevant, relevant)
         ideal = np.zeros((m, max(CUTOFFS)))
         kept = rank < ideal.shape[1]
         ideal[queries[order][kept], rank[kept]] = grades[order][kept]
-        by_key = np.argsort(queries * n + rows)
+        present = rows >= 0
+        keys, found = (queries * n + rows)[present], grades[present].astype(np.float64)
+        by_key = np.argsort(keys)
         return cls(
-            keys=(queries * n + rows)[by_key],
-            grades=grades[by_key].astype(np.float64),
+            keys=keys[by_key],
+            grades=found[by_key],
             ideal=ideal,
             relevant=relevant,
             n=n,
         )
 
+    def best(self, cutoff: int) -> Float64:
+        """Return the highest DCG@cutoff that each query allows, (m,); 1 where that is 0, since every DCG is 0 then."""
+        highest: Float64 = self.ideal[:, :cutoff] @ discounts(cutoff)
+        return np.where(highest > 0, highest, 1.0)
+
     def gains(self, ranking: Int64) -> Float64:
         """Return the grade of each ranked document, float64 (m, k); unjudged is 0."""
+        if not len(self.keys):
+            return np.zeros(ranking.shape)
         keys = np.arange(len(ranking))[:, None] * self.n + ranking
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where((self.keys[place] == keys) & (ranking >= 0), self.grades[place], 0.0)
@@ -102,17 +112,17 @@ def retrieval(judgements: Judgements, ranking: Int64, scores: NDArray[Any]) -> P
     gains = judgements.gains(ranking)
     k = gains.shape[1]
     hits = gains > 0
+    relevant = np.maximum(judgements.relevant, 1)
     values: PerQuery = {}
     for cutoff in CUTOFFS:
         depth = min(k, cutoff)
-        best = judgements.ideal[:, :cutoff] @ discounts(cutoff)
-        values[f"ndcg_at_{cutoff}"] = gains[:, :depth] @ discounts(depth) / best
-        values[f"recall_at_{cutoff}"] = hits[:, :depth].sum(axis=1) / judgements.relevant
+        values[f"ndcg_at_{cutoff}"] = gains[:, :depth] @ discounts(depth) / judgements.best(cutoff)
+        values[f"recall_at_{cutoff}"] = hits[:, :depth].sum(axis=1) / relevant
     first = np.where(hits[:, :10].any(axis=1), hits[:, :10].argmax(axis=1), np.inf)
     values["mrr_at_10"] = 1 / (first + 1)
     precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    values["map_at_100"] = (precision * hits)[:, :100].sum(axis=1) / judgements.relevant
-    values["ndcg_at_10_ties"] = _expected_over_ties(gains, scores, 10) / (judgements.ideal[:, :10] @ discounts(10))
+    values["map_at_100"] = (precision * hits)[:, :100].sum(axis=1) / relevant
+    values["ndcg_at_10_ties"] = _expected_over_ties(gains, scores, 10) / judgements.best(10)
     return values
 
 

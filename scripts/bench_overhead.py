@@ -15,7 +15,6 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import mteb
 import numpy as np
@@ -24,30 +23,7 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.compression_wrappers import CompressionWrapper
 
 from harness.run import run
-from tests.harness.mteb_folder_task import folder_task
-
-
-class Precomputed:
-    """An MTEB encoder that returns rows of arrays that exist already, in the order in which it is asked."""
-
-    def __init__(self, task: AbsTaskRetrieval, docs: np.ndarray, queries: np.ndarray) -> None:
-        self.arrays = {"document": docs, "query": queries}
-        self.mteb_model_meta = mteb.get_model_meta("sentence-transformers/all-MiniLM-L6-v2")
-
-    def encode(self, inputs: Any, *, prompt_type: Any, **_: Any) -> np.ndarray:
-        role = getattr(prompt_type, "value", prompt_type)
-        array = self.arrays["query" if role == "query" else "document"]
-        return array.copy()
-
-    def similarity(self, left: Any, right: Any) -> Any:
-        import torch
-
-        left, right = torch.as_tensor(left, dtype=torch.float32), torch.as_tensor(right, dtype=torch.float32)
-        left = torch.nn.functional.normalize(left, dim=-1)
-        return left @ torch.nn.functional.normalize(right, dim=-1).T
-
-    def similarity_pairwise(self, left: Any, right: Any) -> Any:
-        raise NotImplementedError
+from tests.harness.mteb_folder_task import Precomputed, folder_task
 
 
 def main() -> None:
@@ -87,7 +63,7 @@ def main() -> None:
 
 
 def _mteb_seconds(task: AbsTaskRetrieval, arrays: dict[str, np.ndarray]) -> float:
-    model = CompressionWrapper(Precomputed(task, arrays["docs"], arrays["queries"]))
+    model = CompressionWrapper(Precomputed(arrays["docs"], arrays["queries"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = time.perf_counter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DatasetError
-
-log = logging.getLogger(__name__)
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> graded relevance."""
@@ -34,7 +31,8 @@ class Dataset:
     """A retrieval collection in memory. Make one with `Dataset.build`, which checks and orders it.
 
     Documents are in descending order of their id, so that "score, then lower row" is the order in which trec_eval
-    ranks ties. Queries without a relevant document are dropped, as MTEB drops them.
+    ranks ties. Queries without a judgement are dropped, as MTEB drops them; one whose judgements are all of grade 0
+    stays and scores 0, as it does there.
 
     Attributes
     ----------
@@ -97,8 +95,12 @@ class Dataset:
         task: str | None = None,
         doc_vectors: NDArray[np.float32] | None = None,
         query_vectors: NDArray[np.float32] | None = None,
+        count_unknown_docs: bool = False,
     ) -> Dataset:
         """Check a collection and put it in order.
+
+        `count_unknown_docs` keeps judgements of documents that the corpus lacks, as MTEB does: they are relevant
+        documents that nobody can find. Otherwise they are an error.
 
         Raises
         ------
@@ -124,16 +126,15 @@ class Dataset:
             known = set(doc_ids)
             for query_id, judgements in qrels.items():
                 for doc_id in judgements:
-                    if doc_id not in known:
+                    if doc_id not in known and not count_unknown_docs:
                         raise DatasetError(
                             f"{name}: the judgements of query '{query_id}' name document '{doc_id}', "
                             "which is not in the corpus"
                         )
-            judged = [row for row in judged if any(g > 0 for g in qrels.get(query_ids[row], {}).values())]
-            _warn_of_dropped(name, qrels, known_queries=set(query_ids), kept=len(judged))
+            judged = [row for row in judged if qrels.get(query_ids[row])]
             qrels = {query_ids[row]: dict(qrels[query_ids[row]]) for row in judged}
         if not judged:
-            raise DatasetError(f"{name}: no query has a relevant document")
+            raise DatasetError(f"{name}: no query is judged")
         order = sorted(range(len(doc_ids)), key=doc_ids.__getitem__, reverse=True)
         rows = np.array(order, dtype=np.int64)
         return cls(
@@ -196,13 +197,6 @@ def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> list[st
     """
     seen = {text.strip() for text in test.values()}
     return [text for query_id, text in train.items() if query_id not in test and text.strip() not in seen]
-
-
-def _warn_of_dropped(name: str, qrels: Qrels, known_queries: set[str], kept: int) -> None:
-    """Say where a mean over the kept queries is not MTEB's: it drops unjudged queries, but counts these as zero."""
-    dropped = sum(bool(judgements) and query_id in known_queries for query_id, judgements in qrels.items()) - kept
-    if dropped:
-        log.warning("%s: %d queries are judged, but with no document above grade 0; they are left out", name, dropped)
 
 
 def _refuse_duplicates(name: str, kind: str, ids: Sequence[str]) -> None:

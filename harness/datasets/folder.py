@@ -38,8 +38,9 @@ class Folder(Options):
         the test split repeats.
     skip_identical_ids : bool
         A document with the query's own id is not a result, as ArguAna, Quora and their like need it.
-    unknown_docs : "refuse" or "drop"
-        What becomes of a judgement whose document the corpus lacks (ArguAna has five).
+    unknown_docs : "refuse" or "count"
+        What becomes of a judgement whose document the corpus lacks (ArguAna has five): an error, or a relevant
+        document that nobody can find, as MTEB counts it.
     """
 
     path: str
@@ -47,7 +48,7 @@ class Folder(Options):
     name: str | None = None
     train_split: str = "train"
     skip_identical_ids: bool = False
-    unknown_docs: Literal["refuse", "drop"] = "refuse"
+    unknown_docs: Literal["refuse", "count"] = "refuse"
 
     def load(self) -> Dataset:
         """Read the folder; raises `DatasetError` with the file and line of whatever is malformed."""
@@ -72,10 +73,10 @@ class Folder(Options):
             query_id: _string(record, "text", queries_file, line) for line, query_id, record in _records(queries_file)
         }
         known = set(doc_ids)
-        drop = self.unknown_docs == "drop"
-        qrels = _qrels(judged_file, known, queries, drop)
+        count_unknown = self.unknown_docs == "count"
+        qrels = _qrels(judged_file, known, queries, count_unknown)
         train_file = _qrels_folder(folder) / f"{self.train_split}.tsv"
-        train = _qrels(train_file, known, queries, drop) if train_file.is_file() else {}
+        train = _qrels(train_file, known, queries, count_unknown) if train_file.is_file() else {}
         return Dataset.build(
             name=self.name or folder.resolve().name,
             doc_ids=doc_ids,
@@ -89,6 +90,7 @@ class Folder(Options):
                 {query_id: queries[query_id] for query_id in qrels},
             ),
             skip_identical_ids=self.skip_identical_ids,
+            count_unknown_docs=count_unknown,
         )
 
 
@@ -147,20 +149,19 @@ def _grade(score: str) -> int | None:
 
 
 def _qrels(
-    path: Path, doc_ids: Container[str], query_ids: Container[str], drop_unknown_docs: bool
+    path: Path, doc_ids: Container[str], query_ids: Container[str], count_unknown_docs: bool
 ) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for line, query_id, doc_id, grade in read_qrels(path):
         if query_id not in query_ids:
             raise DatasetError(f"{path}:{line}: query '{query_id}' is not in the queries file")
         judged = qrels.setdefault(query_id, {})
-        if doc_id in doc_ids:
-            judged[doc_id] = grade
-        elif not drop_unknown_docs:
+        if doc_id not in doc_ids and not count_unknown_docs:
             raise DatasetError(
                 f"{path}:{line}: document '{doc_id}' is not in the corpus "
-                "(dataset.unknown_docs=drop leaves such judgements out)"
+                "(dataset.unknown_docs=count takes it for relevant and never found, as MTEB does)"
             )
+        judged[doc_id] = grade
     return qrels
 
 

@@ -20,10 +20,9 @@ TRAIN = "train"
 REACH_SECONDS = 5.0
 """How long the Hugging Face hub may take to answer before it counts as out of reach."""
 
-WITHOUT_HUB = (
-    "what was fetched before is used with HF_HUB_OFFLINE=1 in the environment; "
-    "without network there are dataset=folder dataset.path=DIR (BEIR's layout) and dataset=stdlib"
-)
+FETCHED_BEFORE = "what was fetched before is used with HF_HUB_OFFLINE=1 in the environment"
+
+WITHOUT_HUB = "without network there are dataset=folder dataset.path=DIR (BEIR's layout) and dataset=stdlib"
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -82,8 +81,8 @@ class MtebTask(Options):
 def from_task(task: Any, split: str | None = None, subset: str | None = None) -> Dataset:
     """Convert a retrieval task of MTEB, loading it if it is not loaded yet.
 
-    Texts are what MTEB gives to a model, and judged queries are the ones that it evaluates. Judgements of documents
-    that the corpus lacks are left out with a warning (MTEB counts them as never found).
+    Texts are what MTEB gives to a model, and judged queries are the ones that it evaluates. A judged document
+    that the corpus lacks (ArguAna has five) counts as never found, as it does there.
 
     Parameters
     ----------
@@ -126,7 +125,11 @@ def from_task(task: Any, split: str | None = None, subset: str | None = None) ->
         titles=[title or "" for title in corpus["title"][:]] if "title" in corpus.column_names else None,
         query_ids=query_ids,
         query_texts=query_texts,
-        qrels=_qrels(data["relevant_docs"], set(doc_ids), name),
+        qrels={
+            str(query_id): {str(doc_id): int(grade) for doc_id, grade in grades.items()}
+            for query_id, grades in data["relevant_docs"].items()
+        },
+        count_unknown_docs=True,
         train_query_texts=_train_texts(splits, split, dict(zip(query_ids, query_texts, strict=True)), name),
         skip_identical_ids=bool(task.ignore_identical_ids),
         task=name,
@@ -253,7 +256,7 @@ def _is_offline() -> bool:
 
 
 def _refuse_without_hub(name: str) -> None:
-    """Ask the hub for a sign of life: left alone, `datasets` retries for minutes."""
+    """Ask the hub for a sign of life: `datasets` would retry for half a minute, with a warning each time."""
     import datasets
     import huggingface_hub
 
@@ -262,7 +265,7 @@ def _refuse_without_hub(name: str) -> None:
         huggingface_hub.get_session().head(endpoint, timeout=REACH_SECONDS)
     except Exception as error:  # its HTTP library, and so the exception, differs from version to version
         reason = str(error) or type(error).__name__
-        raise DatasetError(f"{name}: cannot reach {endpoint} ({reason}); {WITHOUT_HUB}") from error
+        raise DatasetError(f"{name}: cannot reach {endpoint} ({reason}); {FETCHED_BEFORE}; {WITHOUT_HUB}") from error
 
 
 def _add_train_split(task: Any, split: str, subset: str) -> None:
@@ -283,23 +286,11 @@ def _add_train_split(task: Any, split: str, subset: str) -> None:
             split=TRAIN,
             config=subset,
         ).load()
+    except ValueError as error:
+        log.info("%s has no train split (%s)", task.metadata.name, str(error).strip().partition("\n")[0])
     except Exception as error:
-        log.info("%s: no train queries (%s)", task.metadata.name, str(error).strip().partition("\n")[0])
-
-
-def _qrels(relevant_docs: Any, known: set[str], name: str) -> dict[str, dict[str, int]]:
-    qrels = {
-        str(query_id): {str(doc_id): int(grade) for doc_id, grade in grades.items() if str(doc_id) in known}
-        for query_id, grades in relevant_docs.items()
-    }
-    unknown = sum(map(len, relevant_docs.values())) - sum(map(len, qrels.values()))
-    if unknown:
-        log.warning(
-            "%s: %d judgements name documents that the corpus lacks; they are left out (MTEB counts them as not found)",
-            name,
-            unknown,
-        )
-    return qrels
+        reason = str(error).strip().partition("\n")[0]
+        log.warning("%s: the train queries cannot be fetched, so there are none (%s)", task.metadata.name, reason)
 
 
 def _train_texts(splits: Any, split: str, test: dict[str, str], name: str) -> list[str]:

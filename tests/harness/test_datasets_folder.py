@@ -1,6 +1,5 @@
 import gzip
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,10 @@ def test_a_train_query_is_no_test_query_by_id_or_by_text(tmp_path: Path) -> None
     assert reverse.query_ids == ["q2", "t1", "t2"] and reverse.train_query_texts == []
 
 
-def test_a_dropped_test_query_is_no_train_query(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_query_without_a_relevant_document_is_a_test_query_still(tmp_path: Path) -> None:
     folder = write(tmp_path, qrels_test_tsv="q1\td1\t1\nq2\td2\t0\n", qrels_train_tsv="q2\td2\t1\n")
-    with caplog.at_level(logging.WARNING):
-        dataset = Folder(path=str(folder)).load()
-    assert dataset.query_ids == ["q1"] and dataset.train_query_texts == []
-    assert "1 queries are judged, but with no document above grade 0" in caplog.text
+    dataset = Folder(path=str(folder)).load()
+    assert dataset.query_ids == ["q1", "q2"] and dataset.train_query_texts == []
 
 
 def test_spellings_that_mean_the_same(tmp_path: Path) -> None:
@@ -95,12 +92,12 @@ def test_number_ids(tmp_path: Path) -> None:
     assert Folder(path=str(folder)).load().qrels == {"1": {"7": 1}}
 
 
-def test_unknown_documents_can_be_dropped(tmp_path: Path) -> None:
+def test_unknown_documents_can_count_as_never_found(tmp_path: Path) -> None:
     folder = write(tmp_path, qrels_test_tsv="q1\td1\t1\nq2\tgone\t1\n")
-    with pytest.raises(DatasetError, match=r"unknown_docs=drop"):
+    with pytest.raises(DatasetError, match=r"unknown_docs=count"):
         Folder(path=str(folder)).load()
-    dataset = Folder(path=str(folder), unknown_docs="drop", skip_identical_ids=True).load()
-    assert dataset.query_ids == ["q1"] and dataset.skip_identical_ids
+    dataset = Folder(path=str(folder), unknown_docs="count", skip_identical_ids=True).load()
+    assert dataset.query_ids == ["q1", "q2"] and dataset.skip_identical_ids
     assert dataset.train_query_texts == ["something else"], "a test query stays one without its documents"
 
 
@@ -132,7 +129,6 @@ CORPUS, QUERIES = FILES["corpus.jsonl"], FILES["queries.jsonl"]
         ({"qrels_test_tsv": "q1\td1\t1\n\nq1\td1\t2\n"}, r"test\.tsv:3: .* have score 2, but 1 in line 1"),
         ({"qrels_test_tsv": "q1\td1\t1\nq1\td3\t1\n"}, r"test\.tsv:2: document 'd3' is not in the corpus"),
         ({"qrels_test_tsv": "q1\td1\t1\nq9\td1\t1\n"}, r"test\.tsv:2: query 'q9' is not in the queries"),
-        ({"qrels_test_tsv": "q1\td1\t0\n"}, r"no query has a relevant document"),
         ({"qrels_test_tsv": "query-id\tcorpus-id\tscore\n"}, r"test\.tsv holds no judgements"),
         ({"qrels_test_tsv": None}, r"no split 'test'; the splits are train$"),
         ({"qrels_test_tsv": None, "qrels_train_tsv": None}, r"no folder qrels; .*there is corpus\.jsonl, queries"),

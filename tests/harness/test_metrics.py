@@ -16,9 +16,11 @@ def collection(n: int, m: int, seed: int, grades: int = 3) -> Dataset:
     qrels: dict[str, dict[str, int]] = {}
     for query in range(m):
         judged = rng.choice(n, size=int(rng.integers(1, n + 1)), replace=False)
+        # among them queries whose grades are all 0, and documents that the corpus lacks
         qrels[f"q{query}"] = {f"d{i}": int(rng.integers(0, grades + 1)) for i in judged}
-        qrels[f"q{query}"][f"d{judged[0]}"] = int(rng.integers(1, grades + 1))
-    return Dataset.build(name="made", doc_ids=doc_ids, query_ids=list(qrels), qrels=qrels)
+        if rng.random() < 0.3:
+            qrels[f"q{query}"]["gone"] = int(rng.integers(0, grades + 1))
+    return Dataset.build(name="made", doc_ids=doc_ids, query_ids=list(qrels), qrels=qrels, count_unknown_docs=True)
 
 
 @settings(max_examples=40, deadline=None)

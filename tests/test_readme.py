@@ -1,0 +1,57 @@
+"""The README's promises: its example runs, its commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.catalogue import members
+from harness.store import load_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def example(name: str) -> str:
+    found = re.search(rf"<!-- example: {name} -->\n```\w*\n(.*?)```", README, re.DOTALL)
+    assert found, f"no example '{name}'"
+    return found[1]
+
+
+def test_the_example_method_runs(small_collection: Path, tmp_path: Path) -> None:
+    (tmp_path / "largest.py").write_text(example("method"))
+    (tmp_path / "myconfigs" / "method").mkdir(parents=True)
+    (tmp_path / "myconfigs" / "method" / "largest.yaml").write_text(example("yaml"))
+    command = example("command").split()
+    assert command[:2] == ["vecbudget", "run"]
+    setting = [
+        "dataset=folder",
+        f"dataset.path={small_collection}",
+        "model=vectors",
+        f"model.path={small_collection / 'vectors.safetensors'}",
+        f"cache_dir={tmp_path / 'cache'}",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "harness.cli", *command[1:], *setting],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    row = load_runs(tmp_path / "results").iloc[0]
+    assert row["method"] == "largest" and row["params"] == "keep=24"
+    assert row["code_bytes_per_vector"] == 4 * 24
+
+
+@pytest.mark.parametrize("group", ["method", "dataset", "model", "experiment"])
+def test_every_name_in_a_command_exists(group: str) -> None:
+    named = set(re.findall(rf"\b{group}=([\w,]+)", README))
+    for name in {part for names in named for part in names.split(",")} - {"largest", "NAME"}:
+        assert name in members(group), f"{group}={name}"
+
+
+def test_every_script_exists() -> None:
+    for script in set(re.findall(r"scripts/\w+\.(?:sh|py)", README)):
+        assert (ROOT / script).is_file()
