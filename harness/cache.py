@@ -174,25 +174,27 @@ class _Cache:
         if draft.done:
             log.info("%d of %d %s of %s are encoded already", draft.done, len(texts), what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        with (
-            draft,
-            tqdm(
-                total=len(texts),
-                initial=draft.done,
-                desc=f"{self.encoder.label}: {self.dataset.name} {what}",
-                unit=" docs" if role == "document" else " queries",
-                smoothing=0.1,
-                disable=None,
-            ) as bar,
-        ):
-            for rows in _chunks(texts, draft.done):
+        work = _work(texts)
+        chunks = list(_chunks(work, draft.done))
+        # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
+        bar = tqdm(
+            total=int(work.sum()),
+            initial=int(work.sum() - sum(work[rows].sum() for rows in chunks)),
+            desc=f"{self.encoder.label}: {self.dataset.name} {what}",
+            bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]",
+            disable=None,
+        )
+        unit = "docs" if role == "document" else "queries"
+        with draft, bar:
+            for rows in chunks:
                 vectors = self.encoder.encode([texts[i] for i in rows], role, self.dataset.task)
                 draft.put(rows, vectors)
-                bar.update(len(rows))
+                rate = (draft.done - first) / (time.perf_counter() - started)
+                bar.set_postfix_str(f"{draft.done}/{len(texts)}, {rate:.0f} {unit}/s", refresh=False)
+                bar.update(int(work[rows].sum()))
         draft.finish({"dataset": self.dataset.name, "model": self.encoder.label})
         seconds = time.perf_counter() - started
-        rate = (len(texts) - first) / seconds
-        log.info("%d %s of %s in %.1f s (%.0f/s)", len(texts) - first, what, self.dataset.name, seconds, rate)
+        log.info("%d %s of %s encoded in %.1f s", len(texts) - first, what, self.dataset.name, seconds)
 
 
 @dataclass(frozen=True)
@@ -363,18 +365,23 @@ def text_hash(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _chunks(texts: Sequence[str], done: int) -> Iterator[NDArray[np.int64]]:
-    """Yield rows in chunks, longest texts first, without the first `done` of that order.
+def _work(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return about how much there is to do for each text, in characters."""
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    return np.minimum(lengths, COUNTED_CHARACTERS) + 1
+
+
+def _chunks(work: NDArray[np.int64], done: int) -> Iterator[NDArray[np.int64]]:
+    """Yield rows in chunks, most work first, without the first `done` of that order.
 
     The order and the chunks depend on the texts alone, so a resumed encoding forms the batches of an uninterrupted one.
     """
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    counted = np.cumsum(np.minimum(lengths[order], COUNTED_CHARACTERS) + 1)
+    order = np.argsort(-work, kind="stable")
+    summed = np.cumsum(work[order])
     start = 0
     while start < len(order):
-        before = int(counted[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(counted, before + CHUNK_CHARACTERS, side="right")))
+        before = int(summed[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(summed, before + CHUNK_CHARACTERS, side="right")))
         if stop > done:
             yield order[max(start, done) : stop]
         start = stop

@@ -6,6 +6,7 @@ the arrays one after another; the arrays of the codes file are the bytes that gr
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,12 +35,25 @@ class Storage:
         The two files as they lie on disk.
     codes_header_bytes : int
         The part of the codes file that does not grow with the corpus: its header.
+    short_list_bytes : int
+        The part of the codes file that a search reads for a short list only, and that may so stay on disk.
     """
 
     n: int
     codes_file_bytes: int
     codes_header_bytes: int
     state_file_bytes: int
+    short_list_bytes: int = 0
+
+    @property
+    def disk_bytes_per_vector(self) -> float:
+        """Bytes of each document that a search reads for a short list only."""
+        return self.short_list_bytes / self.n
+
+    @property
+    def resident_bytes_per_vector(self) -> float:
+        """Bytes of each document that must be in memory."""
+        return self.code_bytes_per_vector - self.disk_bytes_per_vector
 
     @property
     def code_bytes_per_vector(self) -> float:
@@ -56,17 +70,20 @@ def write_index(directory: Path, codec: Codec, codes: Codes) -> Storage:
     """Write codes and state, and size the files."""
     _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
     _write(directory / STATE_FILE, codec.state(), {})
-    return storage_of(directory)
+    return storage_of(directory, codec)
 
 
-def storage_of(directory: Path) -> Storage:
+def storage_of(directory: Path, codec: Codec) -> Storage:
     """Read the sizes of an index off its files."""
     codes, state = directory / CODES_FILE, directory / STATE_FILE
+    header_bytes, header = _header(codes)
+    arrays = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     return Storage(
-        n=int(_metadata(codes)["n"]),
+        n=int(header["__metadata__"]["n"]),
         codes_file_bytes=codes.stat().st_size,
-        codes_header_bytes=_header_bytes(codes),
+        codes_header_bytes=header_bytes,
         state_file_bytes=state.stat().st_size,
+        short_list_bytes=sum(arrays[name][1] - arrays[name][0] for name in codec.on_disk(arrays)),
     )
 
 
@@ -103,7 +120,9 @@ def _metadata(path: Path) -> dict[str, str]:
         raise StoreError(f"{path}: not a readable index file ({error})") from error
 
 
-def _header_bytes(path: Path) -> int:
+def _header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the size of a safetensors file's header and what it says."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-    return 8 + int(length)
+        header: dict[str, Any] = json.loads(file.read(length))
+    return 8 + int(length), header

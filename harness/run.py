@@ -202,6 +202,8 @@ def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
         "retention": means["ndcg_at_10"] / reference if reference else None,
         "storage": {
             "code_bytes_per_vector": storage.code_bytes_per_vector,
+            "resident_bytes_per_vector": storage.resident_bytes_per_vector,
+            "disk_bytes_per_vector": storage.disk_bytes_per_vector,
             "codes_file_bytes": storage.codes_file_bytes,
             "codes_header_bytes": storage.codes_header_bytes,
             "state_bytes": storage.state_file_bytes,

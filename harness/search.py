@@ -25,9 +25,9 @@ def search(
     codes : Codes of n documents
     k : int
     chunk_rows : int or None
-        Rows searched at a time; None, or a codec that is not row-wise, is all at once.
+        Rows searched at a time; None, or a codec that cannot be searched in parts, is all at once.
     """
-    if chunk_rows is None or not codec.row_wise or chunk_rows >= codes.n:
+    if chunk_rows is None or not codec.row_wise or codec.searches_whole or chunk_rows >= codes.n:
         return codec.search(queries, codes, k)
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for start in range(0, codes.n, chunk_rows):

@@ -140,7 +140,8 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     -------
     DataFrame
         With `run_id status error model dataset method params scoring seed dim n_docs n_queries`, the storage figures
-        `code_bytes_per_vector state_bytes bytes_per_vector index_bytes compression_ratio`, a column for each mean
+        `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes bytes_per_vector index_bytes
+        compression_ratio`, a column for each mean
         metric, `retention` (nDCG@10 over that of the float32 vectors), and `<stage>_seconds`.
     """
     import pandas as pd
@@ -193,6 +194,8 @@ def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
         "n_docs": dataset["n_docs"],
         "n_queries": dataset["n_queries"],
         "code_bytes_per_vector": code_bytes,
+        "resident_bytes_per_vector": storage.get("resident_bytes_per_vector", nan),
+        "disk_bytes_per_vector": storage.get("disk_bytes_per_vector", nan),
         "state_bytes": state_bytes,
         "bytes_per_vector": bytes_per_vector,
         "index_bytes": storage.get("index_bytes", nan),

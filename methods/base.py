@@ -14,7 +14,7 @@ import dataclasses
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -285,6 +285,9 @@ class Codec(Part, ABC):
     row_wise: ClassVar[bool] = True
     """Whether each document is encoded on its own, so that codes can be sliced and appended."""
 
+    searches_whole: ClassVar[bool] = False
+    """Whether a search must see all codes at once: its answer over chunks would be another one."""
+
     def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
 
@@ -339,6 +342,10 @@ class Codec(Part, ABC):
             raise MethodError(f"k must be at least 1, got {k}")
         vectors = as_vectors(queries, "queries", self._check_fitted())
         return self._search(vectors, codes, min(k, codes.n))
+
+    def on_disk(self, names: Iterable[str]) -> set[str]:
+        """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
+        return set()
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         """Learn; a codec with nothing to learn keeps this."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,6 +41,15 @@ class Chain(Codec):
     def row_wise(self) -> bool:  # type: ignore[override]
         """Whether the codec is row-wise (transforms always are)."""
         return self.codec.row_wise
+
+    @property
+    def searches_whole(self) -> bool:  # type: ignore[override]
+        """Whether the codec must see all codes at once."""
+        return self.codec.searches_whole
+
+    def on_disk(self, names: Iterable[str]) -> set[str]:
+        """Return the codec's answer."""
+        return self.codec.on_disk(names)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         for transform in self.transforms:

@@ -19,7 +19,8 @@ def test_figures_are_the_sizes_of_the_files(tmp_path: Path) -> None:
     assert storage.state_file_bytes == (tmp_path / STATE_FILE).stat().st_size
     assert storage.index_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
     assert storage.code_bytes_per_vector == 24.0, "two dimensions to a byte"
-    assert storage == storage_of(tmp_path)
+    assert storage == storage_of(tmp_path, codec)
+    assert (storage.resident_bytes_per_vector, storage.disk_bytes_per_vector) == (24.0, 0.0)
 
 
 def test_codes_with_shared_arrays_come_back(tmp_path: Path) -> None:
