@@ -174,14 +174,14 @@ class _Cache:
         if draft.done:
             log.info("%d of %d %s of %s are encoded already", draft.done, len(texts), what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        work = _work(texts)
-        chunks = list(_chunks(work, draft.done))
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        work, chunks = _work(lengths), list(_chunks(lengths, draft.done))
         # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
         bar = tqdm(
             total=int(work.sum()),
             initial=int(work.sum() - sum(work[rows].sum() for rows in chunks)),
             desc=f"{self.encoder.label}: {self.dataset.name} {what}",
-            bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
             disable=None,
         )
         unit = "docs" if role == "document" else "queries"
@@ -365,19 +365,18 @@ def text_hash(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _work(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Return about how much there is to do for each text, in characters."""
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+def _work(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return about how much there is to do for texts of these lengths."""
     return np.minimum(lengths, COUNTED_CHARACTERS) + 1
 
 
-def _chunks(work: NDArray[np.int64], done: int) -> Iterator[NDArray[np.int64]]:
-    """Yield rows in chunks, most work first, without the first `done` of that order.
+def _chunks(lengths: NDArray[np.int64], done: int) -> Iterator[NDArray[np.int64]]:
+    """Yield rows in chunks, longest texts first, without the first `done` of that order.
 
     The order and the chunks depend on the texts alone, so a resumed encoding forms the batches of an uninterrupted one.
     """
-    order = np.argsort(-work, kind="stable")
-    summed = np.cumsum(work[order])
+    order = np.argsort(-lengths, kind="stable")
+    summed = np.cumsum(_work(lengths)[order])
     start = 0
     while start < len(order):
         before = int(summed[start - 1]) if start else 0

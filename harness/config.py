@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,7 +16,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, VecbudgetError
-from methods.base import Codec, MethodError, field_types
+from methods.base import Codec, MethodError, Part, field_types
 
 RECORD_FORMAT = 1
 """Part of every run id: a change in how numbers are made gets new ids."""
@@ -112,12 +113,24 @@ class MethodSpec:
         self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in self.own}
         self.seed: int | None = _find_seed(self.settings)
 
+    def identity(self) -> dict[str, Any]:
+        """Return all parameters of all parts, defaults included: what determines the method, whatever its yaml says."""
+        return _describe(self.make())
+
     def make(self) -> Codec:
         """Return a new, unfitted codec."""
         codec = _instantiate(self.settings)
         if not isinstance(codec, Codec):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
         return codec
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, Part):
+        kind = type(value)
+        parameters = {item.name: _describe(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **parameters}
+    return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(node: DictConfig, resolve: bool) -> dict[str, Any]:

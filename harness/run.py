@@ -7,7 +7,6 @@ import functools
 import logging
 import shlex
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +75,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     identity = {
         "dataset": dataset.fingerprint,
         "model": {role: encoder.identity(role, dataset.task) for role in ("document", "query")},
-        "method": spec.settings,
+        "method": spec.identity(),
         "k": cfg.k,
     }
     if fit_dataset is not None:
@@ -110,10 +109,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     draft = store.draft(identifier)
     try:
-        started = time.perf_counter()
         measurement, problem, fit_queries = _measure(cfg, spec, dataset, fit_dataset, encoder, draft)
         record |= {**_results(measurement, problem), "fit_queries": fit_queries}
-        record["total_seconds"] = round(time.perf_counter() - started, 6)
     except Exception as error:
         _remove(draft)
         record |= {
@@ -233,7 +230,7 @@ def _summary(record: dict[str, Any]) -> str:
     if "ndcg_at_10" in metrics:
         kept = f" ({record['retention']:.1%} of float32)" if record["retention"] is not None else ""
         quality = f"nDCG@10 {metrics['ndcg_at_10']:.5f}{kept}, {quality}"
-    return f"{storage['code_bytes_per_vector']:7.1f} B/vector  {quality}  {record['total_seconds']:.2f} s"
+    return f"{storage['code_bytes_per_vector']:7.1f} B/vector  {quality}  {sum(record['seconds'].values()):.2f} s"
 
 
 def _remove(folder: Path) -> None:

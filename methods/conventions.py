@@ -86,6 +86,7 @@ class PerBatch(Codec):
         """Return all scores, float32 (m, n), batch by batch."""
         if self.queries == "own":
             return super().score(queries, codes)
+        self._check_fitted()
         scores = [
             unit_rows(codec.query_matrix(queries)) @ unit_rows(codec.doc_matrix(batch)).T
             for _, codec, batch in self._batches(codes)

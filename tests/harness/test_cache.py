@@ -181,16 +181,16 @@ def test_a_resumed_encoding_forms_the_same_batches(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=40), st.integers(1, 5000), st.data())
 @settings(max_examples=60, deadline=None)
-def test_chunks_are_the_texts_longest_first(lengths: list[int], size: int, data: st.DataObject) -> None:
+def test_chunks_are_the_texts_longest_first(sizes: list[int], limit: int, data: st.DataObject) -> None:
+    lengths = np.array(sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "CHUNK_CHARACTERS", size)
-        work = cache._work(["x" * length for length in lengths])
-        chunks = [rows.tolist() for rows in cache._chunks(work, 0)]
+        patch.setattr(cache, "CHUNK_CHARACTERS", limit)
+        chunks = [rows.tolist() for rows in cache._chunks(lengths, 0)]
         order = [row for rows in chunks for row in rows]
-        assert order == sorted(range(len(lengths)), key=lambda i: -min(lengths[i], cache.COUNTED_CHARACTERS))
-        assert all(len(rows) == 1 or work[rows].sum() <= size for rows in chunks)
-        done = data.draw(st.integers(0, len(lengths)))
-        assert [row for rows in cache._chunks(work, done) for row in rows] == order[done:]
+        assert order == sorted(range(len(sizes)), key=lambda i: -sizes[i])
+        assert all(len(rows) == 1 or cache._work(lengths[rows]).sum() <= limit for rows in chunks)
+        done = data.draw(st.integers(0, len(sizes)))
+        assert [row for rows in cache._chunks(lengths, done) for row in rows] == order[done:]
 
 
 def start_worker(directory: Path, delay: float) -> subprocess.Popen[str]:
