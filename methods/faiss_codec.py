@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
+from methods.threads import one_thread
 
 
 @dataclass(kw_only=True, eq=False)
@@ -20,59 +21,88 @@ class FaissCodec(Codec):
     """A flat code of FAISS (Douze et al., 2024), by its factory string.
 
     State is the trained, empty index as FAISS serialises it; codes are what `sa_encode` returns, exactly `sa_code_size`
-    bytes each; search puts the codes into a copy of the empty index and lets FAISS scan them.
+    bytes each. PQ's and SQ's codes are searched by FAISS, in a copy of the empty index; the others are decoded.
+
+    Only codes whose search is the dot product with `sa_decode` belong here: SQ, SQtqmse, EDEN, PQ, RQ, PRQ, LSQ, PLSQ.
+    RaBitQ is in `methods.faiss_rabitq`. Three are left out on purpose: `IndexLattice` ("ZnLattice") does not write
+    its codes when it is serialised and ignores the metric, "SQ8_direct" casts to integers without a scale, and LSH is
+    `methods.binary.Sign` on a projection.
 
     Parameters
     ----------
     factory : str
-        FAISS's index factory string. `{m}` and `{bits}` are filled in, as in "PQ{m}x{bits}np" ("np" switches off the
-        polysemous training, which takes minutes and serves another search).
+        FAISS's index factory string. `{m}`, `{bits}` and `{splits}` are filled in, as in "PQ{m}x{bits}np" ("np"
+        switches off the polysemous training, which takes minutes and serves another search).
     m : int or None
-        Sub-quantisers, or codebooks.
+        Sub-quantisers, or codebooks (of each split).
     bits : int or None
         Bits of each.
+    splits : int or None
+        Parts that a product of additive quantisers cuts the vector into.
     iterations : int or None
-        Iterations of k-means; None is FAISS's own 25.
+        Iterations of k-means (PQ, RQ, PRQ: None is FAISS's own 25 or 10), or of the alternation between codes and
+        codebooks (LSQ, PLSQ: None is FAISS's 25).
+    beam : int or None
+        RQ and PRQ only. With a number, codebooks are trained by plain k-means on the residuals, and that many partial
+        codes are kept in training and encoding. None is FAISS's own: beam 5, with k-means on progressively more
+        dimensions, which takes five times as long.
+    perturbations : int or None
+        LSQ and PLSQ only: rounds of iterated local search when encoding; training takes half as many. None is
+        FAISS's 16.
+    kernel : {"exact", "fast_scan"}
+        How PQ's 4-bit codes are searched; storage is the same. *fast_scan* keeps each query's table of products in
+        registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores are
+        coarse: a ranking may differ wherever the exact scores of two documents are closer than the tables' rounding.
     seed : int
-        Seed of k-means.
+        Seed of k-means, or of the local search.
     """
 
     factory: str
     m: int | None = None
     bits: int | None = None
+    splits: int | None = None
     iterations: int | None = None
+    beam: int | None = None
+    perturbations: int | None = None
+    kernel: Literal["exact", "fast_scan"] = "exact"
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        for name in ("m", "bits", "iterations"):
+        for name in ("m", "bits", "splits", "iterations", "beam", "perturbations"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        if self.kernel == "fast_scan":
+            four_bits = re.fullmatch(r"PQ\d+x4(np)?", self.index_string)
+            self._require(four_bits is not None, f"kernel=fast_scan needs 4-bit PQ, got '{self.index_string}'")
 
     @property
     def index_string(self) -> str:
         """The factory string with the parameters filled in."""
-        return self.factory.format(m=self.m, bits=self.bits)
+        return self.factory.format(m=self.m, bits=self.bits, splits=self.splits)
+
+    @property
+    def row_wise(self) -> bool:  # type: ignore[override]
+        """Whether a document's code is its own; LSQ's starts at random, by the document's place in the batch."""
+        return "LSQ" not in self.factory
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         import faiss
 
         n, d = docs.shape
-        product = re.match(r"PQ(\d+)x(\d+)", self.index_string)
-        if product and d % int(product[1]):
-            raise MethodError(f"FaissCodec: m={product[1]} does not divide the {d} dimensions of the vectors")
+        parts = re.match(r"(?:PQ|PRQ|PLSQ)(\d+)x(\d+)", self.index_string)
+        if parts and d % int(parts[1]):
+            name = "m" if self.splits is None else "splits"
+            raise MethodError(f"FaissCodec: {name}={parts[1]} does not divide the {d} dimensions of the vectors")
         try:
             index = faiss.index_factory(d, self.index_string, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise MethodError(f"FaissCodec: factory '{self.index_string}' is not possible: {reason}") from error
-        for clustering in _clustering_parameters(index):
-            clustering.seed = self.seed
-            # fewer documents than 39 a centroid is the rule here, not worth a warning for each codebook
-            clustering.min_points_per_centroid = 1
-            if self.iterations is not None:
-                clustering.niter = self.iterations
+        for quantizer in _quantizers(index):
+            self._set_up(quantizer, n)
         try:
-            index.train(docs)
+            with one_thread():
+                index.train(docs)
         except RuntimeError as error:
             if "should be at least as large as number of clusters" in str(error):
                 raise MethodError(
@@ -82,6 +112,32 @@ class FaissCodec(Codec):
             raise MethodError(f"FaissCodec: training '{self.index_string}' failed: {error}") from error
         self.index_ = faiss.serialize_index(index)
         self.__dict__.pop("_index", None)
+
+    def _set_up(self, quantizer: Any, n: int) -> None:
+        """Hand the parameters to a quantiser, wherever FAISS keeps them."""
+        if hasattr(quantizer, "cp"):
+            quantizer.cp.seed = self.seed
+            # fewer documents than 39 a centroid is the rule here, not worth a warning for each codebook
+            quantizer.cp.min_points_per_centroid = 1
+            if self.iterations is not None:
+                quantizer.cp.niter = self.iterations
+        if hasattr(quantizer, "max_beam_size") and self.beam is not None:
+            quantizer.max_beam_size = self.beam
+            quantizer.train_type = quantizer.Train_default
+        if hasattr(quantizer, "icm_iters"):
+            # LSQ starts from random codes and would train on any number of documents, even on one
+            if n < 2 ** quantizer.nbits.at(0):
+                raise MethodError(
+                    f"FaissCodec: {n} documents are fewer than the codewords of a codebook of bits={self.bits}: "
+                    f"'{self.index_string}' needs more documents or fewer bits"
+                )
+            # 0 would draw from the clock
+            quantizer.random_seed = self.seed + 1
+            if self.iterations is not None:
+                quantizer.train_iters = self.iterations
+            if self.perturbations is not None:
+                quantizer.encode_ils_iters = self.perturbations
+                quantizer.train_ils_iters = max(1, self.perturbations // 2)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Take over a serialised index; it is read at first use."""
@@ -103,25 +159,55 @@ class FaissCodec(Codec):
         return decoded
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        if self.scoring != "asymmetric" or self.renormalize:
+        # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
+        # which; decoding is as fast and keeps equal documents equal
+        steady = re.match("PQ|SQ", self.factory) is not None
+        if self.scoring != "asymmetric" or self.renormalize or not steady:
             return super()._search(queries, codes, k)
         import faiss
 
-        index = faiss.clone_index(self._index)
+        index: Any = faiss.clone_index(self._index)
         index.add_sa_codes(np.ascontiguousarray(codes.array))
+        # For fast scan and for parts this wide, a batch of queries gets its tables from one matrix product, whose last
+        # bits depend on the batch: queries are then searched one at a time.
+        alone = hasattr(index, "pq") and (self.kernel == "fast_scan" or index.pq.dsub >= 16)
+        if self.kernel == "fast_scan":
+            index = faiss.IndexPQFastScan(index)
+
+        def find(some: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
+            if not alone:
+                scores, rows = index.search(some, wanted)
+                return scores, rows
+            found = [index.search(some[i : i + 1], wanted) for i in range(len(some))]
+            return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
 
         def scan(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
-            scores, rows = index.search(queries, wanted)
-            return scores, rows
+            return find(queries, wanted)
 
         def exhaustive(which: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
-            scores, rows = index.search(queries[which], codes.n)
+            scores, rows = find(queries[which], codes.n)
             return topk.ordered(scores, rows, k)
 
-        return topk.search_kernel(scan, exhaustive, codes.n, k)
+        scores, rows = topk.search_kernel(scan, exhaustive, codes.n, k)
+        # fast scan divides by a table's range, which is 0 for a zero query
+        flat = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if len(flat):
+            scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
+        return scores, rows
 
 
-def _clustering_parameters(index: Any) -> list[Any]:
-    """Return every k-means setting inside an index, wherever FAISS keeps it."""
-    quantizers = [getattr(index, name) for name in ("pq", "rq", "lsq", "prq", "plsq") if hasattr(index, name)]
-    return [quantizer.cp for quantizer in quantizers if hasattr(quantizer, "cp")]
+def _quantizers(index: Any) -> Iterator[Any]:
+    """Yield every trained quantiser inside an index, those of a product's splits one by one."""
+    import faiss as untyped
+
+    faiss: Any = untyped
+    for name in ("pq", "rq", "lsq"):
+        if hasattr(index, name):
+            yield getattr(index, name)
+    for name, kind in (("prq", faiss.ResidualQuantizer), ("plsq", faiss.LocalSearchQuantizer)):
+        if hasattr(index, name):
+            product = getattr(index, name)
+            for split in range(product.nsplits):
+                part = faiss.downcast_AdditiveQuantizer(product.subquantizer(split))
+                assert isinstance(part, kind)
+                yield part

@@ -33,7 +33,7 @@ def test_only_the_sample_is_kept() -> None:
     assert {name: array.shape for name, array in fitted.state().items()} == {
         "dim_": (),
         "landmarks_": (50, 16),
-        "offset_": (6,),
+        "means_": (50,),
         "weights_": (50, 6),
     }
 

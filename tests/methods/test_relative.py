@@ -17,9 +17,13 @@ def test_plain_is_the_cosine_with_each_anchor() -> None:
 
 def test_whitened_is_exact_on_the_span_of_the_anchors() -> None:
     docs = clustered_vectors(200, 24)
+    anchors = Relative(dim=10).fit(docs).anchors_
     relative = Relative(dim=10, kind="whitened").fit(docs)
-    inside = relative.transform_docs(relative.anchors_)
-    assert np.allclose(inside @ inside.T, relative.anchors_ @ relative.anchors_.T, atol=1e-4)
+    inside = relative.transform_docs(anchors)
+    assert np.allclose(inside @ inside.T, anchors @ anchors.T, atol=1e-4)
+    # which is the projection on their span, in orthonormal coordinates, with no anchor stored
+    assert np.allclose(relative.components_.T @ relative.components_, np.eye(10), atol=1e-5)
+    assert set(relative.state()) == {"dim_", "components_"}
     # with as many independent anchors as dimensions the span is everything
     everything = Relative(dim=60, kind="whitened").fit(docs)
     mapped = everything.transform_docs(docs)
