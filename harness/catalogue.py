@@ -52,6 +52,62 @@ def first_comment(entry: Traversable) -> str:
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and "@package" not in line), "")
 
 
+COLUMNS = ("method", "family", "bytes per vector", "learns from", "parameters", "what it does", "source")
+FAMILIES = (
+    "cast",
+    "scalar",
+    "rotation",
+    "spectrum",
+    "binary",
+    "product",
+    "additive",
+    "dimension",
+    "two tiers",
+    "sparse",
+    "table",
+    "convention",
+)
+"""In the order of tables."""
+
+
+def method_rows() -> list[tuple[str, ...]]:
+    """Return the method table, a row for each yaml with an entry for each of `COLUMNS`, family by family."""
+    cards = {name: method_card(entry) for name, entry in members("method").items()}
+    last = len(FAMILIES)
+
+    def place(name: str) -> tuple[int, str]:
+        family = cards[name].get("family", "")
+        return (FAMILIES.index(family) if family in FAMILIES else last, name)
+
+    return [
+        (
+            name,
+            card.get("family", ""),
+            card.get("bytes", ""),
+            _teachers(card),
+            " ".join(f"{key}={_plain(value)}" for key, value in card["parameters"].items() if key not in SHARED),
+            card.get("summary", ""),
+            card.get("source", ""),
+        )
+        for name in sorted(cards, key=place)
+        for card in [cards[name]]
+    ]
+
+
+def _teachers(card: dict[str, Any]) -> str:
+    return " and ".join(who for who, wanted in (("documents", "training"), ("queries", "queries")) if card.get(wanted))
+
+
+def markdown_methods() -> str:
+    """Return the method table in markdown."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    for name, *rest in method_rows():
+        cells = [f"`{name}`", *(cell.replace("|", "\\|") for cell in rest)]
+        cells[4] = " ".join(f"`{part}`" for part in rest[3].split())
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def catalogue(group: str) -> str:
     """Return a table of a group's members, for a terminal."""
     import io
@@ -61,19 +117,23 @@ def catalogue(group: str) -> str:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(group, no_wrap=True)
     if group == "method":
-        for column in ("family", "bytes per vector", "parameters", "what it does"):
-            table.add_column(column, overflow="fold", ratio=3 if column == "what it does" else None)
-        for name, entry in members(group).items():
-            card = method_card(entry)
-            shown = " ".join(f"{k}={_plain(v)}" for k, v in card["parameters"].items() if k not in SHARED)
-            table.add_row(name, card.get("family", ""), card.get("bytes", ""), shown, card.get("summary", ""))
+        for column, ratio in (("method", None), ("bytes per vector", 3), ("parameters", 5), ("learns from", None)):
+            table.add_column(column, overflow="fold", no_wrap=ratio is None, ratio=ratio)
+        table.add_column("what it does (source)", overflow="fold", ratio=9)
+        previous = ""
+        for name, family, size, teachers, shown, summary, source in method_rows():
+            if family != previous:
+                table.add_row()
+                table.add_row(f"-- {family}")
+            table.add_row(name, size, shown, teachers, f"{summary} ({source})")
+            previous = family
     else:
+        table.add_column(group, no_wrap=True)
         table.add_column("what it is")
         for name, entry in members(group).items():
             table.add_row(name, first_comment(entry))
-    width = max(100, shutil.get_terminal_size((140, 24)).columns)
+    width = max(120, shutil.get_terminal_size((160, 24)).columns)
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)

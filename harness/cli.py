@@ -156,10 +156,12 @@ def _report(arguments: list[str]) -> int:
 def _list(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="vecbudget list", description="Show what there is to choose from.")
     parser.add_argument("what", choices=list(GROUPS), nargs="?", default="methods")
+    parser.add_argument("--markdown", action="store_true", help="the methods as a markdown table")
     options = parser.parse_args(arguments)
-    from harness.catalogue import catalogue
+    from harness.catalogue import catalogue, markdown_methods
 
-    sys.stdout.write(catalogue(GROUPS[options.what]))
+    table = markdown_methods() if options.markdown and options.what == "methods" else catalogue(GROUPS[options.what])
+    sys.stdout.write(table)
     return 0
 
 

@@ -115,7 +115,8 @@ class MethodSpec:
 
     def identity(self) -> dict[str, Any]:
         """Return all parameters of all parts, defaults included: what determines the method, whatever its yaml says."""
-        return _describe(self.make())
+        described: dict[str, Any] = _describe(self.make())
+        return described
 
     def make(self) -> Codec:
         """Return a new, unfitted codec."""

@@ -1,4 +1,4 @@
-"""Conventions of published comparisons that change the ranking of methods, kept so that their figures can be reproduced.
+"""Conventions of published comparisons that change the ranking of methods, kept so that figures can be reproduced.
 
 None of these is a way to build an index. They exist because a claim can only be checked under the rules it was made by.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from methods import topk
-from methods.base import Codec, Codes, Float32, MethodError, unit_rows
+from methods.base import Array, Codec, Codes, Float32, MethodError, unit_rows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,7 +53,8 @@ class PerBatch(Codec):
         return copy.deepcopy(self.codec).fit(vectors)
 
     def _encode(self, docs: Float32) -> Codes:
-        batches, states = [], {}
+        batches: list[Codes] = []
+        states: dict[str, Array] = {}
         for number, start in enumerate(range(0, len(docs), self.rows)):
             codec = self._fitted_on(docs[start : start + self.rows])
             batches.append(codec.encode(docs[start : start + self.rows]))

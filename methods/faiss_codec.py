@@ -49,6 +49,9 @@ class FaissCodec(Codec):
     perturbations : int or None
         LSQ and PLSQ only: rounds of iterated local search when encoding; training takes half as many. None is
         FAISS's 16.
+    shared_codebook : bool
+        PQ only: one codebook for all sub-quantisers, as CoRECT trains it; worse, and a state m times smaller in spirit
+        only, since FAISS stores m copies.
     kernel : {"exact", "fast_scan"}
         How PQ's 4-bit codes are searched; storage is the same. *fast_scan* keeps each query's table of products in
         registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores are
@@ -64,6 +67,7 @@ class FaissCodec(Codec):
     iterations: int | None = None
     beam: int | None = None
     perturbations: int | None = None
+    shared_codebook: bool = False
     kernel: Literal["exact", "fast_scan"] = "exact"
     seed: int = 0
 
@@ -71,6 +75,8 @@ class FaissCodec(Codec):
         for name in ("m", "bits", "splits", "iterations", "beam", "perturbations"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        if self.shared_codebook:
+            self._require(self.index_string.startswith("PQ"), "shared_codebook is for PQ")
         if self.kernel == "fast_scan":
             four_bits = re.fullmatch(r"PQ\d+x4(np)?", self.index_string)
             self._require(four_bits is not None, f"kernel=fast_scan needs 4-bit PQ, got '{self.index_string}'")
@@ -121,6 +127,8 @@ class FaissCodec(Codec):
             quantizer.cp.min_points_per_centroid = 1
             if self.iterations is not None:
                 quantizer.cp.niter = self.iterations
+        if self.shared_codebook:
+            quantizer.train_type = quantizer.Train_shared
         if hasattr(quantizer, "max_beam_size") and self.beam is not None:
             quantizer.max_beam_size = self.beam
             quantizer.train_type = quantizer.Train_default
@@ -189,8 +197,8 @@ class FaissCodec(Codec):
             return topk.ordered(scores, rows, k)
 
         scores, rows = topk.search_kernel(scan, exhaustive, codes.n, k)
-        # fast scan divides by a table's range, which is 0 for a zero query
-        flat = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        # fast scan divides by a table's range, which is 0 for a zero query: it then finds NaN, or nothing
+        flat = np.flatnonzero((rows < 0).any(axis=1) | ~np.isfinite(scores).all(axis=1))
         if len(flat):
             scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
         return scores, rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalogue import members
+from harness.catalogue import FAMILIES, markdown_methods, members, method_rows
 from harness.store import load_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,3 +55,13 @@ def test_every_name_in_a_command_exists(group: str) -> None:
 def test_every_script_exists() -> None:
     for script in set(re.findall(r"scripts/\w+\.(?:sh|py)", README)):
         assert (ROOT / script).is_file()
+
+
+def test_the_method_table_is_the_catalogues() -> None:
+    """After a change: vecbudget list methods --markdown, between the two comments."""
+    table = README.partition("<!-- methods: begin -->\n")[2].partition("<!-- methods: end -->")[0]
+    assert table.strip() == markdown_methods().strip()
+
+
+def test_every_family_has_its_place_in_the_table() -> None:
+    assert {row[1] for row in method_rows()} == set(FAMILIES)
