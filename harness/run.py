@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import logging
+import re
 import shlex
 import sys
 import traceback
@@ -220,8 +221,9 @@ def _scoring(settings: Any) -> str:
 
 def _params(overrides: list[str]) -> str:
     """Return what distinguishes this configuration from the method's yaml, such as "bits=4"."""
-    changed = (text.lstrip("+~") for text in overrides)
-    return " ".join(sorted(text.removeprefix("method.") for text in changed if text.startswith("method.")))
+    changed = (text.lstrip("+~").removeprefix("method.") for text in overrides if "method." in text.partition("=")[0])
+    # a sweep writes Python's True where a person writes true
+    return " ".join(sorted(re.sub(r"=(True|False)$", lambda found: found[0].lower(), text) for text in changed))
 
 
 def _summary(record: dict[str, Any]) -> str:

@@ -50,8 +50,7 @@ class FaissCodec(Codec):
         LSQ and PLSQ only: rounds of iterated local search when encoding; training takes half as many. None is
         FAISS's 16.
     shared_codebook : bool
-        PQ only: one codebook for all sub-quantisers, as CoRECT trains it; worse, and a state m times smaller in spirit
-        only, since FAISS stores m copies.
+        PQ only: one codebook for all sub-quantisers, as CoRECT trains it. FAISS stores a copy for each all the same.
     kernel : {"exact", "fast_scan"}
         How PQ's 4-bit codes are searched; storage is the same. *fast_scan* keeps each query's table of products in
         registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores are

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_more_bits_come_closer() -> None:
     for bits in (1, 2, 3, 4, 6):
         codec = FaissRaBitQ(bits=bits).fit(docs)
         errors.append(((codec.decode(codec.encode(docs))[:, :64] - docs) ** 2).sum())
-    assert all(b < a / 2 for a, b in zip(errors[:-1], errors[1:], strict=True))
+    assert all(b < a / 2 for a, b in pairwise(errors))
 
 
 def test_renormalised_documents_have_unit_length_and_no_extra_number() -> None:
