@@ -150,7 +150,8 @@ def write(records: Records) -> str:
         "",
         "SciFact (300 queries, 5,183 documents), all-MiniLM-L6-v2, float32 nDCG@10 0.64508. *Theirs* is the paper's",
         "convention: queries are compressed too, and codes are compared as they are stored. *Ours* is the float query",
-        "against the decoded document. One model and one collection: what does not show here may hold elsewhere.",
+        "against the decoded document. The claims are a reading of the papers' tables, which are means over many",
+        "collections and models; here is one of each, so what does not show here may hold elsewhere.",
         "",
     ]
     for paper in dict.fromkeys(claim[0] for claim in CLAIMS):

@@ -45,6 +45,7 @@ MEASURES = [
     "encode_seconds",
     "search_seconds",
 ]
+OPTIONAL_MEASURES = ["resident_bytes_per_vector", "disk_bytes_per_vector"]
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
 
 SCORINGS = {
@@ -126,7 +127,8 @@ def configurations(frame: pd.DataFrame) -> pd.DataFrame:
     keys = [*COLLECTION, *SETTING]
     good = frame.assign(family=families(frame))[frame["status"] == "ok"]
     groups = good.groupby(keys, dropna=False, sort=True)
-    numbers = good[MEASURES].apply(pd.to_numeric, errors="coerce")
+    present = [*MEASURES, *(name for name in OPTIONAL_MEASURES if name in good)]
+    numbers = good[present].apply(pd.to_numeric, errors="coerce")
     measures = numbers.groupby([good[key] for key in keys], dropna=False, sort=True)
     columns = [
         groups["family"].first(),
@@ -290,7 +292,8 @@ def _headline(page: Page) -> str:
 
 def _settings_table(page: Page) -> str:
     judged = page.quality == "ndcg_at_10"
-    header = ["", "method", "bytes/vector", "code bytes/vector", "× smaller"]
+    tiers = _has_two_tiers(page)
+    header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
     header += ["nDCG@10", "% of float32"] if judged else []
     header += ["overlap@10"] + (["recall@100"] if judged else []) + ["encode s", "search ms/query"]
     rows = []
@@ -300,6 +303,7 @@ def _settings_table(page: Page) -> str:
         cells += [
             _bytes(row[pareto.COST]),
             _bytes(row["code_bytes_per_vector"]),
+            *([_bytes(row["resident_bytes_per_vector"])] if tiers else []),
             _ratio(row["compression_ratio"]),
         ]
         cells += [_spread(row, "ndcg_at_10", 4), _spread(row, "retention", 1, 100)] if judged else []
@@ -309,12 +313,17 @@ def _settings_table(page: Page) -> str:
     return _table(header, rows, right=set(range(2, len(header))))
 
 
+def _has_two_tiers(page: Page) -> bool:
+    return "disk_bytes_per_vector" in page.settings and bool((page.settings["disk_bytes_per_vector"] > 0).any())
+
+
 def _legend(page: Page) -> str:
     measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
     notes = [
         f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
         f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
-        f"{_spread_over(page.settings)}; **× smaller** is against float32.",
+        f"{_spread_over(page.settings)}; **× smaller** is against float32."
+        + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
         "**Scoring**: the float query against the decoded document, unless a row says otherwise"
         + "".join(f"; *{SCORINGS[name]}*" for name in sorted(set(page.settings["scoring"]) & set(SCORINGS)))
         + ".",

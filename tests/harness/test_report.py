@@ -233,6 +233,21 @@ def test_the_table_is_sorted_by_size_and_marks_the_frontier() -> None:
     assert dict(zip(header, rows[names.index("pq m=48")], strict=True))["bytes/vector"] == "48.4"
 
 
+def test_what_must_be_in_memory_is_shown_where_it_differs() -> None:
+    plain = run(run_id="a", resident_bytes_per_vector=1536.0, disk_bytes_per_vector=0.0)
+    two_tiers = run(
+        run_id="b",
+        method="rescore",
+        code_bytes_per_vector=432.0,
+        resident_bytes_per_vector=48.0,
+        disk_bytes_per_vector=384.0,
+    )
+    header, *rows = table_rows(markdown(pd.DataFrame([plain, two_tiers])), "Pareto table")
+    assert dict(zip(header, rows[0], strict=True))["in memory"] == "48"
+    header, *_ = table_rows(markdown(pd.DataFrame([plain])), "Pareto table")
+    assert "in memory" not in header
+
+
 def test_seeds_are_averaged_and_their_spread_is_shown() -> None:
     scores = [0.60, 0.62, 0.67]
     rows = [
