@@ -58,7 +58,7 @@ def test_every_script_exists() -> None:
 
 
 def test_the_method_table_is_the_catalogues() -> None:
-    """After a change: vecbudget list methods --markdown, between the two comments."""
+    """After a change: python scripts/write_method_table.py."""
     table = README.partition("<!-- methods: begin -->\n")[2].partition("<!-- methods: end -->")[0]
     assert table.strip() == markdown_methods().strip()
 
