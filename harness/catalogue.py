@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -14,6 +15,7 @@ SHARED = ("renormalize", "scoring")
 """What every method takes, and so is no news in a table."""
 
 
+@functools.cache
 def members(group: str) -> dict[str, Traversable]:
     """Return the yaml files of a config group by name."""
     folder = files("configs").joinpath(group)

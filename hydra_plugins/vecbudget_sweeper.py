@@ -12,8 +12,10 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from harness.catalogue import members
+from harness.catalogue import members, options, parameters
 from harness.errors import RunsFailedError
+
+GROUPS = ("method", "dataset", "model")
 
 
 def without_idle_seed(job: list[str]) -> list[str]:
@@ -23,6 +25,23 @@ def without_idle_seed(job: list[str]) -> list[str]:
     if entry is None or "${seed}" in entry.read_text(encoding="utf-8"):
         return job
     return [text for text in job if not text.startswith("seed=")]
+
+
+def is_sound(job: list[str]) -> bool:
+    """Return whether all names in a job are known: groups' members, their parameters, a run's options.
+
+    False means "not seen at a glance": a yaml of somebody else's, say, or a parameter two levels down.
+    """
+    chosen = {text.partition("=")[0]: text.partition("=")[2] for text in job}
+    for key, value in chosen.items():
+        group, _, parameter = key.partition(".")
+        if group in GROUPS:
+            entry = members(group).get(chosen.get(group, ""))
+            if entry is None or (parameter and parameter not in parameters(entry)):
+                return False
+        elif key not in options() or "=" in value:
+            return False
+    return True
 
 
 class GridSweeper(BasicSweeper):
@@ -79,13 +98,8 @@ class GridSweeper(BasicSweeper):
         return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """Compose only what differs in more than values: a wrong name shows at once, and a long sweep starts soon."""
-        seen: set[tuple[str, ...]] = set()
-        distinct = []
-        for job in batch:
-            groups = tuple(text for text in job if "." not in text.partition("=")[0])
-            shape = (*groups, *(text.partition("=")[0] for text in job))
-            if shape not in seen:
-                seen.add(shape)
-                distinct.append(job)
-        super().validate_batch_is_legal(distinct)
+        """Find wrong names before anything runs; compose only what reading the yamls cannot vouch for.
+
+        Composing takes longer than skipping a finished run, and Hydra composes each job once more to launch it.
+        """
+        super().validate_batch_is_legal([job for job in batch if not is_sound(job)] or list(batch)[:1])

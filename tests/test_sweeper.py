@@ -1,4 +1,6 @@
-from hydra_plugins.vecbudget_sweeper import without_idle_seed
+import pytest
+
+from hydra_plugins.vecbudget_sweeper import is_sound, without_idle_seed
 
 
 def test_a_seed_that_nothing_reads_makes_no_further_run() -> None:
@@ -6,3 +8,21 @@ def test_a_seed_that_nothing_reads_makes_no_further_run() -> None:
     assert without_idle_seed(["method=pq", "seed=2"]) == ["method=pq", "seed=2"]
     assert without_idle_seed(["method=of_somebody_else", "seed=2"]) == ["method=of_somebody_else", "seed=2"]
     assert without_idle_seed(["seed=2"]) == ["seed=2"]
+
+
+@pytest.mark.parametrize(
+    "job, sound",
+    [
+        (["method=int8", "method.bits=4", "seed=1", "results_dir=r"], True),
+        (["dataset=folder", "dataset.path=x", "method=svd", "method.dim=8"], True),
+        (["method=int88"], False),
+        (["method=int8", "method.bitts=4"], False),
+        (["method=int8", "method.codec.bits=4"], False),
+        (["method.bits=4"], False),
+        (["sed=1"], False),
+        (["+method.extra=1", "method=int8"], False),
+        (["dataset@fit_dataset=folder"], False),
+    ],
+)
+def test_only_what_the_yamls_vouch_for_is_not_composed(job: list[str], sound: bool) -> None:
+    assert is_sound(job) is sound
