@@ -238,7 +238,7 @@ class SentenceTransformerModel(Options):
                 transformers_logging.enable_progress_bar()
         if self.max_length is not None:
             model.max_seq_length = self.max_length
-        log.info("%s is loaded on %s", self.name, model.device)
+        log.info("encoding on %s", model.device)
         return model.to(dtype).eval()
 
     def _check_length(self) -> None:

@@ -32,4 +32,5 @@ done
 for name in quick scifact_zoo paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
     "$vecbudget" report --results "$runs/$name" --out "results/reference/$name"
 done
+find results/reference -name '*.svg' -delete  # the same pictures as the PNGs, and large
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md
