@@ -221,6 +221,25 @@ class Part:
             raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
         return int(vars(self)["dim_"])
 
+    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
+
+        Raises
+        ------
+        VectorsError
+            For empty, non-finite or misshapen input.
+        MethodError
+            If the data cannot carry the parameters (fewer documents than centroids, say).
+        """
+        vectors = as_vectors(docs, "docs")
+        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
+        self._fit(vectors, examples)
+        self.dim_ = vectors.shape[1]
+        return self
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        """Learn; a part with nothing to learn keeps this."""
+
     def state(self) -> dict[str, Array]:
         """Return what `fit` learned as named arrays: all that a fresh object needs besides its parameters."""
         self._check_fitted()
@@ -239,14 +258,6 @@ class Part:
 class Transform(Part, ABC):
     """A map from one vector space to another, such as truncation, a projection or a rotation."""
 
-    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`."""
-        vectors = as_vectors(docs, "docs")
-        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
-        self._fit(vectors, examples)
-        self.dim_ = vectors.shape[1]
-        return self
-
     def transform_docs(self, docs: ArrayLike) -> Float32:
         """Return documents (n, d) in the new space, float32 (n, d')."""
         return self._transform_docs(as_vectors(docs, "docs", self._check_fitted()))
@@ -254,9 +265,6 @@ class Transform(Part, ABC):
     def transform_queries(self, queries: ArrayLike) -> Float32:
         """Return queries (m, d) in the new space, float32 (m, d')."""
         return self._transform_queries(as_vectors(queries, "queries", self._check_fitted()))
-
-    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        """Learn; a transform with nothing to learn keeps this."""
 
     @abstractmethod
     def _transform_docs(self, docs: Float32) -> Float32: ...
@@ -287,22 +295,6 @@ class Codec(Part, ABC):
 
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
-
-    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
-
-        Raises
-        ------
-        VectorsError
-            For empty, non-finite or misshapen input.
-        MethodError
-            If the data cannot carry the parameters (fewer documents than centroids, say).
-        """
-        vectors = as_vectors(docs, "docs")
-        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
-        self._fit(vectors, examples)
-        self.dim_ = vectors.shape[1]
-        return self
 
     def encode(self, docs: ArrayLike) -> Codes:
         """Return the bytes that are stored for documents (n, d)."""
@@ -346,9 +338,6 @@ class Codec(Part, ABC):
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
         return set()
-
-    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        """Learn; a codec with nothing to learn keeps this."""
 
     @abstractmethod
     def _encode(self, docs: Float32) -> Codes: ...

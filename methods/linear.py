@@ -79,6 +79,10 @@ class SVD(Transform):
         self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        self.components_ = np.ascontiguousarray(self._axes(docs)[1][:, : self.dim], dtype=np.float32)
+
+    def _axes(self, docs: Float32) -> tuple[Array, Array]:
+        """Return all (eigenvalues, eigenvectors in columns), and keep the mean where it will be subtracted."""
         d = docs.shape[1]
         self._require(self.dim <= d, f"dim={self.dim} is wider than the vectors, which have {d} dimensions")
         moment = second_moment(docs)
@@ -86,7 +90,7 @@ class SVD(Transform):
             mean = docs.mean(axis=0, dtype=np.float64)
             moment -= np.outer(mean, mean)
             self.mean_ = mean.astype(np.float32)
-        self.components_ = np.ascontiguousarray(eigenbasis(moment)[1][:, : self.dim], dtype=np.float32)
+        return eigenbasis(moment)
 
     def _transform_docs(self, docs: Float32) -> Float32:
         return project(docs if self.centre == "none" else docs - self.mean_, self.components_)

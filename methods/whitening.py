@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from methods.base import Float32, Transform, project
-from methods.linear import eigenbasis, second_moment
+from methods.base import Float32
+from methods.linear import SVD
 
 RELATIVE_FLOOR = 1e-6
 """Variances are taken to be at least this share of the largest: dividing by a rounding error is not whitening."""
 
 
 @dataclass(kw_only=True, eq=False)
-class Whiten(Transform):
+class Whiten(SVD):
     """Project on the leading eigenvectors V of the covariance and scale them: x -> (x - mean) V L^(-alpha/2).
 
     With `alpha=1` every kept direction has the same variance, as in whitened sentence embeddings (Su, Cao, Liu and Ou,
@@ -33,30 +33,16 @@ class Whiten(Transform):
         What the documents' mean is subtracted from. With "none", L and V belong to the second moment.
     """
 
-    dim: int
     alpha: float = 1.0
-    centre: Literal["both", "docs", "none"] = "both"
+    centre: Literal["none", "both", "docs"] = "both"
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        super()._check_parameters()
         self._require(0 <= self.alpha <= 1, f"alpha must be in [0, 1], got {self.alpha}")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        d = docs.shape[1]
-        self._require(self.dim <= d, f"dim={self.dim} is wider than the vectors, which have {d} dimensions")
-        moment = second_moment(docs)
-        if self.centre != "none":
-            mean = docs.mean(axis=0, dtype=np.float64)
-            moment -= np.outer(mean, mean)
-            self.mean_ = mean.astype(np.float32)
-        variances, axes = eigenbasis(moment)
+        variances, axes = self._axes(docs)
         # documents that are all equal have no variance at all: they are rotated only
         largest = variances[0] if variances[0] > 0 else 1.0
         scales = np.maximum(variances[: self.dim] / largest, RELATIVE_FLOOR) ** (-self.alpha / 2)
         self.components_ = np.ascontiguousarray(axes[:, : self.dim] * scales, dtype=np.float32)
-
-    def _transform_docs(self, docs: Float32) -> Float32:
-        return project(docs if self.centre == "none" else docs - self.mean_, self.components_)
-
-    def _transform_queries(self, queries: Float32) -> Float32:
-        return project(queries - self.mean_ if self.centre == "both" else queries, self.components_)
