@@ -30,6 +30,10 @@ class PerDimension(Codec):
     rounding : {"nearest", "floor"}
         *floor* is what MTEB's and sentence-transformers' quantisation do; decoded by the same formula it is off by
         half a step on average.
+    overflow : {"clip", "wrap"}
+        What becomes of values beyond the fitted range. *wrap* takes the code modulo 2**bits, as casting to uint8 does,
+        so that the largest values become the smallest; sentence-transformers did this before it clipped, and it ruins
+        codes whose ranges come from other data.
     signed_codes : bool
         Only for scoring="raw_codes": whether codes are read as signed (int8) or unsigned (uint8) numbers. The offset
         enters the cosine, so that the same bits give two rankings.
@@ -38,6 +42,7 @@ class PerDimension(Codec):
     bits: int = 8
     clip: float = 0.0
     rounding: Literal["nearest", "floor"] = "nearest"
+    overflow: Literal["clip", "wrap"] = "clip"
     signed_codes: bool = True
 
     def _check_parameters(self) -> None:
@@ -59,7 +64,10 @@ class PerDimension(Codec):
         for start, stop in row_blocks(len(docs), docs.shape[1] * 4):
             scaled = (docs[start:stop] - self.low_) / step
             whole = np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
-            values[start:stop] = np.clip(whole, 0, 2**self.bits - 1)
+            if self.overflow == "wrap":
+                values[start:stop] = np.mod(whole, 2**self.bits)
+            else:
+                values[start:stop] = np.clip(whole, 0, 2**self.bits - 1)
         return Codes.packed(pack(values, self.bits) if self.bits <= 8 else values.view(np.uint8))
 
     def _numbers(self, codes: Codes) -> Float32:

@@ -19,7 +19,8 @@ from scipy.stats import bootstrap
 from harness.store import Store, load_runs
 
 FLOAT8 = "dtype=float8_e4m3fn scale=none scoring=raw_codes"
-UINT8 = "rounding=floor scoring=raw_codes signed_codes=false"
+UINT8 = "overflow=clip rounding=floor scoring=raw_codes signed_codes=false"
+WRAPPED = UINT8.replace("clip", "wrap")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Pair:
 
 HUERTA = "Huerta-Pérez et al., 2025 (arXiv 2505.00105)"
 CORECT = "Caspari et al., 2025 (CoRECT, arXiv 2510.19340)"
-THEIRS, ELSEWHERE, OURS = "theirs", "theirs, ranges and PCA from MLQuestions", "ours"
+THEIRS, OURS = "theirs", "ours"
+ELSEWHERE = "theirs, ranges and PCA from MLQuestions"
+UNCLIPPED = "theirs, from MLQuestions, codes not clipped"
 PAPER, PAPER_ELSEWHERE = "paper_2505_00105", "paper_2505_00105_elsewhere"
 
 CLAIMS: list[tuple[str, str, list[Pair]]] = [
@@ -44,6 +47,7 @@ CLAIMS: list[tuple[str, str, list[Pair]]] = [
         [
             Pair(THEIRS, PAPER, ("float8", FLOAT8), ("int8", UINT8)),
             Pair(ELSEWHERE, PAPER_ELSEWHERE, ("float8", FLOAT8), ("int8", UINT8)),
+            Pair(UNCLIPPED, PAPER_ELSEWHERE, ("float8", FLOAT8), ("int8", WRAPPED)),
             Pair(OURS, PAPER, ("float8", "dtype=float8_e4m3fn scale=absmax"), ("int8", "")),
         ],
     ),
@@ -53,6 +57,7 @@ CLAIMS: list[tuple[str, str, list[Pair]]] = [
         [
             Pair(THEIRS, PAPER, ("pca50_float8", "dim=192"), ("int8", UINT8)),
             Pair(ELSEWHERE, PAPER_ELSEWHERE, ("pca50_float8", "dim=192"), ("int8", UINT8)),
+            Pair(UNCLIPPED, PAPER_ELSEWHERE, ("pca50_float8", "dim=192"), ("int8", WRAPPED)),
             Pair(OURS, PAPER, ("svd192_int8", "dim=192"), ("int8", "")),
         ],
     ),
