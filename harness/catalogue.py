@@ -25,8 +25,7 @@ def members(group: str) -> dict[str, Traversable]:
 
 def method_card(entry: Traversable) -> dict[str, Any]:
     """Return what a method's yaml says of itself: family, summary, source, bytes, and its parameters' defaults."""
-    content = OmegaConf.to_container(OmegaConf.create(entry.read_text(encoding="utf-8")), resolve=False)
-    assert isinstance(content, dict)
+    content = _parsed(entry.read_text(encoding="utf-8"))
     card: dict[str, Any] = dict(content.get("about", {}))
     card["parameters"] = {
         key: value for key, value in content.items() if key not in NOT_PARAMETERS and not isinstance(value, dict | list)
@@ -36,9 +35,15 @@ def method_card(entry: Traversable) -> dict[str, Any]:
 
 def parameters(entry: Traversable) -> list[str]:
     """Return the names of a yaml's own settings."""
-    content = OmegaConf.to_container(OmegaConf.create(entry.read_text(encoding="utf-8")), resolve=False)
+    return [key for key in _parsed(entry.read_text(encoding="utf-8")) if key not in NOT_PARAMETERS]
+
+
+@functools.cache
+def _parsed(text: str) -> dict[str, Any]:
+    """Return a yaml's content as it stands, interpolations unresolved; callers do not change it."""
+    content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     assert isinstance(content, dict)
-    return [str(key) for key in content if key not in NOT_PARAMETERS]
+    return {str(key): value for key, value in content.items()}
 
 
 def options() -> list[str]:

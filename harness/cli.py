@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import VecbudgetError
+from harness.errors import VecbudgetError, was_interrupted
 
 GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
 
@@ -92,6 +92,8 @@ def _hydra(overrides: list[str]) -> int:
     try:
         run.main()
     except (HydraException, OmegaConfBaseException) as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         return _fail(_explain(error, overrides))
     except (MethodError, VecbudgetError) as error:
         return _fail(str(error))

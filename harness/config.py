@@ -104,13 +104,13 @@ class MethodSpec:
             taken = field_types(get_class(settings["_target_"]))
         except (ImportError, ValueError) as error:
             raise ConfigError(f"method: cannot load {settings['_target_']}: {error}") from error
-        self.own = {key: value for key, value in settings.items() if key not in taken and key != "_target_"}
+        own = [key for key in settings if key not in taken and key != "_target_"]
         used = set(_interpolated_keys(raw))
-        for key in self.own:
+        for key in own:
             if key not in used:
                 known = ", ".join(sorted({*taken, *(used & set(raw))}))
                 raise ConfigError(f"method: unknown parameter '{key}'; its parameters are {known}")
-        self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in self.own}
+        self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in own}
         self.seed: int | None = _find_seed(self.settings)
 
     def identity(self) -> dict[str, Any]:

@@ -34,3 +34,12 @@ class MissingExtraError(VecbudgetError):
 
 class RunsFailedError(VecbudgetError):
     """A sweep in which some runs failed; each has said why when it did."""
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: a library that cleans up badly may raise another one in its place."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

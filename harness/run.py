@@ -7,6 +7,7 @@ import functools
 import logging
 import re
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness import provenance
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
-from harness.errors import ConfigError, VecbudgetError
+from harness.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.store import INDEX, Store
 from methods.base import MethodError
 
@@ -43,12 +44,12 @@ def main(cfg: DictConfig) -> int:
     overrides = list(HydraConfig.get().overrides.task)
     try:
         run(cfg, method_name=str(choices.get("method")), overrides=overrides)
-    except (VecbudgetError, MethodError) as error:
-        failures.append(str(error))
     except Exception as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         # a bug in a method must not end a sweep; its traceback is in the record
-        log.debug("traceback of the failure below", exc_info=True)
-        failures.append(f"{type(error).__name__}: {error}")
+        meant = isinstance(error, VecbudgetError | MethodError)
+        failures.append(str(error) if meant else f"{type(error).__name__}: {error}")
     else:
         return 0
     log.error("vecbudget: %s", failures[-1])
@@ -112,17 +113,16 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     try:
         measurement, problem, fit_queries = _measure(cfg, spec, dataset, fit_dataset, encoder, draft)
         record |= {**_results(measurement, problem), "fit_queries": fit_queries}
-    except Exception as error:
-        _remove(draft)
-        record |= {
-            "status": "failed",
-            "error": f"{type(error).__name__}: {error}",
-            "traceback": traceback.format_exc(),
-        }
-        store.commit(identifier, store.draft(identifier), record)
-        raise
-    except BaseException:
-        _remove(draft)
+    except BaseException as error:
+        shutil.rmtree(draft)
+        # an interruption leaves nothing; a failure leaves a record of itself
+        if not was_interrupted(error):
+            record |= {
+                "status": "failed",
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+            store.commit(identifier, store.draft(identifier), record)
         raise
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
     path = store.commit(identifier, draft, record, dataset.query_ids, measurement.per_query, ranking)
@@ -233,12 +233,6 @@ def _summary(record: dict[str, Any]) -> str:
         kept = f" ({record['retention']:.1%} of float32)" if record["retention"] is not None else ""
         quality = f"nDCG@10 {metrics['ndcg_at_10']:.5f}{kept}, {quality}"
     return f"{storage['code_bytes_per_vector']:7.1f} B/vector  {quality}  {sum(record['seconds'].values()):.2f} s"
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from safetensors.numpy import load_file
 
+from harness.errors import was_interrupted
 from harness.index_files import CODES_FILE, STATE_FILE
 from harness.run import run
 from harness.store import INDEX, RANKING, Store, load_runs
@@ -97,6 +98,24 @@ def test_a_failing_run_is_recorded_and_due_again(small_collection: Path, tmp_pat
     assert "dim=64 is wider than the vectors, which have 32 dimensions" in frame["error"][0]
     assert not Store(tmp_path).has(frame["run_id"][0])
     assert [path.name for path in Store(tmp_path).runs.iterdir()] == [frame["run_id"][0]], "no draft is left"
+
+
+def test_an_interruption_in_disguise_is_no_failure(
+    small_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OmegaConf, interrupted while it builds a node, raises a ConfigKeyError of its own."""
+
+    def disguised(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ValueError("something else went wrong while cleaning up")  # noqa: B904 (as libraries do)
+
+    monkeypatch.setattr("harness.measure.measure", disguised)
+    with pytest.raises(ValueError, match="cleaning up") as caught:
+        run(configuration(small_collection, tmp_path, "method=int8"), "int8")
+    assert was_interrupted(caught.value)
+    assert len(load_runs(tmp_path)) == 0 and not list(Store(tmp_path).runs.iterdir())
 
 
 def test_the_record_says_how_to_repeat_it(small_collection: Path, tmp_path: Path) -> None:
