@@ -16,6 +16,8 @@ from pathlib import Path
 
 from harness.errors import VecbudgetError, was_interrupted
 
+INTERRUPTED = "interrupted; what is finished is kept, and the same command does the rest"
+
 GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
 
 USAGE = """\
@@ -55,14 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is no command " + _not_among(command, list(commands), "There are"), 2)
     try:
         return commands[command](rest)
-    except VecbudgetError as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("interrupted; what is finished is kept, and the same command does the rest", 130)
+        return _fail(INTERRUPTED, 130)
     except BrokenPipeError:
         # the reader (head, say) has gone; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if was_interrupted(error):
+            return _fail(INTERRUPTED, 130)
+        if isinstance(error, VecbudgetError):
+            return _fail(str(error))
+        raise
 
 
 def _fail(message: str, status: int = 1) -> int:
