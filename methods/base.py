@@ -272,6 +272,10 @@ class Transform(Part, ABC):
     def _transform_queries(self, queries: Float32) -> Float32:
         return self._transform_docs(queries)
 
+    def _lengths(self, docs: Float32) -> Array:
+        """Return the lengths, float64 (n,), that documents of the new space (n, d') are renormalised by."""
+        return row_lengths(docs)
+
 
 @dataclass(kw_only=True, eq=False)
 class Codec(Part, ABC):
@@ -304,7 +308,7 @@ class Codec(Part, ABC):
         """Return what the bytes mean: float32 (n, d')."""
         self._check_fitted()
         decoded = self._decode(codes)
-        return unit_rows(decoded) if self.renormalize else decoded
+        return unit_rows(decoded, self._lengths(decoded)) if self.renormalize else decoded
 
     def query_matrix(self, queries: ArrayLike) -> Float32:
         """Return the queries as they enter the dot product, float32 (m, d'): projected, quantised or as they are."""
@@ -345,6 +349,10 @@ class Codec(Part, ABC):
     @abstractmethod
     def _decode(self, codes: Codes) -> Float32: ...
 
+    def _lengths(self, decoded: Float32) -> Array:
+        """Return the lengths of decoded documents, float64 (n,), which `renormalize` divides by."""
+        return row_lengths(decoded)
+
     def _levels(self, codes: Codes) -> Float32:
         """Return the integer codes as numbers, float32 (n, d'), for scoring="raw_codes"."""
         raise MethodError(f"{type(self).__name__} has no raw codes to score: scoring=raw_codes is not possible")
@@ -376,12 +384,17 @@ class Codec(Part, ABC):
         return topk.search(projected, blocks, k)
 
 
-def unit_rows(vectors: Float32) -> Float32:
-    """Return rows scaled to unit Euclidean length; a zero row stays zero.
+def row_lengths(vectors: Float32) -> Array:
+    """Return each row's Euclidean length, float64 (n,), summed in float64."""
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)))
+
+
+def unit_rows(vectors: Float32, lengths: Array | None = None) -> Float32:
+    """Return rows scaled to unit Euclidean length, or divided by the `lengths` given; a zero row stays zero.
 
     Norms are summed in float64, so that a row's result does not depend on the rows beside it.
     """
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    norms = row_lengths(vectors) if lengths is None else lengths.copy()
     norms[norms == 0] = 1.0
     scaled: Float32 = (vectors / norms[:, None]).astype(np.float32)
     return scaled

@@ -74,6 +74,9 @@ class Chain(Codec):
     def _decode(self, codes: Codes) -> Float32:
         return self.codec.decode(codes)
 
+    def _lengths(self, decoded: Float32) -> Array:
+        return self.transforms[-1]._lengths(decoded) if self.transforms else super()._lengths(decoded)
+
     def _levels(self, codes: Codes) -> Float32:
         return self.codec._levels(codes)
 

@@ -38,41 +38,78 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
     -------
     scores : float32 (m, k), rows : int64 (m, k)
     """
-    m, d = queries.shape
-    scores: Float32 = np.full((m, k), -np.inf, dtype=np.float32)
-    rows: Int64 = np.full((m, k), -1, dtype=np.int64)
-    query_norms = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
+    m = len(queries)
+    scores, rows = _nothing(m, k)
     for first, docs in blocks:
         longest = float(np.sqrt(np.einsum("ij,ij->i", docs, docs, dtype=np.float64).max(initial=0.0)))
-        # twice the classical bound d * u * |q| * |x| on the error of a float32 dot product (Higham 2002, section 3.1)
-        margin = (2.0 * d * 2.0**-24 * longest) * query_norms
+        margin = rounding_margin(queries, longest)
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
-            found = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
+            rough = queries[part] @ docs.T
+            found = _nominate(queries[part], rough, docs.__getitem__, scores[part, -1], margin[part], k)
             scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *found, first)
     return scores, rows
 
 
+def search_scored(
+    queries: Float32,
+    blocks: Iterable[tuple[int, Float32, Callable[[Int64], Float32]]],
+    margin: NDArray[np.float64],
+    k: int,
+) -> tuple[Float32, Int64]:
+    """Return the `k` best rows of each query where something else than a matrix product made the rough scores.
+
+    Parameters
+    ----------
+    queries : float32 (m, d)
+    blocks : iterable of (first row number, float32 (m, rows) rough scores, function from row numbers to float32 rows)
+        The function returns documents of the block; the few that it is asked for decide.
+    margin : float64 (m,)
+        Twice the largest error of a rough score of each query.
+    k : int
+    """
+    scores, rows = _nothing(len(queries), k)
+    for first, rough, docs_of in blocks:
+        found = _nominate(queries, rough, docs_of, scores[:, -1], margin, k)
+        scores, rows = _merge_pairs(scores, rows, *found, first)
+    return scores, rows
+
+
+def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
+    """Return twice the bound d * u * |q| * |x| on the error of a float32 dot product (Higham, 2002, section 3.1)."""
+    query_norms = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
+    margin: NDArray[np.float64] = (2.0 * queries.shape[1] * 2.0**-24 * longest) * query_norms
+    return margin
+
+
+def _nothing(m: int, k: int) -> tuple[Float32, Int64]:
+    return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
+
+
 def _nominate(
-    queries: Float32, docs: Float32, worst: Float32, margin: NDArray[np.float64], k: int
+    queries: Float32,
+    rough: Float32,
+    docs_of: Callable[[Int64], Float32],
+    worst: Float32,
+    margin: NDArray[np.float64],
+    k: int,
 ) -> tuple[Int64, Int64, Float32]:
     """Return (query, doc, score) of all pairs that can still be among the k best, scored exactly."""
-    rough = queries @ docs.T
     floor = worst.astype(np.float64)
-    if len(docs) >= k and not np.isfinite(floor).all():
+    n = rough.shape[1]
+    if n >= k and not np.isfinite(floor).all():
         floor = np.maximum(floor, np.partition(rough, -k, axis=1)[:, -k].astype(np.float64))
     query_ids, doc_ids = np.nonzero(rough >= (floor - margin)[:, None].astype(np.float32))
     if 4 * len(query_ids) > rough.size and rough.size > PAIR_BLOCK:
         # degenerate data (a great many ties): one float64 product is cheaper than scoring pairs one by one
-        exact = (queries.astype(np.float64) @ docs.T.astype(np.float64)).astype(np.float32)
+        docs = docs_of(np.arange(n)).astype(np.float64)
+        exact = (queries.astype(np.float64) @ docs.T).astype(np.float32)
         return query_ids, doc_ids, exact[query_ids, doc_ids]
     exact = np.empty(len(query_ids), dtype=np.float32)
     for start in range(0, len(query_ids), PAIR_BLOCK):
         pairs = slice(start, start + PAIR_BLOCK)
         exact[pairs] = np.einsum(
-            "ij,ij->i",
-            queries[query_ids[pairs]].astype(np.float64),
-            docs[doc_ids[pairs]].astype(np.float64),
+            "ij,ij->i", queries[query_ids[pairs]].astype(np.float64), docs_of(doc_ids[pairs]).astype(np.float64)
         )
     return query_ids, doc_ids, exact
 

@@ -1,0 +1,256 @@
+"""Transform coding: bits where the variance is, after a rotation to the axes in which it is concentrated.
+
+Put `methods.linear.SVD(dim=None)` before this codec in a `Chain`: the Karhunen-Loeve transform, reverse water-filling
+and Lloyd-Max levels are the classical answer to "the least squared error in so many bits" for a Gaussian source
+(Huang and Schultheiss, 1963; for nearest-neighbour search Brandt, 2010).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.allocation import BYTE, allocate, fill_bytes
+from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.lloyd import fit_levels, uniform_half_levels
+from methods.table_scan import TableScan
+
+Int64 = NDArray[np.int64]
+
+PROBED_BITS = 2
+"""Errors are measured up to so many bits beyond what a dimension gets; further on each bit divides them by four."""
+
+
+@dataclass(kw_only=True, eq=False)
+class TransformCode(Codec):
+    """Code each dimension with as many bits as it is worth, and pack dimensions into whole bytes.
+
+    A byte stands for a few dimensions whose bits sum to 8, so that the code is a product code (Jegou, Douze and Schmid,
+    2011) whose 256 centroids a byte are a product of scalar levels, or with `codebook="joint"` k-means centroids that
+    started from that product. Every document takes exactly `nbytes` bytes.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes of a document.
+    cap : int
+        Most bits a dimension gets, 1 to 8.
+    levels : {"lloyd", "uniform"}
+        Lloyd-Max levels of the fitted documents, or the equally spaced ones that are best for a Gaussian.
+    codebook : {"product", "joint"}
+        Scalar levels for each dimension, or 256 centroids for each byte's dimensions together: a lower error for
+        (256 / 2**bits) times the state.
+    shrinkage : float
+        For joint codebooks: a centroid is the mean of its documents and of this many imaginary ones at the place that
+        the scalar levels give it. Keeps small corpora from learning their own noise.
+    iterations : int
+        At most so many of Lloyd's (for the levels) and of k-means (for joint codebooks).
+    mean : bool
+        Decode a dimension without bits as its mean; otherwise as 0.
+    sample : int
+        Evenly spaced documents that levels and codebooks are fitted on.
+    """
+
+    nbytes: int
+    cap: int = 8
+    levels: Literal["lloyd", "uniform"] = "lloyd"
+    codebook: Literal["product", "joint"] = "product"
+    shrinkage: float = 1.0
+    iterations: int = 25
+    mean: bool = True
+    sample: int = 100_000
+
+    def _check_parameters(self) -> None:
+        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
+        self._require(1 <= self.cap <= BYTE, f"cap must be 1 to {BYTE} bits, got {self.cap}")
+        self._require(self.shrinkage >= 0, f"shrinkage must not be negative, got {self.shrinkage}")
+        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
+        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        d = docs.shape[1]
+        room = d * self.cap
+        self._require(
+            BYTE * self.nbytes <= room, f"nbytes={self.nbytes} is more than {d} dimensions of {self.cap} bits can hold"
+        )
+        rows = np.ascontiguousarray(docs[:: -(-len(docs) // self.sample)].T)
+        scalar = _ScalarLevels(np.sort(rows, axis=1), self.levels, self.iterations)
+        bits, groups = fill_bytes(*scalar.allocation(BYTE * self.nbytes, self.cap))
+        self.bits_ = bits.astype(np.uint8)
+        self.order_ = np.concatenate(groups).astype(np.uint16 if d <= 1 << 16 else np.uint32)
+        self.rest_ = np.zeros(int((bits == 0).sum()), dtype=np.float32)
+        if self.mean:
+            self.rest_ = rows[bits == 0].mean(axis=1, dtype=np.float64).astype(np.float32)
+        levels = [scalar.levels(int(dim), int(bits[dim])).astype(np.float32) for dim in self.order_]
+        self.levels_ = np.concatenate(levels)
+        if self.codebook == "joint":
+            starts = self._tables
+            joint = [
+                _fit_centroids(np.ascontiguousarray(rows[dims].T), start, self.shrinkage, self.iterations)
+                for dims, start in zip(self._groups, starts, strict=True)
+            ]
+            self.levels_ = np.concatenate([centroids.ravel() for centroids in joint])
+            self._forget()
+
+    def byte_tables(self) -> tuple[list[Int64], list[Float32]]:
+        """Return the dimensions of each byte, and their 256 centroids: int64 (w,) and float32 (256, w) for each."""
+        self._check_fitted()
+        return self._groups, self._tables
+
+    def _forget(self) -> None:
+        for name in ("_tables", "_groups"):
+            vars(self).pop(name, None)
+
+    @functools.cached_property
+    def _groups(self) -> list[Int64]:
+        """The dimensions of each byte."""
+        ends = np.cumsum(self.bits_[self.order_], dtype=np.int64)
+        return np.split(self.order_.astype(np.int64), np.flatnonzero(ends % BYTE == 0)[:-1] + 1)
+
+    @functools.cached_property
+    def _tables(self) -> list[Float32]:
+        """The centroids of each byte, float32 (256, w)."""
+        tables, start = [], 0
+        joint = self.codebook == "joint" and len(self.levels_) == (1 << BYTE) * len(self.order_)
+        for dims in self._groups:
+            if joint:
+                stop = start + (len(dims) << BYTE)
+                tables.append(self.levels_[start:stop].reshape(1 << BYTE, len(dims)))
+                start = stop
+                continue
+            table, low = np.empty((1 << BYTE, len(dims)), dtype=np.float32), 0
+            for column, dim in enumerate(dims):
+                count = 1 << int(self.bits_[dim])
+                table[:, column] = self.levels_[start : start + count][np.arange(1 << BYTE) >> low & (count - 1)]
+                start, low = start + count, low + int(self.bits_[dim])
+            tables.append(table)
+        return tables
+
+    def _encode(self, docs: Float32) -> Codes:
+        packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
+        encode = _nearest_levels if self.codebook == "product" else _nearest_centroids
+        for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
+            columns = np.ascontiguousarray(docs[start:stop].T)
+            for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
+                packed[start:stop, byte] = encode(columns[dims], table, self.bits_[dims])
+        return Codes.packed(packed)
+
+    def _decode(self, codes: Codes) -> Float32:
+        decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
+        decoded[:, self.bits_ == 0] = self.rest_
+        for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
+            decoded[:, dims] = table[codes.array[:, byte]]
+        return decoded
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
+        if self.scoring != "asymmetric":
+            return super()._search(queries, codes, k)
+        scan = TableScan(self._groups, self._tables, np.flatnonzero(self.bits_ == 0), self.rest_, self.renormalize)
+        return scan.search(queries, codes, self.decode, k)
+
+
+class _ScalarLevels:
+    """Scalar quantisers of each dimension for any number of bits, fitted when first asked for."""
+
+    def __init__(self, ordered: Float32, kind: Literal["lloyd", "uniform"], iterations: int) -> None:
+        self.ordered = ordered  # (d, n), each row ascending
+        self.kind = kind
+        self.iterations = iterations
+        self.mean = ordered.mean(axis=1, dtype=np.float64)
+        self.deviation = ordered.std(axis=1, dtype=np.float64)
+        self._known: dict[tuple[int, int], Array] = {}
+
+    def levels(self, dim: int, bits: int) -> Array:
+        """Return ascending levels, float64 (2**bits,)."""
+        key = (dim, bits)
+        if key not in self._known:
+            if self.kind == "lloyd":
+                self._known[key] = fit_levels(self.ordered[dim], 1 << bits, self.iterations)
+            else:
+                half = uniform_half_levels(bits) * self.deviation[dim]
+                self._known[key] = self.mean[dim] + np.concatenate([-half[::-1], half])
+        return self._known[key]
+
+    def error(self, dim: int, bits: int) -> float:
+        """Return the mean squared error of a dimension with so many bits."""
+        values, levels = self.ordered[dim], self.levels(dim, bits)
+        edges = np.searchsorted(values, (levels[1:] + levels[:-1]) / 2)
+        nearest = np.repeat(levels, np.diff(np.concatenate([[0], edges, [len(values)]])))
+        return float(np.mean((values - nearest) ** 2))
+
+    def allocation(self, total_bits: int, cap: int) -> tuple[Int64, Array]:
+        """Return bits (d,) and the errors (d, cap + 1) that they follow from.
+
+        Levels are fitted only as far as the allocation reaches: a guess by the rule variance / 4**bits, then errors are
+        measured wherever a dimension got close to the end of what was measured.
+        """
+        d = len(self.ordered)
+        errors = self.deviation[:, None] ** 2 * 4.0 ** -np.arange(cap + 1)
+        measured = np.zeros(d, dtype=np.int64)
+        while True:
+            bits = allocate(errors, total_bits)
+            short = np.flatnonzero(measured < np.minimum(bits + (PROBED_BITS - 1), cap))
+            if not len(short):
+                return bits, errors
+            for dim in short:
+                goal = min(int(bits[dim]) + PROBED_BITS, cap)
+                for b in range(int(measured[dim]) + 1, goal + 1):
+                    errors[dim, b] = self.error(int(dim), b)
+                errors[dim, goal:] = errors[dim, goal] * 4.0 ** -np.arange(cap + 1 - goal)
+                measured[dim] = goal
+
+
+def _nearest_levels(columns: Float32, table: Float32, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the byte of each document, uint8 (n,), from its dimensions, float32 (w, n)."""
+    code: NDArray[np.uint8] = np.zeros(columns.shape[1], dtype=np.uint8)
+    low = 0
+    for column, (values, b) in enumerate(zip(columns, bits.tolist(), strict=True)):
+        levels = table[(np.arange(1 << b) << low), column].astype(np.float64)
+        edges = ((levels[1:] + levels[:-1]) / 2).astype(np.float32)
+        if b <= 3:
+            # a few comparisons of whole columns are quicker than a binary search for each number
+            number = (values > edges[0]).astype(np.uint8)
+            for edge in edges[1:]:
+                number += values > edge
+        else:
+            number = np.searchsorted(edges, values).astype(np.uint8)
+        code |= number << np.uint8(low)
+        low += b
+    return code
+
+
+def _nearest_centroids(columns: Float32, table: Float32, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the byte of each document, uint8 (n,), from its dimensions, float32 (w, n)."""
+    return _assign(np.ascontiguousarray(columns.T), table).astype(np.uint8)
+
+
+def _assign(points: Float32, centroids: Array) -> Int64:
+    """Return the nearest centroid of each point, int64 (n,); of equally near ones the first."""
+    wide = np.asarray(centroids, dtype=np.float64)
+    half_norms = np.einsum("ij,ij->i", wide, wide) / 2
+    nearest = np.empty(len(points), dtype=np.int64)
+    for start, stop in row_blocks(len(points), 8 * len(wide)):
+        # float64, so that the answer does not depend on how many rows were asked for at once
+        nearest[start:stop] = np.argmax(points[start:stop].astype(np.float64) @ wide.T - half_norms, axis=1)
+    return nearest
+
+
+def _fit_centroids(points: Float32, start: Float32, shrinkage: float, iterations: int) -> Float32:
+    """Return k-means centroids (256, w) of points (n, w), drawn to where they started."""
+    prior = start.astype(np.float64)
+    centroids = start
+    previous: Int64 = np.empty(0, dtype=np.int64)
+    for _ in range(iterations):
+        nearest = _assign(points, centroids)
+        if np.array_equal(nearest, previous):
+            break
+        previous = nearest
+        sizes = np.bincount(nearest, minlength=len(prior))[:, None]
+        sums = np.column_stack([np.bincount(nearest, column, len(prior)) for column in points.T])
+        means = (sums + shrinkage * prior) / np.maximum(sizes + shrinkage, np.finfo(np.float64).tiny)
+        centroids = np.where(sizes + shrinkage > 0, means, prior).astype(np.float32)
+    return centroids
