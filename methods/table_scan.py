@@ -8,7 +8,6 @@ scipy's sparse product: each lookup fetches a run of queries rather than one num
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,7 +19,7 @@ from methods.base import Codes, Float32
 Int64 = NDArray[np.int64]
 
 BLOCK_DOCS = 8192
-BLOCK_QUERIES = 32
+BLOCK_QUERIES = 64
 
 
 class TableScan:
@@ -72,18 +71,24 @@ class TableScan:
         # no decoded document is longer, so this bounds the rounding of every table sum
         longest = 1.0 if self.renormalize else float(np.sqrt(self.squares.max(axis=1).sum() + self.rest_square))
         margin = topk.rounding_margin(queries, longest)
-        blocks = self._blocks(queries, codes, decode)
-        return topk.search_scored(queries, blocks, margin, k)
 
-    def _blocks(
-        self, queries: Float32, codes: Codes, decode: Callable[[Codes], Float32]
-    ) -> Iterator[tuple[int, Float32, Callable[[Int64], Float32]]]:
+        def exact(query_ids: Int64, rows: Int64) -> Float32:
+            scores = np.empty(len(rows), dtype=np.float32)
+            for start in range(0, len(rows), BLOCK_DOCS):
+                pairs = slice(start, start + BLOCK_DOCS)
+                docs = decode(Codes.packed(codes.array[rows[pairs]]))
+                scores[pairs] = topk.pair_scores(queries[query_ids[pairs]], docs)
+            return scores
+
+        return topk.search_scored(len(queries), self._blocks(queries, codes), exact, margin, k)
+
+    def _blocks(self, queries: Float32, codes: Codes) -> Iterator[tuple[int, slice, Float32]]:
         from scipy.sparse import csr_matrix
 
-        query_tables = [
-            self._query_tables(queries[start : start + BLOCK_QUERIES])
-            for start in range(0, len(queries), BLOCK_QUERIES)
+        parts = [
+            slice(start, min(len(queries), start + BLOCK_QUERIES)) for start in range(0, len(queries), BLOCK_QUERIES)
         ]
+        query_tables = [self._query_tables(queries[part]) for part in parts]
         constants = queries[:, self.rest] @ self.rest_values
         width = len(self.tables)
         offsets = np.arange(width, dtype=np.int32) << 8
@@ -91,26 +96,22 @@ class TableScan:
         ends = np.arange(0, (BLOCK_DOCS + 1) * width, width, dtype=np.int32)
         squares = self.squares.ravel()[:, None]
         for start in range(0, codes.n, BLOCK_DOCS):
-            part = codes[start : start + BLOCK_DOCS]
-            entries = (part.array + offsets).ravel()
+            block = codes[start : start + BLOCK_DOCS]
+            entries = (block.array + offsets).ravel()
             one_hot = csr_matrix(
-                (ones[: len(entries)], entries, ends[: part.n + 1]), shape=(part.n, squares.shape[0]), copy=False
+                (ones[: len(entries)], entries, ends[: block.n + 1]), shape=(block.n, squares.shape[0]), copy=False
             )
-            scores = np.empty((len(queries), part.n), dtype=np.float32)
-            for first, tables in enumerate(query_tables):
-                rows = slice(first * BLOCK_QUERIES, (first + 1) * BLOCK_QUERIES)
-                scores[rows] = (one_hot @ tables).T
-            scores += constants[:, None]
+            shrink = np.ones((block.n, 1), dtype=np.float32)
             if self.renormalize:
-                lengths = np.sqrt((one_hot @ squares)[:, 0] + self.rest_square)
-                scores /= np.where(lengths > 0, lengths, 1.0).astype(np.float32)
-            yield start, scores, functools.partial(_decode_rows, decode, part)
+                lengths = np.sqrt(one_hot @ squares + self.rest_square)
+                shrink = (1 / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+            for part, tables in zip(parts, query_tables, strict=True):
+                rough = one_hot @ tables
+                rough += constants[part]
+                rough *= shrink
+                yield start, part, rough
 
     def _query_tables(self, queries: Float32) -> Float32:
         """Return each byte value's part of each query's score, float32 (256 * groups, m)."""
         parts = [table @ queries[:, dims].T for dims, table in zip(self.groups, self.tables, strict=True)]
         return np.concatenate(parts)
-
-
-def _decode_rows(decode: Callable[[Codes], Float32], codes: Codes, rows: Int64) -> Float32:
-    return decode(Codes.packed(codes.array[rows]))

@@ -12,6 +12,7 @@ which trec_eval ranks ties.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +46,15 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
         margin = rounding_margin(queries, longest)
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
-            rough = queries[part] @ docs.T
-            found = _nominate(queries[part], rough, docs.__getitem__, scores[part, -1], margin[part], k)
+            found = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
             scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *found, first)
     return scores, rows
 
 
 def search_scored(
-    queries: Float32,
-    blocks: Iterable[tuple[int, Float32, Callable[[Int64], Float32]]],
+    m: int,
+    blocks: Iterable[tuple[int, slice, Float32]],
+    exact: Callable[[Int64, Int64], Float32],
     margin: NDArray[np.float64],
     k: int,
 ) -> tuple[Float32, Int64]:
@@ -61,18 +62,69 @@ def search_scored(
 
     Parameters
     ----------
-    queries : float32 (m, d)
-    blocks : iterable of (first row number, float32 (m, rows) rough scores, function from row numbers to float32 rows)
-        The function returns documents of the block; the few that it is asked for decide.
+    m : int
+        Queries.
+    blocks : iterable of (first row number, which queries, rough scores as float32 (rows, queries))
+    exact : callable
+        Scores of pairs (query numbers, row numbers), float32. Asked once, for the few that are left at the end.
     margin : float64 (m,)
         Twice the largest error of a rough score of each query.
     k : int
     """
-    scores, rows = _nothing(len(queries), k)
-    for first, rough, docs_of in blocks:
-        found = _nominate(queries, rough, docs_of, scores[:, -1], margin, k)
-        scores, rows = _merge_pairs(scores, rows, *found, first)
-    return scores, rows
+    found = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    floor = np.full(m, -np.inf)
+    pending: list[Pairs] = []
+    for first, part, rough in blocks:
+        least = floor[part]
+        if len(rough) >= k and not np.isfinite(least).all():
+            least = np.maximum(least, np.partition(rough, -k, axis=0)[-k].astype(np.float64))
+        doc_ids, query_ids = np.nonzero(rough >= (least - margin[part]).astype(np.float32))
+        pending.append(Pairs(query_ids + part.start, doc_ids + first, rough[doc_ids, query_ids]))
+        # sorting the lists for every handful of newcomers would take longer than finding them
+        if sum(len(pairs.owner) for pairs in pending) > m * k // 2:
+            found, floor = _prune(_joined([found, *pending]), margin, k)
+            pending = []
+            if len(found.owner) > 4 * m * k:
+                # degenerate data (a great many ties): decide between them now, or all of them will be kept
+                found = _best(found, exact, m, k)
+    found, _ = _prune(_joined([found, *pending]), margin, k)
+    best = _best(found, exact, m, k)
+    return best.value.reshape(m, k), best.row.reshape(m, k)
+
+
+class Pairs(NamedTuple):
+    """Pairs of a query and a document: owner int64 (p,), row int64 (p,), value float32 (p,), its score."""
+
+    owner: Int64
+    row: Int64
+    value: Float32
+
+
+def _joined(parts: list[Pairs]) -> Pairs:
+    return Pairs(
+        np.concatenate([part.owner for part in parts]),
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
+def _best(pairs: Pairs, exact: Callable[[Int64, Int64], Float32], m: int, k: int) -> Pairs:
+    """Return the k best pairs of each query by their exact scores; an empty place has row -1 and score -inf."""
+    scores, rows = _merge_pairs(*_nothing(m, k), pairs.owner, pairs.row, exact(pairs.owner, pairs.row), 0)
+    return Pairs(np.repeat(np.arange(m), k), rows.ravel(), scores.ravel())
+
+
+def _prune(pairs: Pairs, margin: NDArray[np.float64], k: int) -> tuple[Pairs, NDArray[np.float64]]:
+    """Return the pairs that can still be among the k best of their query, and each query's k-th best so far."""
+    order = np.lexsort((-pairs.value, pairs.owner))
+    owner, row, value = pairs.owner[order], pairs.row[order], pairs.value[order]
+    ends = np.searchsorted(owner, np.arange(len(margin) + 1))
+    kth = ends[:-1] + k - 1
+    full = kth < ends[1:]
+    floor = np.full(len(margin), -np.inf)
+    floor[full] = value[kth[full]]
+    kept = value >= (floor - margin).astype(np.float32)[owner]
+    return Pairs(owner[kept], row[kept], value[kept]), floor
 
 
 def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
@@ -82,35 +134,37 @@ def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
     return margin
 
 
+def pair_scores(queries: Float32, docs: Float32) -> Float32:
+    """Return the dot product of each row of one with the same row of the other, summed in float64, float32 (n,)."""
+    scores: Float32 = np.einsum("ij,ij->i", queries.astype(np.float64), docs.astype(np.float64)).astype(np.float32)
+    return scores
+
+
 def _nothing(m: int, k: int) -> tuple[Float32, Int64]:
     return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
 
 
 def _nominate(
     queries: Float32,
-    rough: Float32,
-    docs_of: Callable[[Int64], Float32],
+    docs: Float32,
     worst: Float32,
     margin: NDArray[np.float64],
     k: int,
 ) -> tuple[Int64, Int64, Float32]:
     """Return (query, doc, score) of all pairs that can still be among the k best, scored exactly."""
+    rough = queries @ docs.T
     floor = worst.astype(np.float64)
-    n = rough.shape[1]
-    if n >= k and not np.isfinite(floor).all():
+    if len(docs) >= k and not np.isfinite(floor).all():
         floor = np.maximum(floor, np.partition(rough, -k, axis=1)[:, -k].astype(np.float64))
     query_ids, doc_ids = np.nonzero(rough >= (floor - margin)[:, None].astype(np.float32))
     if 4 * len(query_ids) > rough.size and rough.size > PAIR_BLOCK:
         # degenerate data (a great many ties): one float64 product is cheaper than scoring pairs one by one
-        docs = docs_of(np.arange(n)).astype(np.float64)
-        exact = (queries.astype(np.float64) @ docs.T).astype(np.float32)
+        exact = (queries.astype(np.float64) @ docs.T.astype(np.float64)).astype(np.float32)
         return query_ids, doc_ids, exact[query_ids, doc_ids]
     exact = np.empty(len(query_ids), dtype=np.float32)
     for start in range(0, len(query_ids), PAIR_BLOCK):
         pairs = slice(start, start + PAIR_BLOCK)
-        exact[pairs] = np.einsum(
-            "ij,ij->i", queries[query_ids[pairs]].astype(np.float64), docs_of(doc_ids[pairs]).astype(np.float64)
-        )
+        exact[pairs] = pair_scores(queries[query_ids[pairs]], docs[doc_ids[pairs]])
     return query_ids, doc_ids, exact
 
 

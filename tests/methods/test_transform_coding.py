@@ -103,3 +103,14 @@ def test_is_a_product_code_to_faiss(codebook: str) -> None:
     ours, our_rows = codec.search(queries, codes, 10)
     np.testing.assert_allclose(scores + (queries[:, codec.bits_ == 0] @ codec.rest_)[:, None], ours, atol=1e-5)
     assert (rows == our_rows).mean() > 0.98
+
+
+def test_table_scan_decides_between_many_equal_documents() -> None:
+    docs = np.repeat(clustered_vectors(40, 32), 700, axis=0)
+    codec = TransformCode(nbytes=6, renormalize=True, iterations=2).fit(docs)
+    codes = codec.encode(docs)
+    queries = clustered_vectors(5, 32, seed=3)
+    scores, rows = codec.search(queries, codes, 30)
+    exact = (queries.astype(np.float64) @ codec.decode(codes).astype(np.float64).T).astype(np.float32)
+    order = np.lexsort((np.broadcast_to(np.arange(len(docs)), exact.shape), -exact), axis=1)[:, :30]
+    np.testing.assert_array_equal(rows, order)
