@@ -37,7 +37,7 @@ class ScoreAware(Transform):
     Queries are those that `fit` is given, train queries or pseudo queries; without any the documents stand in for them.
     """
 
-    weight: float = 0.3
+    weight: float = 0.7
     centre: bool = False
 
     wants_queries: ClassVar[bool] = True
