@@ -61,15 +61,19 @@ class Vectors:
     docs : float32 (n, d)
         Read-only; memory-mapped from the cache.
     queries : float32 (m, d)
-    train_queries : callable
-        Returns the train queries' vectors, encoding them at the first call; None where there are none.
+    train_queries : float32 (t, d) or None
+        Those that came with the others (`model=vectors`). A model encodes their texts with `as_queries`.
+    as_queries : callable
+        Returns the vectors of texts as queries, (texts, what they are called) -> float32: from the cache, else from the
+        encoder. Raises `ModelError` where there is none.
     identity : mapping of str to dict
         The encoder's identity for the roles "document" and "query".
     """
 
     docs: Float32
     queries: Float32
-    train_queries: Callable[[], Float32 | None]
+    train_queries: Float32 | None
+    as_queries: Callable[[Sequence[str], str], Float32]
     identity: Mapping[Role, Identity]
 
     @property
@@ -94,24 +98,20 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     }
     if isinstance(encoder, VectorModel):
         docs, queries, train = encoder.supply(dataset)
-        return _vectors(docs, queries, lambda: train, identity, encoder)
+        return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     if dataset.doc_texts is None or dataset.query_texts is None:
         raise ModelError(f"{dataset.name} consists of vectors, which {encoder.name} cannot encode; use model=vectors")
     cache = _Cache(cache_dir, dataset, encoder, identity)
-    train_texts = dataset.train_query_texts
-
-    def train_queries() -> Float32 | None:
-        return cache.get(train_texts, "query", "train queries") if train_texts else None
-
     docs = cache.get(dataset.doc_texts, "document", "documents")
     queries = cache.get(dataset.query_texts, "query", "queries")
-    return _vectors(docs, queries, train_queries, identity, encoder)
+    return _vectors(docs, queries, None, lambda texts, what: cache.get(texts, "query", what), identity, encoder)
 
 
 def _vectors(
     docs: Float32,
     queries: Float32,
-    train_queries: Callable[[], Float32 | None],
+    train_queries: Float32 | None,
+    as_queries: Callable[[Sequence[str], str], Float32],
     identity: Mapping[Role, Identity],
     encoder: Encoder,
 ) -> Vectors:
@@ -122,7 +122,7 @@ def _vectors(
         )
     docs, queries = docs.view(), queries.view()
     docs.flags.writeable = queries.flags.writeable = False
-    return Vectors(docs=docs, queries=queries, train_queries=train_queries, identity=identity)
+    return Vectors(docs, queries, train_queries, as_queries, identity)
 
 
 @dataclass(frozen=True)

@@ -521,6 +521,11 @@ class VectorModel(Options):
             raise ModelError(f"{self.path}: the matrices differ in width: {shown}")
         return found["docs"], found["queries"], found.get("train_queries")
 
+    @property
+    def has_train_queries(self) -> bool:
+        """Whether the file has vectors of train queries."""
+        return self.path is not None and "train_queries" in self._tensors
+
     @cached_property
     def _content(self) -> str:
         return _content_hash(self._file)

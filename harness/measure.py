@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from harness import metrics
 from harness.datasets import Dataset
 from harness.index_files import Storage, read_index, write_index
+from harness.limits import Limits
 from harness.search import own_rows, search, without_own
 from methods import topk
 from methods.base import Codec, Codes, row_blocks
@@ -67,6 +70,11 @@ class Problem:
         means = {name: float(values.mean()) for name, values in per_query.items()}
         return cls(docs, queries, judgements, own, rows, means)
 
+    @cached_property
+    def limits(self) -> Limits:
+        """What the errors of methods are compared with; the spectra are computed at the first call."""
+        return Limits.of(self.docs, self.queries)
+
     def evaluate(self, scores: Float32, ranking: Int64) -> metrics.PerQuery:
         """Return every metric of a ranking, each float64 (m,)."""
         values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking, scores)
@@ -84,6 +92,8 @@ class Measurement:
     storage : Storage
     per_query : mapping of metric to float64 (m,)
     scores, ranking : float32, int64 (m, k)
+    limits : mapping
+        See `harness.limits.Limits.distances`.
     seconds : mapping of stage (fit, encode, save, load, search, evaluate) to wall time
     peak_memory_bytes : int
         The process's largest resident set so far.
@@ -93,6 +103,7 @@ class Measurement:
     per_query: metrics.PerQuery
     scores: Float32
     ranking: Int64
+    limits: dict[str, dict[str, Any] | None]
     seconds: dict[str, float]
     peak_memory_bytes: int
 
@@ -163,7 +174,8 @@ def measure(
                 scores, ranking = without_own(scores, ranking, problem.own, k)
     with watch.stage("evaluate"):
         per_query = problem.evaluate(scores, ranking)
-    return Measurement(storage, per_query, scores, ranking, watch.seconds, peak_memory_bytes())
+        limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
+    return Measurement(storage, per_query, scores, ranking, limits, watch.seconds, peak_memory_bytes())
 
 
 def _build(

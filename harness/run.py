@@ -19,10 +19,11 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from harness import provenance
+from harness import provenance, pseudo_queries
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
 from harness.errors import ConfigError, VecbudgetError, was_interrupted
+from harness.pseudo_queries import FitQueries
 from harness.store import INDEX, Store
 from methods.base import MethodError
 
@@ -70,6 +71,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     """
     if cfg.k < 1:
         raise ConfigError(f"k must be at least 1, got {cfg.k}")
+    pseudo_queries.check(cfg.fit_queries)
     spec = MethodSpec(cfg.method)
     dataset = _dataset("dataset", cfg.dataset)
     fit_dataset = None if cfg.fit_dataset is None else _dataset("fit_dataset", cfg.fit_dataset)
@@ -82,9 +84,16 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     if fit_dataset is not None:
         identity["fit_dataset"] = fit_dataset.fingerprint
+    fit_queries = None
+    params = _params(overrides or [])
+    if spec.make().wants_queries:
+        fit_queries = _fit_queries(cfg.fit_queries, fit_dataset or dataset, encoder, dataset)
+        identity["fit_queries"] = fit_queries.identity()
+        if cfg.fit_queries != "auto":
+            params = f"fit_queries={fit_queries.source} {params}".strip()
     identifier = run_id(identity)
     store = Store(Path(cfg.results_dir))
-    label = " ".join([method_name, params := _params(overrides or [])]).strip()
+    label = f"{method_name} {params}".strip()
     if store.has(identifier) and not cfg.overwrite:
         log.info("%-28s recorded already: %s", label, store.path(identifier))
         return identifier
@@ -105,14 +114,15 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
             "family": spec.about.get("family", ""),
             "scoring": _scoring(spec.settings),
         },
+        "fit_queries": "none" if fit_queries is None else fit_queries.label,
         "config": OmegaConf.to_container(cfg, resolve=True),
         "versions": provenance.versions(),
         "machine": provenance.machine(),
     }
     draft = store.draft(identifier)
     try:
-        measurement, problem, fit_queries = _measure(cfg, spec, dataset, fit_dataset, encoder, draft)
-        record |= {**_results(measurement, problem), "fit_queries": fit_queries}
+        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, fit_queries, encoder, draft)
+        record |= _results(measurement, problem)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
@@ -131,26 +141,33 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
 
 
 def _measure(
-    cfg: DictConfig, spec: MethodSpec, dataset: Dataset, fit_dataset: Dataset | None, encoder: Any, draft: Path
-) -> tuple[Measurement, Problem, str]:
-    """Return the measurement, what it was made on, and which queries `fit` saw."""
+    cfg: DictConfig,
+    spec: MethodSpec,
+    dataset: Dataset,
+    fit_dataset: Dataset | None,
+    fit_queries: FitQueries | None,
+    encoder: Any,
+    draft: Path,
+) -> tuple[Measurement, Problem]:
+    """Return the measurement and what it was made on."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.measure import measure
 
-    codec = spec.make()  # a wrong parameter shows before anything is encoded
     vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k)
-    fit_docs = None if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir).docs
-    fit_queries = vectors.train_queries() if codec.wants_queries else None
+    fit_vectors = vectors if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir)
     measurement = measure(
         spec.make,
         problem,
-        fit_docs=fit_docs,
-        fit_queries=fit_queries,
+        fit_docs=None if fit_dataset is None else fit_vectors.docs,
+        fit_queries=None if fit_queries is None else fit_queries.vectors(fit_vectors),
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
     )
-    return measurement, problem, "none" if fit_queries is None else f"{len(fit_queries)} train queries"
+    return measurement, problem
+
+
+_fit_queries = functools.lru_cache(maxsize=8)(pseudo_queries.choose)
 
 
 @functools.lru_cache(maxsize=2)
@@ -207,6 +224,7 @@ def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
             "state_bytes": storage.state_file_bytes,
             "index_bytes": storage.index_bytes,
         },
+        "limits": measurement.limits,
         "seconds": {stage: round(value, 6) for stage, value in measurement.seconds.items()},
         "peak_memory_bytes": measurement.peak_memory_bytes,
     }

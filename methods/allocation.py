@@ -88,12 +88,11 @@ def fill_bytes(bits: Int64, distortions: Array) -> tuple[Int64, list[Int64]]:
     home = {dim: byte for byte, dims in enumerate(groups) for dim in dims}
     while holes.any():
         # one more bit where it gains most: for a dimension in a byte with room, or for one that has no byte yet
-        free = np.flatnonzero(holes)
         wants = [dim for dim in range(len(bits)) if bits[dim] < cap and (dim not in home or holes[home[dim]])]
         if not wants:
             raise MethodError(f"{len(groups)} bytes cannot be filled by {len(bits)} dimensions of at most {cap} bits")
         dim = max(wants, key=lambda candidate: (gains[candidate, bits[candidate]], -candidate))
-        byte = home.setdefault(dim, int(free[0]))
+        byte = home.setdefault(dim, int(holes.argmax()))
         if bits[dim] == 0:
             groups[byte].append(dim)
         bits[dim] += 1

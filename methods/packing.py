@@ -57,3 +57,35 @@ def unpack(packed: UInt8, bits: int, d: int) -> UInt8:
         for lane in range(8):
             lanes[:, :, lane] = (words >> np.uint64(bits * lane)) & mask
     return out[:, :d]
+
+
+def pack_varied(values: NDArray[np.integer], bits: NDArray[np.integer]) -> UInt8:
+    """Pack values, shape (n, d), value j in [0, 2**bits[j]), 0 <= bits <= 8, into uint8 (n, ceil(sum(bits) / 8)).
+
+    One stream of bits a row, each value's lowest bit first.
+    """
+    column, place = _bit_places(bits)
+    out = np.empty((len(values), -(-len(column) // 8)), dtype=np.uint8)
+    for start, stop in row_blocks(len(values), len(column)):
+        stream = values[start:stop].astype(np.uint8)[:, column] >> place & 1
+        out[start:stop] = np.packbits(stream, axis=1, bitorder="little")
+    return out
+
+
+def unpack_varied(packed: UInt8, bits: NDArray[np.integer]) -> UInt8:
+    """Undo `pack_varied`: uint8 (n, d)."""
+    column, place = _bit_places(bits)
+    out = np.zeros((len(packed), len(bits)), dtype=np.uint8)
+    used = np.flatnonzero(bits)
+    starts = np.searchsorted(column, used)
+    for start, stop in row_blocks(len(packed), len(column)):
+        stream = np.unpackbits(packed[start:stop], axis=1, count=len(column), bitorder="little")
+        out[start:stop, used] = np.add.reduceat(stream << place, starts, axis=1, dtype=np.uint8)
+    return out
+
+
+def _bit_places(bits: NDArray[np.integer]) -> tuple[NDArray[np.int64], UInt8]:
+    """Return of each bit in the stream which value it belongs to, and its place there."""
+    column = np.repeat(np.arange(len(bits)), bits)
+    starts = np.cumsum(bits) - bits
+    return column, (np.arange(len(column)) - starts[column]).astype(np.uint8)

@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from methods.allocation import BYTE, allocate, fill_bytes
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.lloyd import fit_levels, uniform_half_levels
+from methods.packing import pack_varied, unpack_varied
 from methods.table_scan import TableScan
 
 Int64 = NDArray[np.int64]
+
+TOLERATED_LOSS = {"product": 1.02, "joint": 1.2}
+"""Filling whole bytes may cost so much error; joint codebooks win more than that back, and need whole bytes."""
 
 PROBED_BITS = 2
 """Errors are measured up to so many bits beyond what a dimension gets; further on each bit divides them by four."""
@@ -31,7 +35,8 @@ class TransformCode(Codec):
 
     A byte stands for a few dimensions whose bits sum to 8, so that the code is a product code (Jegou, Douze and Schmid,
     2011) whose 256 centroids a byte are a product of scalar levels, or with `codebook="joint"` k-means centroids that
-    started from that product. Every document takes exactly `nbytes` bytes.
+    started from that product. Beyond about four bits a dimension, dimensions do not fill bytes without a loss: then
+    codes are one stream of bits, with scalar levels. Every document takes exactly `nbytes` bytes.
 
     Parameters
     ----------
@@ -79,7 +84,14 @@ class TransformCode(Codec):
         )
         rows = np.ascontiguousarray(docs[:: -(-len(docs) // self.sample)].T)
         scalar = _ScalarLevels(np.sort(rows, axis=1), self.levels, self.iterations)
-        bits, groups = fill_bytes(*scalar.allocation(BYTE * self.nbytes, self.cap))
+        best, errors = scalar.allocation(BYTE * self.nbytes, self.cap)
+        bits, groups = fill_bytes(best, errors)
+        each = np.arange(d)
+        self.whole_bytes_ = bool(
+            errors[each, bits].sum() <= TOLERATED_LOSS[self.codebook] * errors[each, best].sum() or (bits == best).all()
+        )
+        if not self.whole_bytes_:
+            bits, groups = best, [np.flatnonzero(best)]
         self.bits_ = bits.astype(np.uint8)
         self.order_ = np.concatenate(groups).astype(np.uint16 if d <= 1 << 16 else np.uint32)
         self.rest_ = np.zeros(int((bits == 0).sum()), dtype=np.float32)
@@ -87,23 +99,33 @@ class TransformCode(Codec):
             self.rest_ = rows[bits == 0].mean(axis=1, dtype=np.float64).astype(np.float32)
         levels = [scalar.levels(int(dim), int(bits[dim])).astype(np.float32) for dim in self.order_]
         self.levels_ = np.concatenate(levels)
-        if self.codebook == "joint":
-            starts = self._tables
-            joint = [
+        vars(self).pop("_groups", None)
+        vars(self).pop("_tables", None)
+        if self._is_joint:
+            self._tables = [
                 _fit_centroids(np.ascontiguousarray(rows[dims].T), start, self.shrinkage, self.iterations)
-                for dims, start in zip(self._groups, starts, strict=True)
+                for dims, start in zip(self._groups, self._product_tables(), strict=True)
             ]
-            self.levels_ = np.concatenate([centroids.ravel() for centroids in joint])
-            self._forget()
+            self.levels_ = np.concatenate([centroids.ravel() for centroids in self._tables])
+
+    @property
+    def _is_joint(self) -> bool:
+        return self.codebook == "joint" and bool(self.whole_bytes_)
 
     def byte_tables(self) -> tuple[list[Int64], list[Float32]]:
-        """Return the dimensions of each byte, and their 256 centroids: int64 (w,) and float32 (256, w) for each."""
-        self._check_fitted()
-        return self._groups, self._tables
+        """Return the dimensions of each byte, and their 256 centroids: int64 (w,) and float32 (256, w) for each.
 
-    def _forget(self) -> None:
-        for name in ("_tables", "_groups"):
-            vars(self).pop(name, None)
+        Raises
+        ------
+        MethodError
+            If codes are one stream of bits, because so many bits a dimension do not fill whole bytes.
+        """
+        self._check_fitted()
+        self._require(
+            bool(self.whole_bytes_),
+            f"nbytes={self.nbytes} does not fill whole bytes here: there is a table for no byte",
+        )
+        return self._groups, self._tables
 
     @functools.cached_property
     def _groups(self) -> list[Int64]:
@@ -114,40 +136,61 @@ class TransformCode(Codec):
     @functools.cached_property
     def _tables(self) -> list[Float32]:
         """The centroids of each byte, float32 (256, w)."""
-        tables, start = [], 0
-        joint = self.codebook == "joint" and len(self.levels_) == (1 << BYTE) * len(self.order_)
+        if not self._is_joint:
+            return self._product_tables()
+        ends = np.cumsum([len(dims) << BYTE for dims in self._groups])[:-1]
+        return [table.reshape(1 << BYTE, -1) for table in np.split(self.levels_, ends)]
+
+    def _scalar_levels(self) -> dict[int, Float32]:
+        """Return the levels of each coded dimension, float32 (2**bits,)."""
+        ends = np.cumsum(1 << self.bits_[self.order_].astype(np.int64))[:-1]
+        return dict(zip(self.order_.tolist(), np.split(self.levels_, ends), strict=True))
+
+    def _product_tables(self) -> list[Float32]:
+        levels, tables = self._scalar_levels(), []
         for dims in self._groups:
-            if joint:
-                stop = start + (len(dims) << BYTE)
-                tables.append(self.levels_[start:stop].reshape(1 << BYTE, len(dims)))
-                start = stop
-                continue
             table, low = np.empty((1 << BYTE, len(dims)), dtype=np.float32), 0
-            for column, dim in enumerate(dims):
-                count = 1 << int(self.bits_[dim])
-                table[:, column] = self.levels_[start : start + count][np.arange(1 << BYTE) >> low & (count - 1)]
-                start, low = start + count, low + int(self.bits_[dim])
+            for column, dim in enumerate(dims.tolist()):
+                own = levels[dim]
+                table[:, column] = own[np.arange(1 << BYTE) >> low & (len(own) - 1)]
+                low += int(self.bits_[dim])
             tables.append(table)
         return tables
 
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
-        encode = _nearest_levels if self.codebook == "product" else _nearest_centroids
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
             columns = np.ascontiguousarray(docs[start:stop].T)
-            for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-                packed[start:stop, byte] = encode(columns[dims], table, self.bits_[dims])
+            if self._is_joint:
+                for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
+                    packed[start:stop, byte] = _assign(np.ascontiguousarray(columns[dims].T), table)
+                continue
+            numbers = np.zeros(columns.shape, dtype=np.uint8)
+            for dim, levels in self._scalar_levels().items():
+                numbers[dim] = _nearest_level(columns[dim], levels)
+            if not self.whole_bytes_:
+                packed[start:stop] = pack_varied(numbers.T, self.bits_)
+                continue
+            for byte, dims in enumerate(self._groups):
+                bits = self.bits_[dims]
+                places = (np.cumsum(bits) - bits).astype(np.uint8)
+                packed[start:stop, byte] = np.bitwise_or.reduce(numbers[dims] << places[:, None], axis=0)
         return Codes.packed(packed)
 
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:, self.bits_ == 0] = self.rest_
-        for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-            decoded[:, dims] = table[codes.array[:, byte]]
+        if self.whole_bytes_:
+            for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
+                decoded[:, dims] = table[codes.array[:, byte]]
+            return decoded
+        numbers = unpack_varied(codes.array, self.bits_)
+        for dim, levels in self._scalar_levels().items():
+            decoded[:, dim] = levels[numbers[:, dim]]
         return decoded
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
-        if self.scoring != "asymmetric":
+        if self.scoring != "asymmetric" or not self.whole_bytes_:
             return super()._search(queries, codes, k)
         scan = TableScan(self._groups, self._tables, np.flatnonzero(self.bits_ == 0), self.rest_, self.renormalize)
         return scan.search(queries, codes, self.decode, k)
@@ -204,28 +247,17 @@ class _ScalarLevels:
                 measured[dim] = goal
 
 
-def _nearest_levels(columns: Float32, table: Float32, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the byte of each document, uint8 (n,), from its dimensions, float32 (w, n)."""
-    code: NDArray[np.uint8] = np.zeros(columns.shape[1], dtype=np.uint8)
-    low = 0
-    for column, (values, b) in enumerate(zip(columns, bits.tolist(), strict=True)):
-        levels = table[(np.arange(1 << b) << low), column].astype(np.float64)
-        edges = ((levels[1:] + levels[:-1]) / 2).astype(np.float32)
-        if b <= 3:
-            # a few comparisons of whole columns are quicker than a binary search for each number
-            number = (values > edges[0]).astype(np.uint8)
-            for edge in edges[1:]:
-                number += values > edge
-        else:
-            number = np.searchsorted(edges, values).astype(np.uint8)
-        code |= number << np.uint8(low)
-        low += b
-    return code
-
-
-def _nearest_centroids(columns: Float32, table: Float32, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the byte of each document, uint8 (n,), from its dimensions, float32 (w, n)."""
-    return _assign(np.ascontiguousarray(columns.T), table).astype(np.uint8)
+def _nearest_level(values: Float32, levels: Float32) -> NDArray[np.uint8]:
+    """Return the number of the nearest of ascending levels, uint8 (n,)."""
+    wide = levels.astype(np.float64)
+    edges = ((wide[1:] + wide[:-1]) / 2).astype(np.float32)
+    if len(edges) > 7:
+        return np.asarray(np.searchsorted(edges, values), dtype=np.uint8)
+    # a few comparisons of whole columns are quicker than a binary search for each number
+    number = (values > edges[0]).astype(np.uint8)
+    for edge in edges[1:]:
+        number += values > edge
+    return number
 
 
 def _assign(points: Float32, centroids: Array) -> Int64:

@@ -32,7 +32,8 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
     -------
     list of Path
         The files: `summary.md`, `runs.csv`, then for each dataset and model a page (.md), its table (.csv)
-        and its plot (.png, .svg). Without a successful run there is a page alone.
+        and its plot (.png, .svg), and where errors are known at two sizes at least, a plot of them (-distortion.png,
+        .svg). Without a successful run there is a page alone.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
     written: list[Path] = []
     drawn: list[str] = []
     for page in found:
-        figure = None
+        figure = distortion = None
         files: list[Path] = []
         if len(page.settings):
             files.append(_write(out / f"{page.stem}.csv", page.settings.to_csv(index=False, float_format="%.10g")))
@@ -54,7 +55,10 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
             files += plots.save(plots.draw(page, looks), out / page.stem)
             figure = f"{page.stem}.png"
             drawn.append(page.stem)
-        text = tables.page_markdown(page, figure, command)
+        if plots.can_draw_distortion(page):
+            files += plots.save(plots.draw_distortion(page, looks), out / f"{page.stem}-distortion")
+            distortion = f"{page.stem}-distortion.png"
+        text = tables.page_markdown(page, figure, command, distortion)
         written += [_write(out / f"{page.stem}.md", text), *files]
     summary = tables.summary_markdown(found, frame, drawn, command)
     written = [

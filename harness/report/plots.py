@@ -1,4 +1,4 @@
-"""Plots of a report: quality against bytes per vector, with labels that do not touch anything.
+"""Plots of a report: quality and error against bytes per vector, with labels that do not touch anything.
 
 The first half draws, the second half finds room for the labels. Matplotlib is used without pyplot, and the
 style is in force only while a figure is made or saved.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +20,7 @@ from harness import pareto
 from harness.report.tables import Page, setting_name
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -60,6 +61,9 @@ PADDING = np.array([2.5, 0.5])
 UP_LEFT, UP, DOWN_RIGHT = 0.75 * np.pi, 0.5 * np.pi, -0.25 * np.pi
 """Where labels would rather be. Above and left of the frontier there is no point, by definition."""
 
+DECIBELS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+"""Ticks of the errors. The axis is logarithmic, so that the bound is nearly straight: 6.02 dB for each bit."""
+
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: a plot looks the same everywhere
@@ -85,6 +89,9 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "vecbudget",  # element ids are hashes, and unsalted ones differ from run to run
 }
+
+DISTORTION = [f"vector_{name}" for name in ("db_over_bound", "distortion", "distortion_sd", "power", "bound")]
+"""Columns that older records lack."""
 
 
 class Point(NamedTuple):
@@ -120,6 +127,11 @@ def can_draw(page: Page) -> bool:
     return bool(_points(page))
 
 
+def can_draw_distortion(page: Page) -> bool:
+    """Whether errors are known at two sizes at least."""
+    return len({point.cost for point in _distortion_points(page)}) > 1
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as `stem`.png and `stem`.svg; equal figures give equal bytes."""
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
@@ -140,37 +152,90 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
     looks : mapping, optional
         The report's `family_looks`; by default those of this page alone.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     points = _points(page)
     looks = family_looks(page.settings["family"]) if looks is None else looks
     floor = visible_floor(points)
     shown = [point for point in points if point.quality >= floor]
     clipped = [point for point in points if point.quality < floor]
+
+    def set_up(axes: Axes) -> None:
+        _set_limits(axes, points, shown, page, [page.float32_score] if np.isfinite(page.float32_score) else [])
+        measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10 with float32"
+        axes.set_ylabel(f"{measure}   (higher is better →)")
+        axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
+        _draw_factors(axes, page)
+        _draw_share(axes, page)
+
     with style():
-        figure = Figure(
-            figsize=(WIDTH, HEIGHT if len(points) <= CROWD else TALL),
-            dpi=DPI,
-            layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.07),
-        )
-        FigureCanvasAgg(figure)  # keeps one renderer, where a bare figure makes a new one for each measurement
-        axes = figure.add_subplot()
-        title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
-        _set_limits(axes, points, shown, page)
-        _draw_axes(axes, page)
-        _draw_legend(figure, points, looks)
-        # The axes have their final place only now. What follows is measured against it, so nothing may move.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        title.set_x(axes.get_position().x0)
+        axes = _prepared(page, points, looks, "Pareto frontier", set_up)
         _draw_frontier(axes, points)
         _draw_points(axes, shown, looks)
-        arrows = _draw_clipped(axes, clipped, looks)
+        arrows = _draw_clipped(axes, clipped, looks, "{:.3f}".format)
         reference = _draw_reference(axes, shown, page)
-        _draw_labels(axes, shown, arrows, reference)
-    return figure
+        _draw_labels(axes, shown, arrows, reference, _segments(axes, shown, reference), UP_LEFT)
+    return _figure(axes)
+
+
+def draw_distortion(page: Page, looks: Looks | None = None) -> Figure:
+    """Draw the reconstructions' mean squared error against bytes per vector, with the Gaussian bound.
+
+    Of methods whose scores are linear in the query; others have no reconstruction. Bytes are those of the codes, as
+    they are for the bound. Frontier and dominated points are marked as in `draw`, the frontier's steps are left out.
+
+    Parameters
+    ----------
+    page : Page
+        `can_draw_distortion` must hold.
+    looks : mapping, optional
+        As in `draw`.
+    """
+    points = _distortion_points(page)
+    looks = family_looks(page.settings["family"]) if looks is None else looks
+    floor = visible_floor(points)
+    shown = [point for point in points if point.quality >= floor]
+    clipped = [point for point in points if point.quality < floor]
+
+    def set_up(axes: Axes) -> None:
+        from matplotlib.ticker import FixedLocator, FuncFormatter
+
+        _set_limits(axes, points, shown, page, [])
+        axes.yaxis.set_major_locator(FixedLocator(np.log2(DECIBELS).tolist()))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda quality, _: f"{2**quality:.3g}"))
+        axes.set_ylabel("mean squared error, dB below the vectors' power   (higher is better →)")
+        axes.set_xlabel("bytes of code per vector   (← fewer is better)")
+        _draw_factors(axes, page)
+
+    with style():
+        axes = _prepared(page, points, looks, "bound of a Gaussian source", set_up)
+        bound = _bound(page)
+        axes.plot(*bound.T, color=INK, linewidth=2.0, zorder=2)
+        _draw_points(axes, shown, looks)
+        arrows = _draw_clipped(axes, clipped, looks, lambda quality: f"{2**quality:.2g} dB")
+        _draw_labels(axes, shown, arrows, None, _in_points(axes, np.hstack([bound[:-1], bound[1:]])), DOWN_RIGHT)
+    return _figure(axes)
+
+
+def _prepared(page: Page, points: Sequence[Point], looks: Looks, line: str, set_up: Callable[[Axes], None]) -> Axes:
+    """Return the axes of a new figure with everything in its final place; what is measured against it may follow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(
+        figsize=(WIDTH, HEIGHT if len(points) <= CROWD else TALL),
+        dpi=DPI,
+        layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.07),
+    )
+    FigureCanvasAgg(figure)  # keeps one renderer, where a bare figure makes a new one for each measurement
+    axes = figure.add_subplot()
+    title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
+    axes.set_title(page.size, fontsize=9, color=QUIET)
+    set_up(axes)
+    _draw_legend(figure, points, looks, line)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    title.set_x(axes.get_position().x0)
+    return axes
 
 
 def visible_floor(points: Sequence[Point]) -> float:
@@ -207,12 +272,59 @@ def _points(page: Page) -> list[Point]:
     return found
 
 
-def _set_limits(axes: Axes, points: Sequence[Point], shown: Sequence[Point], page: Page) -> None:
+def _distortion_points(page: Page) -> list[Point]:
+    """Return errors as log2 of the dB that they are below the power, with the frontier among them."""
+    rows = _with_distortion(page)
+    decibels = _decibels(rows["vector_distortion"] / rows["vector_power"])
+    spreads = (10 / np.log(10)) * rows["vector_distortion_sd"] / rows["vector_distortion"] / (np.log(2) * decibels)
+    on_frontier = pareto.frontier(rows["code_bytes_per_vector"], decibels)
+    return [
+        Point(
+            cost=float(row["code_bytes_per_vector"]),
+            quality=float(np.log2(below)),
+            spread=float(spread) if np.isfinite(spread) else 0.0,
+            name=setting_name(row),
+            family=row["family"],
+            on_frontier=bool(on),
+        )
+        for (_, row), below, spread, on in zip(rows.iterrows(), decibels, spreads, on_frontier, strict=True)
+    ]
+
+
+def _with_distortion(page: Page) -> pd.DataFrame:
+    """Return the configurations whose reconstruction has an error that can be drawn."""
+    rows = page.settings.reindex(columns=list(dict.fromkeys([*page.settings, *DISTORTION])))
+    rows = rows[rows["vector_db_over_bound"].notna() & (rows["code_bytes_per_vector"] > 0)]
+    return rows[_decibels(rows["vector_distortion"] / rows["vector_power"]) >= min(DECIBELS)]
+
+
+def _decibels(share: pd.Series[float]) -> Float:
+    return -10 * np.log10(share.to_numpy(dtype=float))
+
+
+def _bound(page: Page) -> Float:
+    """Return points (g, 2) of the bound's curve, which the measured sizes' bounds determine well enough.
+
+    In logarithms of bytes and dB it is nearly straight: between sizes a factor 4 apart, interpolation is off by about
+    0.1 dB.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    rows = _with_distortion(page)
+    bounds = (rows["vector_bound"] / rows["vector_power"]).groupby(rows["code_bytes_per_vector"]).mean()
+    sizes = np.log2(bounds.index.to_numpy(dtype=float))
+    curve = PchipInterpolator(sizes, np.log2(_decibels(bounds)))
+    at = np.linspace(sizes[0], sizes[-1], 200)
+    return np.column_stack([2**at, curve(at)])
+
+
+def _set_limits(
+    axes: Axes, points: Sequence[Point], shown: Sequence[Point], page: Page, marks: Sequence[float]
+) -> None:
+    """Make room for the points that are shown, and for other heights that must be there."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    ends = [point.quality + sign * point.spread for point in shown for sign in (-1, 1)]
-    if np.isfinite(page.float32_score):
-        ends.append(page.float32_score)
+    ends = [*marks, *(point.quality + sign * point.spread for point in shown for sign in (-1, 1))]
     top, low = max(ends), min(ends)
     height = max(top - low, 0.05 * abs(top), 1e-3)
     bottom = low - (0.18 if len(shown) < len(points) else 0.1) * height
@@ -230,13 +342,11 @@ def _set_limits(axes: Axes, points: Sequence[Point], shown: Sequence[Point], pag
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw_axes(axes: Axes, page: Page) -> None:
+def _draw_factors(axes: Axes, page: Page) -> None:
+    """Label sizes in bytes below, and in factors above."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     whole = _float32_bytes(page)
-    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10 with float32"
-    axes.set_ylabel(f"{measure}   (higher is better →)")
-    axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: _tick(cost)))
     upper = axes.secondary_xaxis("top")
     upper.xaxis.set_major_locator(FixedLocator(axes.xaxis.get_majorticklocs().tolist()))
@@ -245,26 +355,32 @@ def _draw_axes(axes: Axes, page: Page) -> None:
     upper.set_xlabel("times smaller than float32", color=QUIET)
     upper.tick_params(labelcolor=QUIET)
     upper.spines["top"].set_visible(False)
-    axes.set_title(page.size, fontsize=9, color=QUIET)
-    if page.quality == "ndcg_at_10" and page.float32_score > 0:
-        score = page.float32_score
-        right = axes.secondary_yaxis(
-            "right",
-            functions=(
-                lambda quality: np.asarray(quality) * (100 / score),
-                lambda share: np.asarray(share) * (score / 100),
-            ),
-        )
-        right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.4g} %"))
-        right.set_ylabel("kept of float32", color=QUIET)
-        right.tick_params(labelcolor=QUIET)
-        right.spines["right"].set_visible(False)
 
 
-def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks) -> None:
+def _draw_share(axes: Axes, page: Page) -> None:
+    """Label nDCG@10 in per cent of float32's on the right."""
+    from matplotlib.ticker import FuncFormatter
+
+    score = page.float32_score
+    if page.quality != "ndcg_at_10" or not score > 0:
+        return
+    right = axes.secondary_yaxis(
+        "right",
+        functions=(
+            lambda quality: np.asarray(quality) * (100 / score),
+            lambda share: np.asarray(share) * (score / 100),
+        ),
+    )
+    right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.4g} %"))
+    right.set_ylabel("kept of float32", color=QUIET)
+    right.tick_params(labelcolor=QUIET)
+    right.spines["right"].set_visible(False)
+
+
+def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks, line: str) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=INK, linewidth=2.0, label="Pareto frontier")]
+    handles = [Line2D([], [], color=INK, linewidth=2.0, label=line)]
     for name in sorted({point.family for point in points}):
         handles.append(Line2D([], [], linestyle="none", markersize=6, label=name, **looks[name]))
     if any(point.spread > 0 for point in points):
@@ -296,7 +412,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
         axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
 
 
-def _draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks) -> list[Point]:
+def _draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks, show: Callable[[float], str]) -> list[Point]:
     """Draw an arrow at the lower edge for each point below it; return what is to be written there."""
     low, high = axes.get_ylim()
     per_point = (high - low) / _box_size(_extent(axes, axes.patch))[1]
@@ -316,7 +432,7 @@ def _draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks) -> list[Poi
             },
         )
     middle = tip + ARROW / 2 * per_point
-    return [point._replace(quality=middle, name=f"{point.name}  {point.quality:.3f}") for point in points]
+    return [point._replace(quality=middle, name=f"{point.name}  {show(point.quality)}") for point in points]
 
 
 def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotation | None:
@@ -349,11 +465,21 @@ def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotati
     return label
 
 
-def _draw_labels(axes: Axes, shown: Sequence[Point], arrows: Sequence[Point], reference: Annotation | None) -> None:
-    """Label the frontier, the clipped points, and those dominated points that have room beside them."""
+def _draw_labels(
+    axes: Axes,
+    shown: Sequence[Point],
+    arrows: Sequence[Point],
+    reference: Annotation | None,
+    lines: Float,
+    direction: float,
+) -> None:
+    """Label the frontier, the clipped points, and those dominated points that have room beside them.
+
+    `lines` are segments (s, 4) in points that labels avoid; `direction` is where the frontier's would rather be.
+    """
     best = sorted((point for point in shown if point.on_frontier), key=lambda point: point.cost)
     rest = sorted((point for point in shown if not point.on_frontier), key=lambda point: -point.quality)
-    wanted = [(point, _request(axes, point, STRONG["markersize"], UP_LEFT, np.inf)) for point in best]
+    wanted = [(point, _request(axes, point, STRONG["markersize"], direction, np.inf)) for point in best]
     wanted += [(arrow, _request(axes, arrow, ARROW, UP, np.inf)) for arrow in arrows]
     wanted += [(point, _request(axes, point, WEAK["markersize"], DOWN_RIGHT, REACH)) for point in rest]
     obstacles = [_marker_box(request) for _, request in wanted]
@@ -367,7 +493,7 @@ def _draw_labels(axes: Axes, shown: Sequence[Point], arrows: Sequence[Point], re
         for text, (_, request) in zip(texts, wanted, strict=True)
     ]
     bounds = _extent(axes, axes.patch) + np.array([2, 2, -2, -2])
-    places = place(requests, bounds, np.array(obstacles), _segments(axes, shown, reference))
+    places = place(requests, bounds, np.array(obstacles), lines)
     for text, request, corner in zip(texts, requests, places, strict=True):
         if corner is None:
             text.remove()
@@ -430,7 +556,12 @@ def _segments(axes: Axes, points: Sequence[Point], reference: Annotation | None)
         corners += [(point.cost, point.quality - point.spread), (point.cost, point.quality + point.spread)]
     if reference is not None:
         corners += [(cost, reference.xy[1]) for cost in axes.get_xlim()]
-    ends = axes.transData.transform(np.array(corners, dtype=float).reshape(-1, 2)) * _scale(axes)
+    return _in_points(axes, np.array(corners, dtype=float).reshape(-1, 4))
+
+
+def _in_points(axes: Axes, segments: Float) -> Float:
+    """Return segments (s, 4) of the data where they are drawn."""
+    ends = axes.transData.transform(segments.reshape(-1, 2)) * _scale(axes)
     return np.asarray(ends.reshape(-1, 4))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness import pareto
 from harness.errors import StoreError
+from harness.store import LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,11 @@ MEASURES = [
     "encode_seconds",
     "search_seconds",
 ]
-OPTIONAL_MEASURES = ["resident_bytes_per_vector", "disk_bytes_per_vector"]
+OPTIONAL_MEASURES = [
+    "resident_bytes_per_vector",
+    "disk_bytes_per_vector",
+    *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
+]
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
 
 SCORINGS = {
@@ -205,8 +210,8 @@ def setting_name(row: pd.Series[Any]) -> str:
     return name
 
 
-def page_markdown(page: Page, figure: str | None, command: str) -> str:
-    """Return the page of one collection and model."""
+def page_markdown(page: Page, figure: str | None, command: str, distortion: str | None = None) -> str:
+    """Return the page of one collection and model; `figure` and `distortion` are the names of its plots."""
     blocks = [f"# {_cell(page.title)}"]
     if page.settings.empty:
         blocks.append("No run succeeded, so there is nothing to compare.")
@@ -215,6 +220,8 @@ def page_markdown(page: Page, figure: str | None, command: str) -> str:
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
         blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
         blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
+        if distortion:
+            blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
     if len(page.failed):
         blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
     blocks.append(f"*{provenance(page.runs, command)}*")
@@ -292,10 +299,11 @@ def _headline(page: Page) -> str:
 
 def _settings_table(page: Page) -> str:
     judged = page.quality == "ndcg_at_10"
-    tiers = _has_two_tiers(page)
+    tiers, limits = _has_two_tiers(page), _has_limits(page)
     header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
     header += ["nDCG@10", "% of float32"] if judged else []
-    header += ["overlap@10"] + (["recall@100"] if judged else []) + ["encode s", "search ms/query"]
+    header += ["overlap@10"] + (["recall@100"] if judged else []) + (["dB over bound"] if limits else [])
+    header += ["encode s", "search ms/query"]
     rows = []
     for _, row in page.settings.iterrows():
         name = _cell(setting_name(row))
@@ -308,6 +316,7 @@ def _settings_table(page: Page) -> str:
         ]
         cells += [_spread(row, "ndcg_at_10", 4), _spread(row, "retention", 1, 100)] if judged else []
         cells += [_spread(row, "overlap_at_10", 3)] + ([_number(row["recall_at_100"], 3)] if judged else [])
+        cells += [_spread(row, "vector_db_over_bound", 2)] if limits else []
         cells += [_digits(row["encode_seconds"]), _digits(1000 * row["search_seconds"] / row["n_queries"])]
         rows.append(cells)
     return _table(header, rows, right=set(range(2, len(header))))
@@ -315,6 +324,10 @@ def _settings_table(page: Page) -> str:
 
 def _has_two_tiers(page: Page) -> bool:
     return "disk_bytes_per_vector" in page.settings and bool((page.settings["disk_bytes_per_vector"] > 0).any())
+
+
+def _has_limits(page: Page) -> bool:
+    return "vector_db_over_bound" in page.settings and bool(page.settings["vector_db_over_bound"].notna().any())
 
 
 def _legend(page: Page) -> str:
@@ -328,6 +341,15 @@ def _legend(page: Page) -> str:
         + "".join(f"; *{SCORINGS[name]}*" for name in sorted(set(page.settings["scoring"]) & set(SCORINGS)))
         + ".",
     ]
+    if _has_limits(page):
+        notes.append(
+            "**dB over bound** is the mean squared error of the reconstructed vectors over the least that codes of as "
+            "many bytes could reach for a Gaussian source with the documents' second moment (reverse water-filling; "
+            "Cover and Thomas, 2006, section 10.3.3). 6.02 dB are a bit for each dimension that is coded. Real vectors "
+            "are no Gaussian source and can lie below; shared state counts nothing. *–*: no more error than float32's "
+            "rounding, or scores that are not linear in the query, so that there is no reconstruction. The CSV has the "
+            "same for the scores of the test queries (`score_...`), whose bound knows those queries."
+        )
     if page.quality == "ndcg_at_10":
         notes.append("**More than 100 %** is mostly luck: there are only so many queries.")
     if (page.settings["runs"] > 1).any():

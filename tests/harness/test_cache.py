@@ -117,16 +117,15 @@ def test_a_second_call_encodes_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.queries, second.queries)
 
 
-def test_train_queries_are_encoded_as_queries_and_only_when_asked_for(tmp_path: Path) -> None:
+def test_other_texts_are_encoded_as_queries_once_and_only_when_asked_for(tmp_path: Path) -> None:
     dataset, encoder = make_dataset(), HashEncoder()
     vectors = embed(dataset, encoder, tmp_path)
-    assert encoder.count("query") == 3
-    train = vectors.train_queries()
+    assert encoder.count("query") == 3 and vectors.train_queries is None
+    train = vectors.as_queries(dataset.train_query_texts, "train queries")
     np.testing.assert_array_equal(train, [hashed(f"query:{t}") for t in dataset.train_query_texts])
     assert encoder.count("query") == 5
-    vectors.train_queries()
-    assert encoder.count("query") == 5
-    assert embed(make_dataset(train_query_texts=[]), encoder, tmp_path).train_queries() is None
+    vectors.as_queries(dataset.train_query_texts, "titles")
+    assert encoder.count("query") == 5, "a text's vector does not depend on what the texts are called"
 
 
 def test_the_key_is_what_determines_the_vectors(tmp_path: Path) -> None:
@@ -365,7 +364,9 @@ def test_a_dataset_of_vectors_needs_no_files(tmp_path: Path) -> None:
     vectors = embed(dataset, VectorModel(), tmp_path)
     np.testing.assert_array_equal(vectors.docs, docs[::-1])  # ids descend
     np.testing.assert_array_equal(vectors.queries, queries)
-    assert vectors.train_queries() is None
+    assert vectors.train_queries is None
+    with pytest.raises(ModelError, match="encodes no text"):
+        vectors.as_queries(["a title"], "titles")
     assert not list(tmp_path.iterdir())
     assert dataset.doc_vectors is not None and dataset.doc_vectors.flags.writeable, "only our view is read-only"
     with pytest.raises(ModelError, match="use model=vectors"):

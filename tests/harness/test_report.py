@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from harness.errors import StoreError
+from harness.limits import distortion
 from harness.pareto import frontier
 from harness.report import plots, tables, write_report
+from harness.store import LIMITS
 
 UNTIMED = settings(deadline=None)
 
@@ -145,6 +149,20 @@ def crowd(n: int, sizes: list[float], seed: int = 0) -> pd.DataFrame:
 def unjudged(frame: pd.DataFrame) -> pd.DataFrame:
     names = ["ndcg_at_10", "ndcg_at_10_ties", "retention", "recall_at_100", "mrr_at_10", "map_at_100"]
     return frame.assign(**dict.fromkeys(names, np.nan))
+
+
+def with_limits(frame: pd.DataFrame, linear: bool = True) -> pd.DataFrame:
+    """Errors between half a dB and 20 dB over the bound of a spectrum; float32 has none to speak of."""
+    rng = np.random.default_rng(4)
+    spectrum = np.exp(-np.arange(384) / 60)
+    spectrum /= spectrum.sum()
+    over = np.where(frame["method"] == "float32", np.nan, 0.5 + 19.5 * rng.random(len(frame)))
+    bound = np.array([distortion(spectrum, 8 * size) for size in frame["code_bytes_per_vector"]])
+    values = {"power": 1.0, "distortion": np.minimum(bound * 10 ** (over / 10), 0.9), "bound": bound}
+    values |= {"db_over_bound": over, "excess_bits_per_dim": over / 6.02}
+    none = dict.fromkeys(values, np.nan)
+    parts = {"vector": values if linear else none, "score": values}
+    return frame.assign(**{f"{part}_{name}": given[name] for part, given in parts.items() for name in values})
 
 
 def only_page(frame: pd.DataFrame) -> tables.Page:
@@ -338,6 +356,30 @@ def test_a_row_says_if_its_scoring_is_unusual() -> None:
     assert "the query was quantised too" in text and "never mapped back" in text
 
 
+def test_how_far_from_the_bound_stands_in_the_table(tmp_path: Path) -> None:
+    frame = with_limits(measured(10))
+    frame.loc[frame["method"] == "int4", "vector_db_over_bound"] = 1.234
+    text = markdown(frame)
+    header, *rows = table_rows(text, "Pareto table")
+    column = header.index("dB over bound")
+    shown = {row[1].strip("*"): row[column] for row in rows}
+    assert shown["int4"] == "1.23" and shown["float32"] == "–"
+    assert "reverse water-filling" in text and "can lie below" in text
+    write_report(frame, tmp_path)
+    table = pd.read_csv(tmp_path / "scifact--minilm.csv")
+    assert {f"{part}_{name}" for part in ("vector", "score") for name in LIMITS} <= set(table)
+    [distance] = table.loc[table["method"] == "int4", "vector_db_over_bound"]
+    assert distance == 1.234
+    for without in (measured(10), with_limits(measured(10), linear=False)):
+        assert "over bound" not in markdown(without)
+
+
+def test_seeds_differ_in_their_error_too() -> None:
+    frame = with_limits(frame_of(*[run(method="pq", code_bytes_per_vector=48.0, seed=seed) for seed in (0, 1)]))
+    frame["vector_db_over_bound"] = [1.0, 1.2]
+    assert "| 1.10 ± 0.14 |" in markdown(frame)
+
+
 def test_tie_orders_are_mentioned_where_they_matter() -> None:
     rows = [run(), run(method="binary", ndcg_at_10=0.588, ndcg_at_10_ties=0.5765, code_bytes_per_vector=48.0)]
     text = markdown(frame_of(*rows))
@@ -396,12 +438,18 @@ FRAMES = {
 }
 
 
+@pytest.mark.parametrize("draw", [plots.draw, plots.draw_distortion])
 @pytest.mark.parametrize("name", FRAMES)
-def test_labels_touch_neither_each_other_nor_points_nor_the_edge(name: str) -> None:
+def test_labels_touch_neither_each_other_nor_points_nor_the_edge(
+    name: str, draw: Callable[[tables.Page], Figure]
+) -> None:
     from matplotlib.backends.backend_svg import RendererSVG
 
-    page = only_page(FRAMES[name])
-    figure = plots.draw(page)
+    page = only_page(with_limits(FRAMES[name]))
+    if draw is plots.draw_distortion and not plots.can_draw_distortion(page):
+        assert name in ("twenty of one size", "float32 alone")
+        return
+    figure = draw(page)
     axes = figure.axes[0]
     labels = [text for text in axes.texts if text.get_label() == "label"]
     for renderer, dpi in ((figure.canvas.get_renderer(), plots.DPI), (RendererSVG(700, 500, StringIO()), 72)):
@@ -419,6 +467,8 @@ def test_labels_touch_neither_each_other_nor_points_nor_the_edge(name: str) -> N
         x0, y0, x1, y1 = axes.get_window_extent().extents
         assert (boxes[:, :2] >= (x0, y0)).all() and (boxes[:, 2:] <= (x1, y1)).all()
 
+    if draw is plots.draw_distortion:
+        return
     shown = {re.sub(r"\s+", " ", label.get_text()) for label in labels}
     for _, row in page.settings[page.settings["on_frontier"] & (page.settings["method"] != "float32")].iterrows():
         label = tables.setting_name(row)
@@ -466,6 +516,32 @@ def test_the_drawn_frontier_is_the_frontier() -> None:
     best = page.settings[page.settings["on_frontier"]]
     assert sorted(line.get_xdata()) == sorted(best["bytes_per_vector"])
     assert (np.diff(line.get_ydata()) > 0).all()
+
+
+def test_the_drawn_bound_is_the_bound_and_the_points_are_the_errors() -> None:
+    page = only_page(with_limits(FRAMES["measured"]))
+    axes = plots.draw_distortion(page).axes[0]
+    curve = next(line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 2)
+    known = page.settings[page.settings["method"] != "float32"]
+    drawn = 2 ** np.interp(np.log2(known["code_bytes_per_vector"]), np.log2(curve.get_xdata()), curve.get_ydata())
+    assert drawn == pytest.approx(-10 * np.log10(known["vector_bound"]), rel=0.01)
+    points = [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in plots.MARKERS]
+    for size, error in zip(known["code_bytes_per_vector"], known["vector_distortion"], strict=True):
+        below = np.log2(-10 * np.log10(error))
+        clipped = below < axes.get_ylim()[0]
+        assert clipped or any(point == pytest.approx((size, below)) for point in points)
+    assert len(points) > 0.8 * len(known)
+    assert "dB below" in axes.get_ylabel() and "bytes of code" in axes.get_xlabel()
+
+
+def test_an_error_without_a_curve_has_no_plot(tmp_path: Path) -> None:
+    for frame in (measured(10), with_limits(measured(10), linear=False), with_limits(FRAMES["twenty of one size"])):
+        assert plots.can_draw(only_page(frame))
+        assert not plots.can_draw_distortion(only_page(frame))
+    written = write_report(with_limits(measured(10)), tmp_path)
+    assert {"scifact--minilm-distortion.png", "scifact--minilm-distortion.svg"} <= {path.name for path in written}
+    page = (tmp_path / "scifact--minilm.md").read_text(encoding="utf-8")
+    assert "](scifact--minilm-distortion.png)" in page
 
 
 def test_files_are_fine_enough_and_do_not_change_from_run_to_run(tmp_path: Path) -> None:

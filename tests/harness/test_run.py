@@ -1,7 +1,11 @@
 """The whole path in process, on a small collection whose vectors exist already."""
 
+import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,8 +13,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from safetensors.numpy import load_file
 
-from harness.errors import was_interrupted
+from harness.errors import ConfigError, was_interrupted
 from harness.index_files import CODES_FILE, STATE_FILE
+from harness.limits import distortion
 from harness.run import run
 from harness.store import INDEX, RANKING, Store, load_runs
 from methods.base import MethodError
@@ -51,6 +56,19 @@ def test_from_configuration_to_record(small_collection: Path, tmp_path: Path) ->
     assert ranking["rows"].shape == (30, 100)
     assert set(record["seconds"]) == {"fit", "encode", "save", "load", "search", "evaluate"}
     assert record["versions"]["numpy"] == np.__version__
+
+
+def test_the_record_says_how_far_from_the_bound_the_errors_are(small_collection: Path, tmp_path: Path) -> None:
+    run_id = run(configuration(small_collection, tmp_path, "method=int4"), "int4")
+    limits, row = Store(tmp_path).read(run_id)["limits"], load_runs(tmp_path).set_index("run_id").loc[run_id]
+    assert set(limits) == {"vector", "score"}
+    docs = load_file(small_collection / "vectors.safetensors")["docs"].astype(float)
+    bound = distortion(np.linalg.eigvalsh(docs.T @ docs / len(docs)), 8 * 16)
+    assert row["code_bytes_per_vector"] == 16 and row["vector_bound"] == pytest.approx(bound, rel=1e-4)
+    assert row["vector_power"] == pytest.approx(1, rel=1e-5)
+    for part in ("vector", "score"):
+        assert {name: row[f"{part}_{name}"] for name in limits[part]} == limits[part]
+        assert limits[part]["db_over_bound"] > 0
 
 
 def test_float32_keeps_everything(small_collection: Path, tmp_path: Path) -> None:
@@ -124,3 +142,79 @@ def test_the_record_says_how_to_repeat_it(small_collection: Path, tmp_path: Path
     record = json.loads((Store(tmp_path).path(run_id) / "run.json").read_text())
     assert record["command"] == "vecbudget run method=int8 method.bits=4"
     assert record["config"]["method"]["bits"] == 4 and record["identity"]["method"]["bits"] == 4
+
+
+@dataclass(frozen=True)
+class HashModel:
+    """Vectors of 8 numbers out of nowhere; `encoded` holds the texts it has read, by role."""
+
+    name = label = "hash"
+    encoded: ClassVar[dict[str, list[str]]] = {}
+
+    def identity(self, role: str, task: str | None) -> dict[str, str]:
+        return {"model": "hash", "role": role}
+
+    def encode(self, texts: Sequence[str], role: str, task: str | None) -> np.ndarray:
+        self.encoded.setdefault(role, []).extend(texts)
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") for text in texts]
+        return np.stack([np.random.default_rng(seed).standard_normal(8) for seed in seeds]).astype(np.float32)
+
+
+def test_queries_for_fit_are_encoded_only_for_a_method_that_learns_from_them(
+    small_collection: Path, tmp_path: Path
+) -> None:
+    def measured(method: str, *overrides: str) -> str:
+        cfg = configuration(small_collection, tmp_path, f"method={method}", "fit_queries=titles", *overrides)
+        cfg.model = {"_target_": f"{__name__}.HashModel"}
+        HashModel.encoded.clear()
+        return run(cfg, method)
+
+    measured("int8")
+    assert len(HashModel.encoded["document"]) == 400
+    assert sorted(HashModel.encoded["query"]) == sorted(f"query {i}" for i in range(30))
+    measured("int4")
+    assert not HashModel.encoded
+    run_id = measured("leanvec_ood", "method.dim=4")
+    titles = {f"title d{i:03d}" for i in range(400)}
+    assert set(HashModel.encoded["query"]) == titles and len(HashModel.encoded["query"]) == 400
+    record = Store(tmp_path).read(run_id)
+    assert record["fit_queries"] == "400 titles" and record["identity"]["fit_queries"]["source"] == "titles"
+    row = load_runs(tmp_path).set_index("run_id").loc[run_id]
+    assert row["fit_queries"] == "400 titles" and row["params"] == "fit_queries=titles"
+
+
+def test_the_source_of_queries_is_part_of_the_id_of_methods_that_want_them(
+    small_collection: Path, tmp_path: Path
+) -> None:
+    def identity(method: str, *overrides: str) -> str:
+        return run(configuration(small_collection, tmp_path, f"method={method}", *overrides), method)
+
+    assert identity("int8", "fit_queries=documents") == identity("int8")
+    assert "fit_queries" not in Store(tmp_path).read(identity("int8"))["identity"]
+    learned = identity("leanvec_ood", "method.dim=8")
+    assert identity("leanvec_ood", "method.dim=8", "fit_queries=documents") == learned
+    without = identity("leanvec_ood", "method.dim=8", "fit_queries=none")
+    assert without != learned
+    assert [Store(tmp_path).read(each)["fit_queries"] for each in (learned, without)] == ["400 documents", "none"]
+    with pytest.raises(ConfigError, match="has no titles to fit with; there are documents, none"):
+        identity("leanvec_ood", "method.dim=8", "fit_queries=titles")
+    with pytest.raises(ConfigError, match="fit_queries must be"):
+        identity("int8", "fit_queries=title")
+
+
+def test_queries_for_fit_come_from_where_the_documents_do(small_collection: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "qrels").mkdir(parents=True)
+    docs = [{"_id": f"d{i}", "title": f"query {i}", "text": "text"} for i in range(50)]
+    (other / "corpus.jsonl").write_text("\n".join(json.dumps(doc) for doc in docs))
+    (other / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "query 40"}))
+    (other / "qrels" / "test.tsv").write_text("q\td1\t1\n")
+    overrides = ["dataset@fit_dataset=folder", f"fit_dataset.path={other}", "fit_queries=titles", "method.dim=4"]
+    cfg = configuration(small_collection, tmp_path, "method=leanvec_ood", *overrides)
+    cfg.model = {"_target_": f"{__name__}.HashModel"}
+    HashModel.encoded.clear()
+    run_id = run(cfg, "leanvec_ood")
+    assert Store(tmp_path).read(run_id)["fit_queries"] == "20 titles", "the measured test queries are query 0 to 29"
+    asked = HashModel.encoded["query"]
+    assert asked.count("query 40") == 2, "a test query of the other collection is none here"
+    assert asked.count("query 3") == 1 and asked.count("query 30") == 1

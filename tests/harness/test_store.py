@@ -62,6 +62,17 @@ def test_frame(tmp_path: Path) -> None:
     assert str(frame["seed"].dtype) == "Int64"
 
 
+def test_what_a_record_lacks_is_missing_in_the_frame(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store, "old", **FINISHED)
+    distance = {"power": 1.0, "distortion": 0.2, "bound": 0.1, "db_over_bound": 3.01, "excess_bits_per_dim": None}
+    commit(store, "new", **FINISHED, limits={"vector": None, "score": distance}, fit_queries="7 titles")
+    frame = load_runs(tmp_path).set_index("run_id")
+    assert frame["score_db_over_bound"].to_dict() == pytest.approx({"old": np.nan, "new": 3.01}, nan_ok=True)
+    assert frame.loc["new", "score_distortion"] == 0.2 and frame.loc["new", "fit_queries"] == "7 titles"
+    assert frame["vector_distortion"].isna().all() and frame["score_excess_bits_per_dim"].isna().all()
+
+
 def test_nothing_recorded_gives_an_empty_frame_with_all_columns(tmp_path: Path) -> None:
     empty = load_runs(tmp_path)
     assert len(empty) == 0 and {"run_id", "ndcg_at_10", "bytes_per_vector", "fit_seconds"} <= set(empty)

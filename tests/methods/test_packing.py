@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.packing import pack, packed_size, unpack
+from methods.packing import pack, pack_varied, packed_size, unpack, unpack_varied
 
 
 @given(st.integers(1, 8), st.integers(1, 40), st.integers(0, 30), st.integers(0, 2**32 - 1))
@@ -28,3 +28,15 @@ def test_rows_do_not_touch(bits: int) -> None:
     values[1] = 2**bits - 1
     packed = pack(values, bits)
     assert not packed[0].any() and not packed[2].any()
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=30).filter(any), st.integers(0, 5), st.integers(0, 1000))
+def test_varied_widths_round_trip(bits: list[int], n: int, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 2 ** np.array(bits), size=(n, len(bits)))
+    packed = pack_varied(values, np.array(bits))
+    assert packed.shape == (n, -(-sum(bits) // 8))
+    np.testing.assert_array_equal(unpack_varied(packed, np.array(bits)), values)
+
+
+def test_varied_widths_are_one_stream() -> None:
+    assert pack_varied(np.array([[1, 0b101, 0b11111]]), np.array([1, 3, 5])).tolist() == [[0b11111011, 0b1]]

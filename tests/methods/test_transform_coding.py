@@ -110,7 +110,21 @@ def test_table_scan_decides_between_many_equal_documents() -> None:
     codec = TransformCode(nbytes=6, renormalize=True, iterations=2).fit(docs)
     codes = codec.encode(docs)
     queries = clustered_vectors(5, 32, seed=3)
-    scores, rows = codec.search(queries, codes, 30)
+    _, rows = codec.search(queries, codes, 30)
     exact = (queries.astype(np.float64) @ codec.decode(codes).astype(np.float64).T).astype(np.float32)
     order = np.lexsort((np.broadcast_to(np.arange(len(docs)), exact.shape), -exact), axis=1)[:, :30]
     np.testing.assert_array_equal(rows, order)
+
+
+@pytest.mark.parametrize("codebook", ["product", "joint"])
+def test_many_bits_become_one_stream(codebook: str) -> None:
+    """More than half of the dimensions want more than half a byte: no two of them share one."""
+    docs = gaussian(2000, np.geomspace(1.0, 0.25, 32))
+    codec = TransformCode(nbytes=22, codebook=codebook, iterations=3).fit(docs)
+    assert not codec.whole_bytes_
+    rate_distortion = 32 * np.geomspace(1.0, 0.25, 32).prod() ** (1 / 32) * 4.0 ** (-22 * 8 / 32)
+    assert 10 * np.log10(error(codec, docs) / rate_distortion) < 4.6
+    queries = docs[:5]
+    np.testing.assert_array_equal(codec.search(queries, codec.encode(docs), 1)[1][:, 0], np.arange(5))
+    with pytest.raises(MethodError, match="nbytes=22 is one stream of bits here"):
+        index_pq(codec)
