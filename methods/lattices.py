@@ -416,7 +416,10 @@ def leech_classes(limit: int) -> list[Classes]:
         on, off = _multisets(weight, twos, limit), _multisets(24 - weight, fours, limit)
         if weight == 0:
             on = on[:1]
-        pairs = np.array([(i, j) for i, a in enumerate(on @ twos**2) for j in np.flatnonzero(off @ fours**2 + a <= limit)])
+        pairs = np.array(
+            [(i, j) for i, a in enumerate(on @ twos**2) for j in np.flatnonzero(off @ fours**2 + a <= limit)],
+            dtype=np.int64,
+        )
         pairs = pairs.reshape(-1, 2)
         on, off = on[pairs[:, 0]], off[pairs[:, 1]]
         parity = (on @ twos + off @ fours) // 4 % 2

@@ -121,10 +121,7 @@ class TransformCode(Codec):
             If codes are one stream of bits, because so many bits a dimension do not fill whole bytes.
         """
         self._check_fitted()
-        self._require(
-            bool(self.whole_bytes_),
-            f"nbytes={self.nbytes} does not fill whole bytes here: there is a table for no byte",
-        )
+        self._require(bool(self.whole_bytes_), f"nbytes={self.nbytes} is one stream of bits here, without byte tables")
         return self._groups, self._tables
 
     @functools.cached_property
@@ -254,7 +251,7 @@ def _nearest_level(values: Float32, levels: Float32) -> NDArray[np.uint8]:
     if len(edges) > 7:
         return np.asarray(np.searchsorted(edges, values), dtype=np.uint8)
     # a few comparisons of whole columns are quicker than a binary search for each number
-    number = (values > edges[0]).astype(np.uint8)
+    number: NDArray[np.uint8] = (values > edges[0]).astype(np.uint8)
     for edge in edges[1:]:
         number += values > edge
     return number

@@ -71,9 +71,7 @@ class Trellis:
         self.steps = steps
         self.levels = levels
         window = np.arange(2 * states)
-        self.subsets = [
-            2 * _parity(window & high) + _parity(window & low) for high, low in GENERATORS[states]
-        ]
+        self.subsets = [2 * _parity(window & high) + _parity(window & low) for high, low in GENERATORS[states]]
         self.coordinates = np.concatenate(steps)
         self.step_of = np.repeat(np.arange(len(steps)), [len(dims) for dims in steps])
         self.place = np.concatenate([np.arange(len(dims)) for dims in steps])
@@ -119,9 +117,7 @@ class Trellis:
             np.minimum(flat[0], flat[1], out=metric)
         return self._trace_back(metric.argmin(axis=0), survivors, nearest)
 
-    def _trace_back(
-        self, state: Int64, survivors: NDArray[np.bool_], nearest: list[UInt8]
-    ) -> tuple[UInt8, UInt8]:
+    def _trace_back(self, state: Int64, survivors: NDArray[np.bool_], nearest: list[UInt8]) -> tuple[UInt8, UInt8]:
         columns = np.arange(len(state))
         path = np.empty((len(self.steps), len(state)), dtype=np.uint8)
         windows = np.empty((len(self.steps), len(state)), dtype=np.int64)
