@@ -31,6 +31,9 @@ class RunConfig:
     fit_dataset : node or None
         Another dataset whose documents methods are fitted on, as in `dataset@fit_dataset=folder fit_dataset.path=DIR`;
         None is the measured corpus itself, which is how an index is built.
+    fit_sample : int or None
+        Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
+        then also has the error on documents that were not drawn.
     fit_queries : {"auto", "train", "titles", "sentences", "documents", "none"}
         What methods that learn from queries are fitted with, see `harness.pseudo_queries.choose`. auto is the first of
         them that the dataset has.
@@ -52,6 +55,7 @@ class RunConfig:
     dataset: Any = None
     method: Any = None
     fit_dataset: Any = None
+    fit_sample: int | None = None
     fit_queries: str = "auto"
     seed: int = 0
     k: int = 100

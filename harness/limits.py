@@ -15,7 +15,7 @@ dimensions, only a code made for them could come near, and the distance to it co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,11 @@ class Limits:
             vector_spectrum=np.linalg.eigvalsh(of_docs).astype(np.float64),
             score_spectrum=np.linalg.eigvalsh(root @ of_docs @ root.T).astype(np.float64),
         )
+
+    def on(self, docs: Float32, rows: Int64) -> Limits:
+        """Return the same bounds for the errors on some of the documents (n, d) only."""
+        some = rows[evenly_spaced(len(rows), MAX_DOCS)]
+        return replace(self, rows=some, docs=np.ascontiguousarray(docs[some]))
 
     def distances(self, codec: Codec, codes: Codes, code_bytes_per_vector: float) -> dict[str, dict[str, Any] | None]:
         """Measure a method against both bounds.

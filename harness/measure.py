@@ -137,6 +137,7 @@ def measure(
     *,
     fit_docs: Float32 | None = None,
     fit_queries: Float32 | None = None,
+    unseen_rows: Int64 | None = None,
     k: int = 100,
     chunk_rows: int | None = None,
     directory: Path | None = None,
@@ -152,6 +153,8 @@ def measure(
         Documents for `fit`; None is those of the problem, which is how an index is built.
     fit_queries : float32 (q, d) or None
         Training or pseudo queries for `fit`; never the test queries.
+    unseen_rows : int64 (u,) or None
+        Documents that `fit_docs` lacks, where it has others of the problem's: their error is measured apart.
     k : int
         Depth of the ranking.
     chunk_rows : int or None
@@ -175,6 +178,9 @@ def measure(
     with watch.stage("evaluate"):
         per_query = problem.evaluate(scores, ranking)
         limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
+        if unseen_rows is not None:
+            unseen = problem.limits.on(problem.docs, unseen_rows)
+            limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
     return Measurement(storage, per_query, scores, ranking, limits, watch.seconds, peak_memory_bytes())
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from harness import provenance, pseudo_queries
@@ -82,15 +83,21 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         "method": spec.identity(),
         "k": cfg.k,
     }
+    conditions = []
     if fit_dataset is not None:
         identity["fit_dataset"] = fit_dataset.fingerprint
+        conditions.append(f"fit_dataset={fit_dataset.name}")
+    fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
+    if fit_rows is not None:
+        identity["fit_sample"] = len(fit_rows)
+        conditions.append(f"fit_sample={len(fit_rows)}")
     fit_queries = None
-    params = _params(overrides or [])
     if spec.make().wants_queries:
         fit_queries = _fit_queries(cfg.fit_queries, fit_dataset or dataset, encoder, dataset)
         identity["fit_queries"] = fit_queries.identity()
         if cfg.fit_queries != "auto":
-            params = f"fit_queries={fit_queries.source} {params}".strip()
+            conditions.append(f"fit_queries={fit_queries.source}")
+    params = " ".join([*conditions, _params(overrides or [])]).strip()
     identifier = run_id(identity)
     store = Store(Path(cfg.results_dir))
     label = f"{method_name} {params}".strip()
@@ -121,7 +128,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     draft = store.draft(identifier)
     try:
-        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, fit_queries, encoder, draft)
+        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, fit_rows, fit_queries, encoder, draft)
         record |= _results(measurement, problem)
     except BaseException as error:
         shutil.rmtree(draft)
@@ -145,6 +152,7 @@ def _measure(
     spec: MethodSpec,
     dataset: Dataset,
     fit_dataset: Dataset | None,
+    fit_rows: NDArray[np.int64] | None,
     fit_queries: FitQueries | None,
     encoder: Any,
     draft: Path,
@@ -155,16 +163,33 @@ def _measure(
 
     vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k)
     fit_vectors = vectors if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir)
+    fit_docs = None if fit_dataset is None else fit_vectors.docs
+    if fit_rows is not None:
+        fit_docs = np.ascontiguousarray(fit_vectors.docs[fit_rows])
+    unseen = None
+    if fit_rows is not None and fit_dataset is None:
+        unseen = np.setdiff1d(np.arange(len(dataset.doc_ids)), fit_rows)
     measurement = measure(
         spec.make,
         problem,
-        fit_docs=None if fit_dataset is None else fit_vectors.docs,
+        fit_docs=fit_docs,
+        unseen_rows=unseen,
         fit_queries=None if fit_queries is None else fit_queries.vectors(fit_vectors),
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
     )
     return measurement, problem
+
+
+def _drawn(dataset: Dataset, count: int | None) -> NDArray[np.int64] | None:
+    """Return the rows of `count` documents, ascending, or None for all."""
+    n = len(dataset.doc_ids)
+    if count is None or count == n:
+        return None
+    if not 1 <= count < n:
+        raise ConfigError(f"fit_sample must be 1 to {n}, the documents of {dataset.name}, got {count}")
+    return np.sort(np.random.default_rng(0).choice(n, count, replace=False))
 
 
 _fit_queries = functools.lru_cache(maxsize=8)(pseudo_queries.choose)

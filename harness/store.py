@@ -142,8 +142,9 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
         With `run_id status error model dataset method params scoring seed fit_queries dim n_docs n_queries`, the
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10 over that
-        of the float32 vectors), `vector_` and `score_` with each of `LIMITS` (mean squared errors and how far from
-        their bounds they are, see `harness.limits.Distance`), and `<stage>_seconds`. What a record lacks is NaN.
+        of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared errors and
+        how far from their bounds they are, see `harness.limits.Distance`), and `<stage>_seconds`. What a record lacks
+        is NaN.
     """
     import pandas as pd
 
@@ -170,6 +171,7 @@ METRICS = (
     "overlap_at_100",
     "tie_at_10",
 )
+LIMITED = ("vector", "score", "unseen_vector")
 LIMITS = ("power", "distortion", "bound", "db_over_bound", "excess_bits_per_dim")
 STAGES = ("fit", "encode", "save", "load", "search", "evaluate")
 
@@ -205,7 +207,7 @@ def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
         "compression_ratio": 4 * dim / bytes_per_vector,
         "retention": record.get("retention") if record.get("retention") is not None else nan,
         **{name: metrics.get(name, nan) for name in METRICS},
-        **{f"{part}_{name}": _limit(record, part, name) for part in ("vector", "score") for name in LIMITS},
+        **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},
         **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
         "peak_memory_bytes": record.get("peak_memory_bytes", nan),
         "command": record.get("command", ""),

@@ -136,7 +136,9 @@ class Records:
 
     def find(self, runs: str, setting: tuple[str, str]) -> tuple[pd.Series, np.ndarray]:
         if runs not in self.frames:
-            self.frames[runs] = load_runs(self.folder / runs)
+            frame = load_runs(self.folder / runs)
+            # one folder holds runs that were fitted alike
+            self.frames[runs] = frame.assign(params=frame["params"].str.replace(r"^fit_dataset=\S+ ?", "", regex=True))
         frame = self.frames[runs]
         found = frame[(frame["method"] == setting[0]) & (frame["params"] == setting[1]) & (frame["status"] == "ok")]
         if found.empty:

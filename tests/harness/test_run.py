@@ -218,3 +218,23 @@ def test_queries_for_fit_come_from_where_the_documents_do(small_collection: Path
     asked = HashModel.encoded["query"]
     assert asked.count("query 40") == 2, "a test query of the other collection is none here"
     assert asked.count("query 3") == 1 and asked.count("query 30") == 1
+
+
+def test_fitted_on_a_sample(small_collection: Path, tmp_path: Path) -> None:
+    overrides = ["method=transform_coding", "method.nbytes=8", "fit_sample=200"]
+    record = Store(tmp_path).read(
+        run(configuration(small_collection, tmp_path, *overrides), "transform_coding", overrides)
+    )
+    assert record["method"]["params"] == "fit_sample=200 nbytes=8"
+    seen, unseen = record["limits"]["vector"], record["limits"]["unseen_vector"]
+    # all 400 documents, and the 200 that were not drawn, under one bound
+    assert unseen["bound"] == seen["bound"]
+    assert unseen["distortion"] > seen["distortion"]
+    whole = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides[:2]), "transform_coding"))
+    assert whole["run_id"] != record["run_id"]
+    assert "unseen_vector" not in whole["limits"]
+    frame = load_runs(tmp_path).set_index("run_id")
+    assert frame.loc[record["run_id"], "unseen_vector_db_over_bound"] == unseen["db_over_bound"]
+    assert np.isnan(frame.loc[whole["run_id"], "unseen_vector_db_over_bound"])
+    with pytest.raises(ConfigError, match="fit_sample must be 1 to 400, the documents of .*, got 401"):
+        run(configuration(small_collection, tmp_path, "method=int8", "fit_sample=401"), "int8")
