@@ -7,7 +7,6 @@ A lattice's normalised second moment G is the squared error a dimension of round
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -15,19 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array
+from methods.base import Array, MethodError
 
 Int64 = NDArray[np.int64]
 
-GRID = 2.0**-20
-"""Points are rounded to multiples of this first: their squared distances to integers then have less than 53 bits, and
-float64 sums of them are exact, in whatever order BLAS takes them. An answer does not depend on the rows beside it."""
+GRID = 2.0**-14
+"""Points are rounded to multiples of this before Leech decoding. What is summed for the codewords are then multiples of
+2**-12 below 2**7: float32 sums of them are exact, in whatever order BLAS takes them."""
 
 CACHED_ROWS = 64
 """Rows decoded at a time in the Leech lattice: their 4096 sums each stay in a processor's cache (twice as quick)."""
 
 GOLAY_POLYNOMIAL = 0b110001110101
 GOLAY_WORDS = 4096
+
+PENALTY = np.float32(1024)
+"""More than twice any codeword's sum of error differences, each of which is at most 4."""
 
 
 def nearest_e8(points: Array) -> Array:
@@ -85,6 +87,11 @@ def _parities() -> NDArray[np.bool_]:
     return odd
 
 
+@functools.cache
+def _words_as_columns() -> NDArray[np.float32]:
+    return np.ascontiguousarray(golay_codewords().T, dtype=np.float32)
+
+
 def nearest_leech(points: Array) -> Array:
     """Return the nearest point of the Leech lattice to each row, exactly.
 
@@ -127,16 +134,16 @@ def _nearest_half_leech(points: Array, offset: int) -> tuple[Array, Array]:
     errors = gaps**2
     repairs = 16 - 8 * np.abs(gaps)
 
-    sums = (errors[1] - errors[0]) @ words.T.astype(np.float64)
+    sums = (errors[1] - errors[0]).astype(np.float32) @ _words_as_columns()
     syndromes = ((turns[0] ^ turns[1]) @ words[1 << np.arange(12)].T & 1) @ (1 << np.arange(12))
     wrong = _parities()[syndromes] ^ ((turns[0].sum(axis=1) & 1) != offset)[:, None]
-    rows = np.arange(len(points))
-    right = np.where(wrong, np.inf, sums)
+    # no sum reaches the penalty; an addition is several times as quick as a masked assignment
+    right = sums + wrong * PENALTY
     best = right.argmin(axis=1)
-    least = right[rows, best]
+    least = right[np.arange(len(points)), best].astype(np.float64)
     # a codeword with the wrong sum wins only if it does so with the cheapest repair of all
-    limits = least - repairs.min(axis=(0, 2))
-    row, word = np.nonzero(wrong & (sums < limits[:, None]))
+    limits = (least - repairs.min(axis=(0, 2))).astype(np.float32)
+    row, word = np.divmod(np.flatnonzero(wrong & (sums < limits[:, None])), GOLAY_WORDS)
     mended = sums[row, word] + np.where(words[word] == 1, repairs[1, row], repairs[0, row]).min(axis=1)
     first = np.lexsort((word, mended, row))
     first = first[np.diff(row[first], prepend=-1) != 0]
@@ -206,29 +213,34 @@ class Classes:
     def sizes(self) -> Array:
         """Vectors of each class, exact Python integers (K,)."""
         on, off = self.orders
-        return len(self.words) * on * off * np.array([1 << int(bits) for bits in self.sign_bits], dtype=object)
-
-    def take(self, members: Array) -> Classes:
-        """Return some of the classes."""
-        return dataclasses.replace(self, on=self.on[members], off=self.off[members], parity=self.parity[members])
+        sizes: Array = len(self.words) * on * off * np.array([1 << int(bits) for bits in self.sign_bits], dtype=object)
+        return sizes
 
     def find(self, vectors: Int64) -> Int64:
-        """Return the class of each vector (n, d), int64 (n,), or -1; the vectors must be in the lattice.
+        """Return the class of each vector of this family, int64 (n,), or -1 for those of classes that are not here.
 
-        Vectors of another family (of odd ones among even ones, or of another weight) have the class -1 too.
+        Raises
+        ------
+        MethodError
+            If so many different values occur that counts of them do not fit into 63 bits.
         """
-        base = vectors.shape[1] + 1
-        # counts of each value, as digits: exact while base**(V + W) is below 2**63
-        digits = base ** np.arange(len(self.on_values) + len(self.off_values))
+        base = self.words.shape[1] + 1
         values = np.concatenate([self.on_values, self.off_values])
-        known = np.concatenate([self.on, self.off], axis=1) @ digits
-        digit_of = np.full(int(np.abs(vectors).max(initial=0)) + int(values.max()) + 1, -1)
+        if base ** len(values) >= 1 << 63:
+            raise MethodError(
+                f"{len(values)} different values in {base - 1} dimensions are too many to tell classes by"
+            )
+        digits = base ** np.arange(len(values))
+        digit_of = np.full(int(np.abs(vectors).max(initial=0)) + int(values.max(initial=0)) + 1, -1)
         digit_of[values] = digits
         each = digit_of[np.abs(vectors)]
         keys = np.where((each < 0).any(axis=1), -1, each.sum(axis=1))
+        known = np.concatenate([self.on, self.off], axis=1) @ digits
         order = np.argsort(known)
-        place = np.minimum(np.searchsorted(known, keys, sorter=order), len(order) - 1)
-        return np.where(known[order[place]] == keys, order[place], -1) if len(order) else np.full(len(vectors), -1)
+        if not len(order):
+            return np.full(len(vectors), -1)
+        place = order[np.minimum(np.searchsorted(known[order], keys), len(order) - 1)]
+        return np.where(known[place] == keys, place, -1)
 
     def number(self, vectors: Int64, members: Int64) -> Int64:
         """Return each vector's number within its class, int64 (n,): undone by `vectors`.
@@ -240,10 +252,7 @@ class Classes:
             The class of each vector.
         """
         absolute = np.abs(vectors)
-        if self.signed_by_word:
-            support = (vectors - 1) // 2 % 2
-        else:
-            support = np.isin(absolute, self.on_values).astype(np.int64)
+        support = (vectors - 1) // 2 % 2 if self.signed_by_word else np.isin(absolute, self.on_values).astype(np.int64)
         words = np.searchsorted(self._word_keys, _word_keys(support))
         if self.weight and self.weight < vectors.shape[1]:
             order = np.argsort(1 - support, axis=1, kind="stable")
@@ -263,7 +272,8 @@ class Classes:
         # the last sign on the support follows from the others
         signed[:, max(self.weight - 1, 0) : self.weight] = False
         places = np.cumsum(signed, axis=1) - 1
-        return (numbers << self.sign_bits[members]) + ((negative & signed) << np.maximum(places, 0)).sum(axis=1)
+        signs: Int64 = ((negative & signed) << np.maximum(places, 0)).sum(axis=1)
+        return (numbers << self.sign_bits[members]) + signs
 
     def vectors(self, numbers: Int64, members: Int64) -> Int64:
         """Return the vectors (n, d) of the given numbers within the given classes."""
@@ -359,7 +369,7 @@ def _multinomials(counts: Int64) -> Array:
 
 
 def _multisets(places: int, values: Int64, limit: int) -> Int64:
-    """Return all ways to fill `places` with ascending `values` of squares that sum to at most `limit`, (K, V) counts."""
+    """Return how often each of ascending `values` occurs, (K, V), in all multisets of squared norm up to `limit`."""
     found: list[list[int]] = []
 
     def fill(counts: list[int], left: int, room: int) -> None:
