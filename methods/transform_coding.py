@@ -49,6 +49,9 @@ class TransformCode(Codec):
     codebook : {"product", "joint"}
         Scalar levels for each dimension, or 256 centroids for each byte's dimensions together: a lower error for
         (256 / 2**bits) times the state.
+    tail : int
+        For joint codebooks: so many of the dimensions that got no bits, the most variable ones, are dealt out to the
+        bytes and join their k-means.
     shrinkage : float
         For joint codebooks: a centroid is the mean of its documents and of this many imaginary ones at the place that
         the scalar levels give it. Keeps small corpora from learning their own noise.
@@ -64,6 +67,7 @@ class TransformCode(Codec):
     cap: int = 8
     levels: Literal["lloyd", "uniform"] = "lloyd"
     codebook: Literal["product", "joint"] = "product"
+    tail: int = 64
     shrinkage: float = 1.0
     iterations: int = 25
     mean: bool = True
@@ -72,6 +76,7 @@ class TransformCode(Codec):
     def _check_parameters(self) -> None:
         self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
         self._require(1 <= self.cap <= BYTE, f"cap must be 1 to {BYTE} bits, got {self.cap}")
+        self._require(self.tail >= 0, f"tail must not be negative, got {self.tail}")
         self._require(self.shrinkage >= 0, f"shrinkage must not be negative, got {self.shrinkage}")
         self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
         self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
@@ -93,11 +98,17 @@ class TransformCode(Codec):
         if not self.whole_bytes_:
             bits, groups = best, [np.flatnonzero(best)]
         self.bits_ = bits.astype(np.uint8)
+        means = rows.mean(axis=1, dtype=np.float64) if self.mean else np.zeros(d)
+        if self._is_joint:
+            idle = np.flatnonzero(bits == 0)
+            groups = _dealt(idle[np.argsort(-scalar.deviation[idle], kind="stable")][: self.tail], groups)
         self.order_ = np.concatenate(groups).astype(np.uint16 if d <= 1 << 16 else np.uint32)
-        self.rest_ = np.zeros(int((bits == 0).sum()), dtype=np.float32)
-        if self.mean:
-            self.rest_ = rows[bits == 0].mean(axis=1, dtype=np.float64).astype(np.float32)
-        levels = [scalar.levels(int(dim), int(bits[dim])).astype(np.float32) for dim in self.order_]
+        self.rest_ = means[self._idle].astype(np.float32)
+        # a dimension of the tail has one level to start from
+        levels = [
+            (scalar.levels(int(dim), int(bits[dim])) if bits[dim] else means[[dim]]).astype(np.float32)
+            for dim in self.order_
+        ]
         self.levels_ = np.concatenate(levels)
         vars(self).pop("_groups", None)
         vars(self).pop("_tables", None)
@@ -124,11 +135,16 @@ class TransformCode(Codec):
         self._require(bool(self.whole_bytes_), f"nbytes={self.nbytes} is one stream of bits here, without byte tables")
         return self._groups, self._tables
 
+    @property
+    def _idle(self) -> Int64:
+        """The dimensions that no byte stands for."""
+        return np.setdiff1d(np.arange(len(self.bits_)), self.order_)
+
     @functools.cached_property
     def _groups(self) -> list[Int64]:
-        """The dimensions of each byte."""
-        ends = np.cumsum(self.bits_[self.order_], dtype=np.int64)
-        return np.split(self.order_.astype(np.int64), np.flatnonzero(ends % BYTE == 0)[:-1] + 1)
+        """The dimensions of each byte; those of the tail come last in it."""
+        byte = (np.cumsum(self.bits_[self.order_], dtype=np.int64) - 1) // BYTE
+        return np.split(self.order_.astype(np.int64), np.flatnonzero(np.diff(byte)) + 1)
 
     @functools.cached_property
     def _tables(self) -> list[Float32]:
@@ -176,7 +192,7 @@ class TransformCode(Codec):
 
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
-        decoded[:, self.bits_ == 0] = self.rest_
+        decoded[:, self._idle] = self.rest_
         if self.whole_bytes_:
             for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
                 decoded[:, dims] = table[codes.array[:, byte]]
@@ -189,8 +205,18 @@ class TransformCode(Codec):
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
         if self.scoring != "asymmetric" or not self.whole_bytes_:
             return super()._search(queries, codes, k)
-        scan = TableScan(self._groups, self._tables, np.flatnonzero(self.bits_ == 0), self.rest_, self.renormalize)
+        scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalize)
         return scan.search(queries, codes, self.decode, k)
+
+
+def _dealt(dims: Int64, groups: list[Int64]) -> list[Int64]:
+    """Return the groups with `dims` appended, one at a time to the groups with the fewest dimensions."""
+    order = np.argsort([len(group) for group in groups], kind="stable")
+    dealt = list(groups)
+    for position, dim in enumerate(dims):
+        group = order[position % len(groups)]
+        dealt[group] = np.append(dealt[group], dim)
+    return dealt
 
 
 class _ScalarLevels:

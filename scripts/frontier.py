@@ -25,7 +25,7 @@ NAMES = {
     "mrq": "RaBitQ on leading axes (MRQ)",
     "binary": "sign",
     "svd_binary": "sign on SVD",
-    "turboquant": "TurboQuant-mse, renormalised",
+    "turboquant": "TurboQuant-mse",
     "pq": "PQ",
     "opq": "OPQ",
     "ash": "ASH",
@@ -53,7 +53,8 @@ def settings(folder: Path) -> pd.DataFrame:
 def label(row: pd.Series) -> str:
     budget = {"nbytes", "m"}
     kept = [part for part in row["params"].split() if part.partition("=")[0] not in budget]
-    kept = [part.removeprefix("codec.codebook=").removeprefix("objective=") for part in kept if "renorm" not in part]
+    kept = [part.replace("renormalize=true", "renormalised") for part in kept if part != "renormalize=false"]
+    kept = [part.removeprefix("codec.codebook=").removeprefix("objective=") for part in kept]
     return NAMES.get(row["method"], row["method"]) + (f" ({', '.join(kept)})" if kept else "")
 
 
@@ -119,9 +120,9 @@ def main() -> None:
         "# Equal bytes: transform coding against its rivals",
         "",
         "all-MiniLM-L6-v2, 384 dimensions, one seed. Bytes are the codes' with all per-vector factors; shared state is",
-        "not in them (see each collection's own table). *kept* is nDCG@10 over that of float32. *Ours* in the differences",
-        "is transform coding with joint codebooks, its default. Intervals are 95 %, paired, over the queries; bold where",
-        "they exclude 0, positive where transform coding wins. No correction for the number of rows.",
+        "not in them (see each collection's own table). *kept* is nDCG@10 over that of float32. *Ours* in the",
+        "differences is transform coding with joint codebooks, its default. Intervals are 95 %, paired, over the",
+        "queries; bold where they exclude 0, positive where ours wins. No correction for the number of rows.",
         "",
     ]
     for folder in sorted(path for path in options.runs.iterdir() if (path / "runs").is_dir()):

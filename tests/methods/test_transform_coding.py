@@ -47,10 +47,21 @@ def test_bits_go_where_the_variance_is() -> None:
 def test_joint_codebooks_start_from_the_product_and_improve_on_it() -> None:
     docs = unit_rows(clustered_vectors(3000, 64))
     product = TransformCode(nbytes=8).fit(docs)
-    joint = TransformCode(nbytes=8, codebook="joint").fit(docs)
+    joint = TransformCode(nbytes=8, codebook="joint", tail=0).fit(docs)
     assert error(joint, docs) < 0.95 * error(product, docs)
-    stiff = TransformCode(nbytes=8, codebook="joint", shrinkage=1e12).fit(docs)
+    stiff = TransformCode(nbytes=8, codebook="joint", tail=0, shrinkage=1e12).fit(docs)
     np.testing.assert_allclose(np.concatenate(stiff._tables, 1), np.concatenate(product._tables, 1), atol=1e-6)
+
+
+def test_the_tail_joins_the_bytes() -> None:
+    docs = unit_rows(clustered_vectors(3000, 64))
+    without, tail = (TransformCode(nbytes=6, codebook="joint", tail=tail).fit(docs) for tail in (0, 5))
+    assert error(tail, docs) < error(without, docs)
+    assert tail.bits_.tolist() == without.bits_.tolist()
+    assert len(tail.order_) == len(without.order_) + 5
+    idle = np.flatnonzero(tail.bits_ == 0)
+    assert set(tail.order_) & set(idle.tolist()) == set(idle[np.argsort(-docs[:, idle].var(axis=0))][:5])
+    assert [int(tail.bits_[dims].sum()) for dims in tail.byte_tables()[0]] == [8] * 6
 
 
 def test_a_dimension_without_bits_is_its_mean() -> None:
@@ -101,7 +112,7 @@ def test_is_a_product_code_to_faiss(codebook: str) -> None:
     scores, rows = index.search(arrange(queries, columns), 10)
     codec.renormalize = False
     ours, our_rows = codec.search(queries, codes, 10)
-    np.testing.assert_allclose(scores + (queries[:, codec.bits_ == 0] @ codec.rest_)[:, None], ours, atol=1e-5)
+    np.testing.assert_allclose(scores + (queries[:, codec._idle] @ codec.rest_)[:, None], ours, atol=1e-5)
     assert (rows == our_rows).mean() > 0.98
 
 

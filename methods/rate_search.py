@@ -1,0 +1,238 @@
+"""Quantising for the least squared error plus lambda times bits, and within a budget of bits for each document.
+
+Numbers are chosen by what they cost in a given entropy code, not only by what is nearest (rate-distortion optimised
+quantisation; Sullivan and Wiegand, 1998). With a trellis, two quantisers take turns: the parities of the numbers so far
+say which of them holds the next one's levels, and Viterbi's algorithm searches all sequences at once. Their levels
+together lie twice as densely as those of either, at the price in bits of one (entropy-coded trellis-coded quantisation:
+Fischer and Wang, 1992; Marcellin, 1994; "dependent quantisation" in VVC: Schwarz et al., 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import Array, Float32
+
+Int64 = NDArray[np.int64]
+Int16 = NDArray[np.int16]
+UInt8 = NDArray[np.uint8]
+
+UNGERBOECK = {
+    4: (0o5, 0o2),
+    8: (0o13, 0o4),
+    16: (0o23, 0o4),
+    32: (0o45, 0o10),
+    64: (0o103, 0o24),
+    128: (0o235, 0o126),
+    256: (0o515, 0o362),
+}
+"""By states: parity checks of a number's parity and of which quantiser it belongs to (Ungerboeck, 1982, Table I)."""
+
+CELLS = 1 << 13
+"""Documents are searched in blocks of this many (state, document) pairs, which stay in the cache."""
+
+NEVER = np.float32(1e30)
+"""Bits of a number that pads a group."""
+
+
+class Quantiser:
+    """Levels and code lengths of the numbers -reach..reach of a coordinate, in one quantiser or in two that take turns.
+
+    Parameters
+    ----------
+    levels : float (quantisers, 2 * reach + 1)
+        In units of the step.
+    probabilities : float (quantisers, 2 * reach + 1)
+
+    Attributes
+    ----------
+    numbers : int16 (groups, w)
+        A group is what a branch of the trellis may take: group 2 * parity + quantiser, or all numbers without a trellis.
+    levels, bits : float32 (groups, w)
+    """
+
+    def __init__(self, levels: Array, probabilities: Array) -> None:
+        reach = levels.shape[1] // 2
+        everything = np.arange(-reach, reach + 1)
+        if len(levels) == 1:
+            members = [(0, everything)]
+        else:
+            members = [(q, everything[everything % 2 == parity]) for parity in (0, 1) for q in (0, 1)]
+        width = max(len(numbers) for _, numbers in members)
+        self.numbers = np.zeros((len(members), width), dtype=np.int16)
+        self.levels = np.zeros((len(members), width), dtype=np.float32)
+        self.bits = np.full((len(members), width), NEVER, dtype=np.float32)
+        for group, (q, numbers) in enumerate(members):
+            self.numbers[group, : len(numbers)] = numbers
+            self.levels[group, : len(numbers)] = levels[q, numbers + reach]
+            self.bits[group, : len(numbers)] = -np.log2(probabilities[q, numbers + reach])
+
+    def costs(self, column: Float32, slope: Float32) -> Float32:
+        """Return the least cost of each group, float32 (groups, n)."""
+        least: Float32 = np.full((len(self.levels), len(column)), NEVER, dtype=np.float32)
+        for levels, bits in zip(self.levels.T, self.bits.T, strict=True):
+            cost = column - levels[:, None]
+            cost *= cost
+            cost += bits[:, None] * slope
+            np.minimum(least, cost, out=least)
+        return least
+
+
+@dataclass
+class Choice:
+    """Numbers chosen for documents: int16 (coordinates, n); their levels in steps, float32; and bits, float64 (n,)."""
+
+    numbers: Int16
+    levels: Float32
+    bits: NDArray[np.float64]
+
+    def replace(self, where: NDArray[np.bool_] | Int64, other: Choice) -> None:
+        """Take over the other's documents, as many as `where` picks."""
+        self.numbers[:, where], self.levels[:, where], self.bits[where] = other.numbers, other.levels, other.bits
+
+    def __getitem__(self, where: NDArray[np.bool_]) -> Choice:
+        return Choice(self.numbers[:, where], self.levels[:, where], self.bits[where])
+
+
+class Search:
+    """The quantisers of a document's coordinates, in the order in which they are coded.
+
+    Parameters
+    ----------
+    states : int
+        Of the trellis; 1 is none.
+    quantisers : list of Quantiser
+        Those in pairs come first.
+    """
+
+    def __init__(self, states: int, quantisers: list[Quantiser]) -> None:
+        self.states = states
+        self.quantisers = quantisers
+        self.coupled = sum(len(quantiser.levels) > 1 for quantiser in quantisers)
+        # a window is a state and the path bit that leaves it; its last log2(states) bits are the next state
+        window = np.arange(2 * states)
+        parity, which = UNGERBOECK.get(states, (0, 0))
+        self.groups = 2 * _parity(window & parity) + _parity(window & which)
+
+    @property
+    def rows(self) -> int:
+        """Documents that are best searched at once."""
+        return max(32, CELLS // self.states)
+
+    def paths(self, columns: Float32, slope: Float32) -> UInt8:
+        """Return the groups that the best numbers come from, uint8 (coordinates, n), by Viterbi's algorithm.
+
+        Parameters
+        ----------
+        columns : float32 (coordinates, n)
+            In steps.
+        slope : float32 (n,)
+            Squared steps that a bit is worth, of each document.
+        """
+        n = columns.shape[1]
+        groups = np.zeros(columns.shape, dtype=np.uint8)
+        if not self.coupled:
+            return groups
+        metric = np.full((self.states, n), np.inf, dtype=np.float32)
+        metric[0] = 0
+        gathered = np.empty((2 * self.states, n), dtype=np.float32)
+        branches, flat = gathered.reshape(self.states, 2, n), gathered.reshape(2, self.states, n)
+        survivors = np.empty((self.coupled, self.states, n), dtype=bool)
+        for column, quantiser, survivor in zip(columns, self.quantisers, survivors, strict=False):
+            np.take(quantiser.costs(column, slope), self.groups, axis=0, out=gathered, mode="clip")
+            branches += metric[:, None]
+            np.less(flat[1], flat[0], out=survivor)
+            np.minimum(flat[0], flat[1], out=metric)
+        state, place = metric.argmin(axis=0), np.arange(n)
+        for row in range(self.coupled - 1, -1, -1):
+            window = survivors[row][state, place] * self.states + state
+            groups[row] = self.groups[window]
+            state = window >> 1
+        return groups
+
+    def choose(self, columns: Float32, groups: UInt8, slope: Float32) -> Choice:
+        """Return the best numbers of the groups."""
+        n = columns.shape[1]
+        chosen = Choice(np.empty(columns.shape, np.int16), np.empty(columns.shape, np.float32), np.zeros(n))
+        place = np.arange(n)
+        for row, (column, quantiser) in enumerate(zip(columns, self.quantisers, strict=True)):
+            levels, bits = quantiser.levels[groups[row]].T, quantiser.bits[groups[row]].T
+            cost = column - levels
+            cost *= cost
+            cost += bits * slope
+            best = cost.argmin(axis=0)
+            chosen.numbers[row] = quantiser.numbers[groups[row], best]
+            chosen.levels[row] = levels[best, place]
+            chosen.bits += bits[best, place]
+        return chosen
+
+    def best(self, columns: Float32, slope: Float32) -> Choice:
+        """Return the numbers of the least squared error plus slope times bits."""
+        return self.choose(columns, self.paths(columns, slope), slope)
+
+    def cheapest(self) -> float:
+        """Return the bits of the shortest code there is."""
+        column = np.zeros((len(self.quantisers), 1), dtype=np.float32)
+        return float(self.best(column, np.full(1, 1e12, dtype=np.float32)).bits[0])
+
+    def within(self, columns: Float32, slope: float, budget: float, passes: int, refinements: int) -> Choice:
+        """Return numbers of the least squared error whose bits stay within the budget, document by document.
+
+        A document's own slope is searched for, from `slope`; then its path stays, and what is left of the budget is
+        spent on the numbers along it with a smaller slope.
+
+        Parameters
+        ----------
+        columns : float32 (coordinates, n)
+        slope : float
+        budget : float
+            Bits of a document, at least `cheapest`.
+        passes, refinements : int
+            Searches of all paths, and of the numbers along one.
+        """
+        n = columns.shape[1]
+        final = self.best(columns, np.full(n, 1e12, dtype=np.float32))
+        paths = self.paths(columns, np.full(n, 1e12, dtype=np.float32))
+        low, high = np.zeros(n), np.full(n, np.inf)
+        low_bits, high_bits = np.full(n, np.inf), final.bits.copy()
+        now = np.full(n, slope)
+        todo = np.arange(n)
+        for _ in range(passes):
+            part, asked = columns[:, todo], now[todo].astype(np.float32)
+            groups = self.paths(part, asked)
+            tried = self.choose(part, groups, asked)
+            fits = tried.bits <= budget
+            final.replace(todo[fits], tried[fits])
+            paths[:, todo[fits]] = groups[:, fits]
+            high[todo[fits]], high_bits[todo[fits]] = now[todo[fits]], tried.bits[fits]
+            low[todo[~fits]], low_bits[todo[~fits]] = now[todo[~fits]], tried.bits[~fits]
+            # bits fall by about a sixth when the slope doubles: a first guess beyond the budget's other side
+            ratio = np.clip((tried.bits / budget) ** 2, 0.5, 2)
+            beyond = now[todo] * ratio * ratio * ratio * np.where(fits, 0.97, 1.03)
+            a, b, at_a, at_b = low[todo], high[todo], low_bits[todo], high_bits[todo]
+            both = (a > 0) & np.isfinite(b)
+            with np.errstate(invalid="ignore"):
+                between = a + (b - a) * np.clip((at_a - budget + 0.5) / (at_a - at_b), 0.1, 0.9)
+            now[todo] = np.where(both, between, beyond)
+            todo = todo[final.bits[todo] < budget - 1]
+            if not len(todo):
+                break
+        high = np.where(np.isfinite(high), high, 1e12)
+        low = np.zeros(n)
+        for _ in range(refinements):
+            now = (low + high) / 2
+            tried = self.choose(columns, paths, now.astype(np.float32))
+            fits = tried.bits <= budget
+            better = fits & (tried.bits >= final.bits)
+            final.replace(better, tried[better])
+            low, high = np.where(fits, low, now), np.where(fits, now, high)
+        return final
+
+
+def _parity(values: Int64) -> Int64:
+    for shift in (8, 4, 2, 1):
+        values = values ^ (values >> shift)
+    return values & 1
