@@ -1,8 +1,9 @@
 """The transform codes against their rivals at equal bytes, with paired intervals: a table for each collection.
 
-    python scripts/frontier.py --runs results/reference-runs/frontier --out results/reference/frontier
+    python scripts/frontier.py --runs results/reference-runs/frontier --half results/reference-runs/frontier_half \
+        --out results/reference/frontier
 
-Reads the records of `experiment=frontier`, one results folder a collection. A rival's difference is transform_coding
+Reads the records of `experiment=frontier` and `experiment=frontier_half`, one results folder a collection. A rival's difference is transform_coding
 minus the rival at the same total bytes: the mean over queries of nDCG@10 and of overlap@10, with 95 % bootstrap
 intervals over the queries (10,000 resamples, percentile; the same resamples for all).
 """
@@ -111,9 +112,33 @@ def page(folder: Path) -> list[str]:
     return lines
 
 
+def half_page(folder: Path) -> list[str]:
+    frame = settings(folder)
+    exact = float(frame[frame["method"] == "float32"].iloc[0]["ndcg_at_10"].mean())
+    sample = next(part for part in frame.iloc[-1]["params"].split() if part.startswith("fit_sample="))
+    lines = [
+        f"## {frame.iloc[0]['dataset']}",
+        "",
+        f"Fitted on {sample.partition('=')[2]} of {frame.iloc[0]['n_docs']} documents, searched over all.",
+        "",
+        "| method | B/vector | kept | overlap@10 | dB over bound, all documents | documents that were not fitted |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    frame = frame[frame["method"] != "float32"].assign(params=frame["params"].str.replace(sample, ""))
+    frame["mean"] = [values.mean() for values in frame["overlap_at_10"]]
+    for _, row in frame.sort_values(["code_bytes_per_vector", "mean"], ascending=False).iterrows():
+        lines.append(
+            f"| {label(row)} | {row['code_bytes_per_vector']:.1f} | {100 * row['ndcg_at_10'].mean() / exact:.1f} % "
+            f"| {row['mean']:.3f} | {cell(row['vector_db_over_bound'], 2)} "
+            f"| {cell(row['unseen_vector_db_over_bound'], 2)} |"
+        )
+    return [*lines, ""]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="folder with a results folder for each collection")
+    parser.add_argument("--half", type=Path, help="likewise, of methods that were fitted on half of the documents")
     parser.add_argument("--out", type=Path, required=True, help="folder for frontier.md")
     options = parser.parse_args()
     lines = [
@@ -127,6 +152,10 @@ def main() -> None:
     ]
     for folder in sorted(path for path in options.runs.iterdir() if (path / "runs").is_dir()):
         lines += page(folder)
+    if options.half is not None:
+        lines += ["# Fitted on half of the documents", ""]
+        for folder in sorted(path for path in options.half.iterdir() if (path / "runs").is_dir()):
+            lines += half_page(folder)
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "frontier.md"
     target.write_text("\n".join(lines), encoding="utf-8")
