@@ -34,8 +34,11 @@ UNGERBOECK = {
 CELLS = 1 << 13
 """Documents are searched in blocks of this many (state, document) pairs, which stay in the cache."""
 
-NEVER = np.float32(1e30)
+NEVER = np.float32(1e12)
 """Bits of a number that pads a group."""
+
+FREE = np.float32(1e12)
+"""A slope at which the error counts for nothing."""
 
 
 class Quantiser:
@@ -72,7 +75,7 @@ class Quantiser:
 
     def costs(self, column: Float32, slope: Float32) -> Float32:
         """Return the least cost of each group, float32 (groups, n)."""
-        least: Float32 = np.full((len(self.levels), len(column)), NEVER, dtype=np.float32)
+        least: Float32 = np.full((len(self.levels), len(column)), np.inf, dtype=np.float32)
         for levels, bits in zip(self.levels.T, self.bits.T, strict=True):
             cost = column - levels[:, None]
             cost *= cost
@@ -116,6 +119,13 @@ class Search:
         window = np.arange(2 * states)
         parity, which = UNGERBOECK.get(states, (0, 0))
         self.groups = 2 * _parity(window & parity) + _parity(window & which)
+
+    @property
+    def transitions(self) -> list[tuple[int, tuple[int, int]]]:
+        """The quantiser of each state, and the next states after an even number and after an odd one."""
+        ends = np.argsort(self.groups.reshape(-1, 2) >> 1, axis=1) + 2 * np.arange(self.states)[:, None]
+        which = (self.groups[::2] & 1).tolist()
+        return [(q, (even, odd)) for q, (even, odd) in zip(which, (ends % self.states).tolist(), strict=True)]
 
     @property
     def rows(self) -> int:
@@ -176,7 +186,7 @@ class Search:
     def cheapest(self) -> float:
         """Return the bits of the shortest code there is."""
         column = np.zeros((len(self.quantisers), 1), dtype=np.float32)
-        return float(self.best(column, np.full(1, 1e12, dtype=np.float32)).bits[0])
+        return float(self.best(column, np.full(1, FREE, dtype=np.float32)).bits[0])
 
     def within(self, columns: Float32, slope: float, budget: float, passes: int, refinements: int) -> Choice:
         """Return numbers of the least squared error whose bits stay within the budget, document by document.
@@ -194,8 +204,9 @@ class Search:
             Searches of all paths, and of the numbers along one.
         """
         n = columns.shape[1]
-        final = self.best(columns, np.full(n, 1e12, dtype=np.float32))
-        paths = self.paths(columns, np.full(n, 1e12, dtype=np.float32))
+        free = np.full(n, FREE, dtype=np.float32)
+        paths = self.paths(columns, free)
+        final = self.choose(columns, paths, free)
         low, high = np.zeros(n), np.full(n, np.inf)
         low_bits, high_bits = np.full(n, np.inf), final.bits.copy()
         now = np.full(n, slope)
@@ -205,23 +216,20 @@ class Search:
             groups = self.paths(part, asked)
             tried = self.choose(part, groups, asked)
             fits = tried.bits <= budget
-            final.replace(todo[fits], tried[fits])
-            paths[:, todo[fits]] = groups[:, fits]
-            high[todo[fits]], high_bits[todo[fits]] = now[todo[fits]], tried.bits[fits]
-            low[todo[~fits]], low_bits[todo[~fits]] = now[todo[~fits]], tried.bits[~fits]
-            # bits fall by about a sixth when the slope doubles: a first guess beyond the budget's other side
-            ratio = np.clip((tried.bits / budget) ** 2, 0.5, 2)
-            beyond = now[todo] * ratio * ratio * ratio * np.where(fits, 0.97, 1.03)
-            a, b, at_a, at_b = low[todo], high[todo], low_bits[todo], high_bits[todo]
-            both = (a > 0) & np.isfinite(b)
-            with np.errstate(invalid="ignore"):
-                between = a + (b - a) * np.clip((at_a - budget + 0.5) / (at_a - at_b), 0.1, 0.9)
-            now[todo] = np.where(both, between, beyond)
+            good, bad = todo[fits], todo[~fits]
+            final.replace(good, tried[fits])
+            paths[:, good] = groups[:, fits]
+            high[good], high_bits[good] = now[good], tried.bits[fits]
+            low[bad], low_bits[bad] = now[bad], tried.bits[~fits]
+            # bits fall by about a sixth when the slope doubles: a first guess that lies beyond the budget
+            ratio = np.clip(tried.bits / budget, 0.7, 1.4)
+            beyond = now[todo] * ratio**2 * ratio**2 * ratio**2 * np.where(fits, 0.9, 1.1)
+            share = np.clip((low_bits[todo] - budget) / (low_bits[todo] - high_bits[todo]), 0.1, 0.9)
+            bracketed = (low[todo] > 0) & np.isfinite(high[todo])
+            between = low[todo] + (np.where(bracketed, high[todo], 0) - low[todo]) * share
+            now[todo] = np.where(bracketed, between, beyond)
             todo = todo[final.bits[todo] < budget - 1]
-            if not len(todo):
-                break
-        high = np.where(np.isfinite(high), high, 1e12)
-        low = np.zeros(n)
+        low, high = np.zeros(n), np.minimum(high, slope * 64)
         for _ in range(refinements):
             now = (low + high) / 2
             tried = self.choose(columns, paths, now.astype(np.float32))

@@ -3,9 +3,9 @@
     python scripts/frontier.py --runs results/reference-runs/frontier --half results/reference-runs/frontier_half \
         --out results/reference/frontier
 
-Reads the records of `experiment=frontier` and `experiment=frontier_half`, one results folder a collection. A rival's difference is transform_coding
-minus the rival at the same total bytes: the mean over queries of nDCG@10 and of overlap@10, with 95 % bootstrap
-intervals over the queries (10,000 resamples, percentile; the same resamples for all).
+Reads the records of `experiment=frontier` and `experiment=frontier_half`, one results folder a collection. A rival's
+difference is transform_coding minus the rival at the same total bytes: the mean over queries of nDCG@10 and of
+overlap@10, with 95 % bootstrap intervals over the queries (10,000 resamples, percentile; the same resamples for all).
 """
 
 from __future__ import annotations
