@@ -33,6 +33,7 @@ NAMES = {
     "saq": "SAQ",
     "transform_coding": "transform coding",
     "score_aware": "score-aware",
+    "score_aware_trellis": "score-aware, trellis-coded",
     "transform_trellis": "trellis-coded",
     "transform_e8": "E8",
     "transform_leech": "Leech",
