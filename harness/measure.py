@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from harness import metrics
 from harness.datasets import Dataset
+from harness.fidelity import fidelity
 from harness.index_files import Storage, read_index, write_index
 from harness.limits import Limits
 from harness.search import own_rows, search, without_own
+from harness.ties import Collection, tie_metrics
 from methods import topk
 from methods.base import Codec, Codes, row_blocks
 
@@ -43,7 +45,7 @@ class Problem:
     judgements : Judgements or None
     own : int64 (m,) or None
         See `harness.search.own_rows`.
-    exact : int64 (m, k)
+    exact, exact_scores : int64, float32 (m, k)
         The float32 ranking.
     exact_metrics : mapping of metric to mean
         What it scores.
@@ -54,6 +56,7 @@ class Problem:
     judgements: metrics.Judgements | None
     own: Int64 | None
     exact: Int64
+    exact_scores: Float32
     exact_metrics: dict[str, float]
 
     @classmethod
@@ -66,21 +69,23 @@ class Problem:
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = metrics.Judgements.of(dataset)
-        per_query = {} if judgements is None else metrics.retrieval(judgements, rows, scores)
+        per_query: metrics.PerQuery = {}
+        if judgements is not None:
+            collection = Collection.of_vectors(queries, docs)
+            per_query = metrics.retrieval(judgements, rows) | tie_metrics(scores, rows, collection, judgements, own)
         means = {name: float(values.mean()) for name, values in per_query.items()}
-        return cls(docs, queries, judgements, own, rows, means)
+        return cls(docs, queries, judgements, own, rows, scores, means)
 
     @cached_property
     def limits(self) -> Limits:
         """What the errors of methods are compared with; the spectra are computed at the first call."""
         return Limits.of(self.docs, self.queries)
 
-    def evaluate(self, scores: Float32, ranking: Int64) -> metrics.PerQuery:
-        """Return every metric of a ranking, each float64 (m,)."""
-        values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking, scores)
-        values |= metrics.fidelity(ranking, self.exact, len(self.docs))
-        values["tie_at_10"] = metrics.tie_at_cut(scores, 10)
-        return values
+    def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> metrics.PerQuery:
+        """Return every metric of a ranking of the collection, each float64 (m,)."""
+        values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking)
+        values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.queries, self.docs)
+        return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ def measure(
             if problem.own is not None:
                 scores, ranking = without_own(scores, ranking, problem.own, k)
     with watch.stage("evaluate"):
-        per_query = problem.evaluate(scores, ranking)
+        collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
+        per_query = problem.evaluate(scores, ranking, collection)
         limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
         if unseen_rows is not None:
             unseen = problem.limits.on(problem.docs, unseen_rows)

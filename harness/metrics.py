@@ -1,14 +1,13 @@
-"""Retrieval metrics, per query first; means are taken by whoever needs them.
+"""Retrieval metrics against judgements, per query first; means are taken by whoever needs them.
 
 Definitions are trec_eval's, and so MTEB's: linear gain, log2 discount, relevant means a grade above zero, recall and
 average precision are over all relevant documents. A ranking comes as row numbers, best first, with ties already in
-order (see `methods.topk`), so nothing here sorts by score.
+order (see `methods.topk`), so nothing here sorts by score; `harness.ties` says what that order brings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,11 +82,12 @@ class Judgements:
         highest: Float64 = self.ideal[:, :cutoff] @ discounts(cutoff)
         return np.where(highest > 0, highest, 1.0)
 
-    def gains(self, ranking: Int64) -> Float64:
-        """Return the grade of each ranked document, float64 (m, k); unjudged is 0."""
+    def gains(self, ranking: Int64, queries: Int64 | None = None) -> Float64:
+        """Return the grade of each ranked document (m, k), float64; unjudged is 0. `queries` (m,): all, if None."""
         if not len(self.keys):
             return np.zeros(ranking.shape)
-        keys = np.arange(len(ranking))[:, None] * self.n + ranking
+        asked = np.arange(len(ranking)) if queries is None else queries
+        keys = asked[:, None] * self.n + ranking
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where((self.keys[place] == keys) & (ranking >= 0), self.grades[place], 0.0)
 
@@ -98,16 +98,14 @@ def discounts(k: int) -> Float64:
     return weights
 
 
-def retrieval(judgements: Judgements, ranking: Int64, scores: NDArray[Any]) -> PerQuery:
-    """Return nDCG@{1,10,100}, recall@{1,10,100}, MRR@10, MAP@100 and nDCG@10's expectation over tie orders.
+def retrieval(judgements: Judgements, ranking: Int64) -> PerQuery:
+    """Return nDCG@{1,10,100}, recall@{1,10,100}, MRR@10 and MAP@100.
 
     Parameters
     ----------
     judgements : Judgements
     ranking : int64 (m, k)
         Row numbers, best first; -1 for no document.
-    scores : (m, k)
-        Their scores, for finding ties.
     """
     gains = judgements.gains(ranking)
     k = gains.shape[1]
@@ -122,44 +120,4 @@ def retrieval(judgements: Judgements, ranking: Int64, scores: NDArray[Any]) -> P
     values["mrr_at_10"] = 1 / (first + 1)
     precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
     values["map_at_100"] = (precision * hits)[:, :100].sum(axis=1) / relevant
-    values["ndcg_at_10_ties"] = _expected_over_ties(gains, scores, 10) / judgements.best(10)
     return values
-
-
-def _expected_over_ties(gains: Float64, scores: NDArray[Any], cutoff: int) -> Float64:
-    """Return the mean DCG@cutoff over random orders of equal scores (McSherry and Najork, 2008, section 3).
-
-    Every place inside a tie holds the tie's mean gain in expectation. A tie that goes on beyond the ranking's depth
-    counts with the documents that are in it.
-    """
-    m, k = gains.shape
-    starts = np.ones((m, k), dtype=bool)
-    starts[:, 1:] = scores[:, 1:] != scores[:, :-1]
-    group = np.cumsum(starts.ravel()) - 1
-    mean = np.bincount(group, weights=gains.ravel()) / np.bincount(group)
-    depth = min(k, cutoff)
-    expected: Float64 = mean[group].reshape(m, k)[:, :depth] @ discounts(depth)
-    return expected
-
-
-def tie_at_cut(scores: NDArray[Any], cutoff: int) -> Float64:
-    """Return 1.0 for each query whose `cutoff`-th place is decided among equal scores, else 0.0."""
-    if scores.shape[1] <= cutoff:
-        return np.zeros(len(scores))
-    tied: Float64 = (scores[:, cutoff - 1] == scores[:, cutoff]).astype(np.float64)
-    return tied
-
-
-def overlap(ranking: Int64, reference: Int64, cutoff: int, n: int) -> Float64:
-    """Return the share of the reference's first `cutoff` documents that the ranking's first `cutoff` hold, (m,)."""
-    depth = min(cutoff, ranking.shape[1], reference.shape[1])
-    offsets = np.arange(len(ranking))[:, None] * n
-    held = np.where(ranking < 0, -1, ranking + offsets)[:, :depth]
-    wanted = reference[:, :depth]
-    share: Float64 = (np.isin(wanted + offsets, held) & (wanted >= 0)).sum(axis=1) / depth
-    return share
-
-
-def fidelity(ranking: Int64, reference: Int64, n: int) -> PerQuery:
-    """Return overlap@10 and overlap@100 with the float32 ranking; needs no judgements."""
-    return {f"overlap_at_{cutoff}": overlap(ranking, reference, cutoff, n) for cutoff in (10, 100)}

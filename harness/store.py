@@ -141,10 +141,10 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     DataFrame
         With `run_id status error model dataset method params scoring seed fit_queries dim n_docs n_queries`, the
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
-        bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10 over that
-        of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared errors and
-        how far from their bounds they are, see `harness.limits.Distance`), and `<stage>_seconds`. What a record lacks
-        is NaN.
+        bytes_per_vector index_bytes compression_ratio`, a column for each mean metric (`METRICS`), `retention` (nDCG@10
+        over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
+        errors and how far from their bounds they are, see `harness.limits.Distance`), and `<stage>_seconds`. What a
+        record lacks is NaN.
     """
     import pandas as pd
 
@@ -162,15 +162,28 @@ _EMPTY: dict[str, Any] = {
     "method": {"name": "", "params": "", "scoring": "", "family": "", "seed": None},
 }
 
+FIDELITY = (
+    "overlap_at_10",
+    "overlap_at_100",
+    "top10_recall_at_20",
+    "top10_recall_at_40",
+    "top10_recall_at_100",
+    "rbo",
+    "kendall_tau",
+    "score_error_at_10",
+    "score_loss_at_10",
+)
+"""Metrics that need no judgements, see `harness.fidelity`."""
+
 METRICS = (
     *(f"{name}_at_{cutoff}" for name in ("ndcg", "recall") for cutoff in (1, 10, 100)),
     "mrr_at_10",
     "map_at_100",
     "ndcg_at_10_ties",
-    "overlap_at_10",
-    "overlap_at_100",
+    *FIDELITY,
     "tie_at_10",
 )
+"""What a record holds the means of; see also `harness.metrics` and `harness.ties`."""
 LIMITED = ("vector", "score", "unseen_vector")
 LIMITS = ("power", "distortion", "bound", "db_over_bound", "excess_bits_per_dim")
 STAGES = ("fit", "encode", "save", "load", "search", "evaluate")

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import pareto
 from harness.errors import StoreError
-from harness.store import LIMITS
+from harness.store import FIDELITY, LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +49,7 @@ MEASURES = [
 OPTIONAL_MEASURES = [
     "resident_bytes_per_vector",
     "disk_bytes_per_vector",
+    *(name for name in (*FIDELITY, "tie_at_10") if name not in MEASURES),
     *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
 ]
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]

@@ -70,6 +70,7 @@ def test_what_a_record_lacks_is_missing_in_the_frame(tmp_path: Path) -> None:
     frame = load_runs(tmp_path).set_index("run_id")
     assert frame["score_db_over_bound"].to_dict() == pytest.approx({"old": np.nan, "new": 3.01}, nan_ok=True)
     assert frame.loc["new", "score_distortion"] == 0.2 and frame.loc["new", "fit_queries"] == "7 titles"
+    assert frame["overlap_at_10"].tolist() == [0.9, 0.9] and frame[["rbo", "tie_at_10"]].isna().all(axis=None)
     assert frame["vector_distortion"].isna().all() and frame["score_excess_bits_per_dim"].isna().all()
 
 
