@@ -53,7 +53,7 @@ class Quantiser:
     Attributes
     ----------
     numbers : int16 (groups, w)
-        A group is what a branch of the trellis may take: group 2 * parity + quantiser, or all numbers without a trellis.
+        A group is what a branch of the trellis may take: 2 * parity + quantiser. Without a trellis it is all numbers.
     levels, bits : float32 (groups, w)
     """
 
@@ -188,7 +188,9 @@ class Search:
         column = np.zeros((len(self.quantisers), 1), dtype=np.float32)
         return float(self.best(column, np.full(1, FREE, dtype=np.float32)).bits[0])
 
-    def within(self, columns: Float32, slope: float, budget: float, passes: int, refinements: int) -> Choice:
+    def within(
+        self, columns: Float32, slope: float, budget: NDArray[np.float64], passes: int, refinements: int
+    ) -> Choice:
         """Return numbers of the least squared error whose bits stay within the budget, document by document.
 
         A document's own slope is searched for, from `slope`; then its path stays, and what is left of the budget is
@@ -198,8 +200,8 @@ class Search:
         ----------
         columns : float32 (coordinates, n)
         slope : float
-        budget : float
-            Bits of a document, at least `cheapest`.
+        budget : float64 (n,)
+            Bits of each document, at least `cheapest`.
         passes, refinements : int
             Searches of all paths, and of the numbers along one.
         """
@@ -215,20 +217,22 @@ class Search:
             part, asked = columns[:, todo], now[todo].astype(np.float32)
             groups = self.paths(part, asked)
             tried = self.choose(part, groups, asked)
-            fits = tried.bits <= budget
+            fits = tried.bits <= budget[todo]
             good, bad = todo[fits], todo[~fits]
             final.replace(good, tried[fits])
             paths[:, good] = groups[:, fits]
             high[good], high_bits[good] = now[good], tried.bits[fits]
             low[bad], low_bits[bad] = now[bad], tried.bits[~fits]
             # bits fall by about a sixth when the slope doubles: a first guess that lies beyond the budget
-            ratio = np.clip(tried.bits / budget, 0.7, 1.4)
+            ratio = np.clip(tried.bits / budget[todo], 0.7, 1.4)
             beyond = now[todo] * ratio**2 * ratio**2 * ratio**2 * np.where(fits, 0.9, 1.1)
-            share = np.clip((low_bits[todo] - budget) / (low_bits[todo] - high_bits[todo]), 0.1, 0.9)
-            bracketed = (low[todo] > 0) & np.isfinite(high[todo])
-            between = low[todo] + (np.where(bracketed, high[todo], 0) - low[todo]) * share
-            now[todo] = np.where(bracketed, between, beyond)
-            todo = todo[final.bits[todo] < budget - 1]
+            now[todo] = beyond
+            inner = todo[(low[todo] > 0) & np.isfinite(high[todo])]
+            share = (low_bits[inner] - budget[inner]) / np.maximum(low_bits[inner] - high_bits[inner], 1e-9)
+            now[inner] = low[inner] + (high[inner] - low[inner]) * np.clip(share, 0.1, 0.9)
+            todo = todo[final.bits[todo] < budget[todo] - 1]
+            if not len(todo):
+                break
         low, high = np.zeros(n), np.minimum(high, slope * 64)
         for _ in range(refinements):
             now = (low + high) / 2
