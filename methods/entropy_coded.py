@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from methods import range_coder
 from methods.base import Array, Codec, Codes, Float32, project, row_blocks
 from methods.linear import eigenbasis, second_moment
-from methods.rate_search import UNGERBOECK, Quantiser, Search
+from methods.rate_search import UNGERBOECK, Choice, Quantiser, Search
 
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]
@@ -23,6 +23,15 @@ PER_OCTAVE = 4
 
 SMALLEST, LARGEST = -10, 20
 """Classes that are coded: deviations from 2**-2.5 to 2**5 steps. Smaller ones are not worth a bit."""
+
+STEPS_PER_CLASS = 8
+"""A document's own step is the common one times 2**(scale / 32), its scale an integer."""
+
+FINEST = -64
+"""The least scale."""
+
+LEAST_BYTES = 16
+"""Below, no document has a step of its own: to name it would take too much of its bytes."""
 
 COUPLED = {"hard": -4, "mean": SMALLEST}
 """The least class that takes part in the trellis.
@@ -34,12 +43,14 @@ loss where each document has its own budget, and none where the mean counts.
 SLOPE = 0.1
 """Squared steps that a bit is worth, on average over documents."""
 
-TRAINING_ROWS, TRAINING_ROUNDS = 2048, 16
-PASSES, REFINEMENTS = 14, 8
+TRAINING_ROWS, TRAINING_ROUNDS, SCALE_ROUNDS = 2048, 16, 2
+PASSES, REFINEMENTS, SCALE_TRIALS, SLOPE_TRIALS = 14, 8, 7, 8
+COMPARED_ROWS = 256
 DOCUMENTS_PER_CENTRE, ITERATIONS, SEEDING_ROWS = 4, 15, 8192
 SHRINKAGE = 4
 """A centre is the mean of its documents and of so many more that lie at the mean of all."""
 FOLDS = 8
+NO_CLASS = -100
 MARGIN = 0.05
 """Bits that the range coder may need beyond the ideal length."""
 
@@ -128,14 +139,19 @@ class EntropyCoded(Codec):
     the fitted documents as if each had had no part in the rotation and in its centre. Which numbers a document gets
     is decided by squared error plus lambda times bits (`methods.rate_search`).
 
+    A step that is longer by a quarter of an octave puts each dimension into the next lower class, so that other steps
+    need no models of their own.
+
     Parameters
     ----------
     nbytes : int
         Bytes of a document.
     budget : {"hard", "mean"}
-        *hard*: each document takes exactly `nbytes` bytes, with a lambda of its own such that it fits. *mean*: one
-        lambda for all, so that a document takes the bits that it is worth, about `nbytes` bytes on average; they form
-        one stream, with no lengths or offsets, that is read from its start.
+        *hard*: each document takes exactly `nbytes` bytes, with a lambda of its own such that it fits, and at high
+        rates, where that shows less error, a step of its own.
+        *mean*: one step and one lambda for all documents that are encoded together, so that each takes the bits that
+        it is worth and the mean is `nbytes` bytes; they form one stream, with no lengths or offsets, that is read
+        from its start.
     states : int
         1, or the states of a trellis, a power of two from 4 to 256, with which two quantisers take turns (Fischer and
         Wang, 1992). Time to encode grows with the states.
@@ -193,18 +209,61 @@ class EntropyCoded(Codec):
         for turn in range(TRAINING_ROUNDS):
             step = max(step, finest)
             self._set_step(step, deviation, models)
-            coded = len(self._coded)
+            coded = len(self._coded(0))
             if not coded:
                 break
             bits = spent + self._train(residuals, models)
             # ever smaller changes: dimensions in other classes change the bits at once, what is counted there later
             step *= 2 ** np.clip((bits - goal) / (0.75 * coded) / (1 + turn / 4), -2, 2)
-        while self.budget == "hard" and self._quantisation(models).cheapest() > goal - 1 - self._index_bits.max():
+        tight = self.budget == "hard" and self.nbytes < LEAST_BYTES
+        while tight and self._lattice(models, 0).cheapest() > goal - 1 - self._index_bits.max():
             step *= 1.1
             self._set_step(step, deviation, models)
+        self._fit_scales(residuals, goal - self._index_bits[index[sample]], models)
         used = [models[number] for number in self._classes()]
         self.levels_: Float32 = _joined([model.levels for model in used])
         self.probabilities_ = _joined([model.probabilities for model in used])
+
+    def _fit_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> None:
+        """Count which steps documents take, and their numbers anew with these; keep to one step if that is better."""
+        self.scale_frequencies_ = np.ones(1, dtype=np.float32)
+        if self.class_.max() < SMALLEST or (self.budget == "hard" and self.nbytes < LEAST_BYTES):
+            return
+        for number in self._classes():
+            models.setdefault(number, gaussian_model(number, self._quantisers(number)))
+        if self.budget == "mean":
+            return
+        common, own, scales = dict(models), dict(models), self._scales
+        for _ in range(SCALE_ROUNDS):
+            places = self._nearest_scales(residuals, limits, own)
+            # what is next to a scale that documents take is as likely as that
+            near = [0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05]
+            counts = np.convolve(np.bincount(places, minlength=len(scales)), near, mode="same")
+            self.scale_frequencies_ = (0.95 * counts / counts.sum() + 0.05 / len(counts)).astype(np.float32)
+            self._train(residuals, own, scales[places])
+        few = np.linspace(0, len(residuals) - 1, min(len(residuals), COMPARED_ROWS)).astype(np.int64)
+        places = self._nearest_scales(residuals[few], limits[few], own)
+        if self._error(residuals[few], limits[few], common) <= self._error(residuals[few], limits[few], own, places):
+            self.scale_frequencies_ = np.ones(1, dtype=np.float32)
+        else:
+            models.update(own)
+
+    def _error(
+        self, residuals: Float32, limits: Array, models: dict[int, Model], places: NDArray[np.int64] | None = None
+    ) -> float:
+        """Return the mean squared error within the limits, with the common step or with documents' own."""
+        scales = np.zeros(len(residuals), dtype=np.int64) if places is None else self._scales[places]
+        if places is not None:
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+        error = 0.0
+        for lowering, rows in _grouped(scales):
+            search, steps = self._lattice(models, lowering), self._steps_of(scales[rows])
+            columns = self._columns(residuals[rows], lowering, steps)
+            chosen = search.within(columns, SLOPE, limits[rows], PASSES, REFINEMENTS)
+            error += float(np.sum((columns - chosen.levels) ** 2 * steps**2, dtype=np.float64))
+            left = np.delete(residuals[rows], self._coded(lowering), axis=1)
+            error += float(np.sum(left**2, dtype=np.float64))
+        return error / len(residuals)
 
     def _first_step(self, deviation: Array, goal: float) -> float:
         """Return the step at which uniform quantisers of Gaussians take `goal` bits at high rate."""
@@ -222,22 +281,43 @@ class EntropyCoded(Codec):
         self.step_ = step
         with np.errstate(divide="ignore"):
             number = np.rint(PER_OCTAVE * np.log2(deviation / step))
-        self.class_: Int8 = np.where(number < SMALLEST, SMALLEST - 1, np.minimum(number, LARGEST)).astype(np.int8)
-        for number in self._classes():
-            models.setdefault(number, gaussian_model(number, self._quantisers(number)))
+        self.class_: Int8 = np.clip(number, NO_CLASS, LARGEST).astype(np.int8)
+        for found in np.unique(self._classes_at(0)).tolist():
+            models.setdefault(found, gaussian_model(found, self._quantisers(found)))
+
+    @property
+    def _scales(self) -> NDArray[np.int64]:
+        """The scales that there may be, ascending; at the last one no dimension is coded."""
+        largest = int(self.class_.max())
+        least = max(FINEST, STEPS_PER_CLASS * (largest - LARGEST))
+        return np.arange(least, STEPS_PER_CLASS * (largest - SMALLEST + 1) + 1)
+
+    @property
+    def _many_steps(self) -> bool:
+        """Whether documents have steps of their own."""
+        return len(self.scale_frequencies_) > 1
 
     def _classes(self) -> list[int]:
-        """Return the classes of the coded dimensions, ascending."""
-        return [number for number in np.unique(self.class_).tolist() if number >= SMALLEST]
+        """Return the classes that have models, ascending."""
+        largest = int(self.class_.max())
+        if self.budget == "hard" and self.nbytes < LEAST_BYTES:
+            return [number for number in np.unique(self.class_).tolist() if number >= SMALLEST]
+        return list(range(SMALLEST, max(largest, min(largest - FINEST // STEPS_PER_CLASS, LARGEST)) + 1))
+
+    def _classes_at(self, lowering: int) -> NDArray[np.int64]:
+        """Return the classes of the coded dimensions, the largest first, with steps longer by as many classes."""
+        return self.class_[self._coded(lowering)].astype(np.int64) - lowering
 
     def _quantisers(self, number: int) -> int:
         return 2 if self.states > 1 and number >= COUPLED[self.budget] else 1
 
-    @property
-    def _coded(self) -> NDArray[np.int64]:
-        """The coded dimensions, those of the largest deviations first."""
+    def _coded(self, lowering: int) -> NDArray[np.int64]:
+        """Return the coded dimensions, those of the largest deviations first."""
         order = np.argsort(-self.class_.astype(np.int64), kind="stable")
-        return order[: int((self.class_ >= SMALLEST).sum())]
+        return order[: int((self.class_.astype(np.int64) - lowering >= SMALLEST).sum())]
+
+    def _steps_of(self, scales: NDArray[np.int64]) -> Float32:
+        return (self.step_ * 2 ** (scales / (PER_OCTAVE * STEPS_PER_CLASS))).astype(np.float32)
 
     def _fit_centres(self, docs: Float32, deviation: Array, step: float) -> None:
         """Fit centres by k-means, in units in which a distance is what it costs to code it."""
@@ -288,32 +368,75 @@ class EntropyCoded(Codec):
         predicted += self.mean_
         return predicted
 
-    def _columns(self, residuals: Float32) -> Float32:
+    def _columns(self, residuals: Float32, lowering: int, steps: Float32) -> Float32:
         """Return the coded coordinates of residuals in steps, float32 (coordinates, n)."""
-        return np.ascontiguousarray(residuals[:, self._coded].T * np.float32(1 / self.step_))
+        return np.ascontiguousarray(residuals[:, self._coded(lowering)].T / steps)
 
-    def _quantisation(self, models: dict[int, Model]) -> Search:
-        quantisers = {number: Quantiser(*models[number]) for number in self._classes()}
-        return Search(self.states, [quantisers[number] for number in self.class_[self._coded].tolist()])
+    def _lattice(self, models: dict[int, Model], lowering: int) -> Search:
+        classes = self._classes_at(lowering).tolist()
+        quantisers = {number: Quantiser(*models[number]) for number in set(classes)}
+        return Search(self.states, [quantisers[number] for number in classes])
 
-    def _train(self, residuals: Float32, models: dict[int, Model]) -> float:
+    def _bits(self, models: dict[int, Model], residuals: Float32, scales: NDArray[np.int64], slope: float) -> Array:
+        """Return the bits that documents take with one lambda, for their numbers alone, float64 (n,)."""
+        bits = np.empty(len(residuals))
+        for lowering, rows in _grouped(scales):
+            search = self._lattice(models, lowering)
+            for part in _parts(rows, search.rows):
+                columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
+                bits[part] = search.best(columns, np.full(len(part), slope, dtype=np.float32)).bits
+        return bits
+
+    def _nearest_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> NDArray[np.int64]:
+        """Return for each document the place of the finest scale, as far as a few trials tell, that fits its limit.
+
+        It should fit: at high rates lambda saves few bits, and dearly.
+        """
+        scales = self._scales
+        own_bits = -np.log2(self.scale_frequencies_.astype(np.float64))
+        own_bits = own_bits if len(own_bits) == len(scales) else np.zeros(len(scales))
+        now = np.full(len(residuals), int(np.searchsorted(scales, 0)))
+        fine, fits, todo = np.full(len(residuals), -1), np.full(len(residuals), len(scales) - 1), np.arange(len(now))
+        for _ in range(SCALE_TRIALS):
+            at = scales[now[todo]]
+            over = self._bits(models, residuals[todo], at, SLOPE) + own_bits[now[todo]] - limits[todo]
+            fine[todo] = np.where(over > 0, now[todo], fine[todo])
+            fits[todo] = np.where(over > 0, fits[todo], now[todo])
+            move = np.ceil(over / self._bits_of_a_scale(at)).astype(np.int64)
+            todo, move = todo[move != 0], move[move != 0]
+            now[todo] = np.clip(now[todo] + move, fine[todo] + 1, np.maximum(fits[todo] - 1, fine[todo] + 1))
+            todo = todo[fits[todo] - fine[todo] > 1]
+            if not len(todo):
+                break
+        return fits
+
+    def _bits_of_a_scale(self, scales: NDArray[np.int64]) -> Array:
+        """Return about how many bits a document saves at the next scale."""
+        counts = {lowering: len(self._coded(lowering)) for lowering, _ in _grouped(scales)}
+        coded = np.array([counts[lowering] for lowering in _lowering(scales).tolist()])
+        # less than that in dimensions that are mostly zero
+        return np.maximum(coded / (PER_OCTAVE * STEPS_PER_CLASS), 0.5)
+
+    def _train(self, residuals: Float32, models: dict[int, Model], scales: NDArray[np.int64] | None = None) -> float:
         """Count numbers and average values of each class anew; return the mean bits of a document before that."""
-        search, columns = self._quantisation(models), self._columns(residuals)
-        slope = np.full(len(residuals), SLOPE, dtype=np.float32)
-        groups = np.empty(columns.shape, dtype=np.uint8)
-        numbers = np.empty(columns.shape, dtype=np.int16)
+        counted: dict[int, list[tuple[Float32, Int16, NDArray[np.uint8]]]] = {}
         bits = 0.0
-        for start in range(0, len(residuals), search.rows):
-            part = slice(start, start + search.rows)
-            groups[:, part] = search.paths(columns[:, part], slope[part])
-            chosen = search.choose(columns[:, part], groups[:, part], slope[part])
-            numbers[:, part] = chosen.numbers
-            bits += float(chosen.bits.sum())
-        classes = self.class_[self._coded]
-        for number in self._classes():
-            own = classes == number
-            which = groups[own].ravel() % 2
-            models[number] = updated(models[number], columns[own].ravel(), numbers[own].ravel(), which)
+        scales = np.zeros(len(residuals), dtype=np.int64) if scales is None else scales
+        for lowering, rows in _grouped(scales):
+            search, classes = self._lattice(models, lowering), self._classes_at(lowering)
+            for part in _parts(rows, search.rows):
+                columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
+                slope = np.full(len(part), SLOPE, dtype=np.float32)
+                groups = search.paths(columns, slope)
+                chosen = search.choose(columns, groups, slope)
+                bits += float(chosen.bits.sum())
+                for number in np.unique(classes).tolist():
+                    own = classes == number
+                    found = (columns[own].ravel(), chosen.numbers[own].ravel(), groups[own].ravel() % 2)
+                    counted.setdefault(number, []).append(found)
+        for number, parts in counted.items():
+            values, numbers, which = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            models[number] = updated(models[number], values, numbers, which)
         return bits / len(residuals)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
@@ -322,7 +445,7 @@ class EntropyCoded(Codec):
         return super().load_state(arrays)
 
     def _forget(self) -> None:
-        for name in ("_models", "_steps", "_index_bits", "_index_model"):
+        for name in ("_models", "_index_bits", "_index_model", "_scale_model", "_walks", "_starts_and_models"):
             self.__dict__.pop(name, None)
 
     @functools.cached_property
@@ -337,89 +460,177 @@ class EntropyCoded(Codec):
         return models
 
     @functools.cached_property
-    def _steps(self) -> list[list[_Step]]:
-        """What may come at each coordinate, by the state of the trellis; one thing only for those outside of it."""
-        transitions, starts, start = self._quantisation(self._models).transitions, dict[int, list[int]](), 0
-        models: dict[int, list[Any]] = {}
+    def _starts_and_models(self) -> tuple[dict[int, list[int]], dict[int, list[Any]]]:
+        """By class: where each quantiser's first level stands in `levels_`, and its model for the coder."""
+        starts, models, start = dict[int, list[int]](), dict[int, list[Any]](), 0
         for number, fitted in self._models.items():
             count = fitted.levels.shape[1]
             starts[number] = [start + q * count for q in range(len(fitted.levels))]
             models[number] = [range_coder.model(probabilities) for probabilities in fitted.probabilities]
             start += fitted.levels.size
+        return starts, models
+
+    @functools.cached_property
+    def _walks(self) -> dict[int, list[list[_Step]]]:
+        """By lowering: see `_walk`."""
+        return {}
+
+    def _walk(self, lowering: int) -> list[list[_Step]]:
+        """Return what may come at each coordinate, by the trellis's state; one thing only for those outside of it."""
+        if lowering in self._walks:
+            return self._walks[lowering]
+        transitions = self._lattice(self._models, lowering).transitions
+        starts, models = self._starts_and_models
         steps: dict[int, list[_Step]] = {}
-        for number in self._classes():
+        for number in set(self._classes_at(lowering).tolist()):
             states = transitions if self._quantisers(number) > 1 else [(0, (0, 0))]
             # the coder's numbers count from -reach, which may be odd
             flip = -1 if reach(number) % 2 else 1
             steps[number] = [_Step(models[number][q], starts[number][q], after[::flip]) for q, after in states]
-        return [steps[number] for number in self.class_[self._coded].tolist()]
+        self._walks[lowering] = [steps[number] for number in self._classes_at(lowering).tolist()]
+        return self._walks[lowering]
 
     @functools.cached_property
     def _index_model(self) -> Any:
         return range_coder.model(self.frequencies_)
 
-    def _write(self, coder: Any, index: int, numbers: Sequence[int]) -> None:
-        coder.encode(index, self._index_model)
+    @functools.cached_property
+    def _scale_model(self) -> Any:
+        return range_coder.model(self.scale_frequencies_)
+
+    def _write(self, coder: Any, lowering: int, numbers: Sequence[int]) -> None:
         state = 0
-        for steps, number in zip(self._steps, numbers, strict=True):
+        for steps, number in zip(self._walk(lowering), numbers, strict=True):
             step = steps[state] if len(steps) > 1 else steps[0]
             coder.encode(number, step.model)
             state = step.after[number & 1]
 
-    def _read(self, coder: Any) -> list[int]:
-        """Return a document's centre, and the places of its levels in `levels_`."""
-        state, places = 0, [coder.decode(self._index_model)]
-        for steps in self._steps:
+    def _read(self, coder: Any, lowering: int) -> list[int]:
+        """Return the places of a document's levels in `levels_`."""
+        state, places = 0, []
+        for steps in self._walk(lowering):
             model, start, after = steps[state] if len(steps) > 1 else steps[0]
             number = coder.decode(model)
             places.append(start + number)
             state = after[number & 1]
         return places
 
+    def _numbers(self, chosen: Choice, lowering: int) -> list[list[int]]:
+        """Return each document's numbers as the coder takes them, counted from 0."""
+        first = np.array([reach(number) for number in self._classes_at(lowering).tolist()], dtype=np.int64)
+        numbers: list[list[int]] = (chosen.numbers.T + first).tolist()
+        return numbers
+
     def _encode(self, docs: Float32) -> Codes:
-        search = self._quantisation(self._models)
-        shift = np.array([reach(number) for number in self.class_[self._coded].tolist()])
-        packed = np.zeros((len(docs), self.nbytes), dtype=np.uint8)
-        stream, limit = range_coder.encoder(), 8 * self.nbytes - MARGIN
-        for start in range(0, len(docs), search.rows):
-            part = docs[start : start + search.rows]
-            centres = self._nearest_centre(part)
-            columns, limits = self._columns(self._residuals(part, centres)), limit - self._index_bits[centres]
-            if self.budget == "mean":
-                chosen = search.best(columns, np.full(len(part), SLOPE, dtype=np.float32))
-                for index, numbers in zip(centres.tolist(), (chosen.numbers.T + shift).tolist(), strict=True):
-                    self._write(stream, index, numbers)
-                continue
-            todo = np.arange(len(part))
-            while len(todo):
-                chosen = search.within(columns[:, todo], SLOPE, limits[todo], PASSES, REFINEMENTS)
-                left = []
-                for row, numbers in zip(todo.tolist(), (chosen.numbers.T + shift).tolist(), strict=True):
-                    coder = range_coder.encoder()
-                    self._write(coder, int(centres[row]), numbers)
-                    code = range_coder.point(coder, self.nbytes)
-                    if code is None:
-                        left.append(row)
-                    else:
-                        packed[start + row] = code
-                todo = np.array(left, dtype=np.int64)
-                limits[todo] -= 1
-        if self.budget == "hard":
-            return Codes.packed(packed)
+        centres = self._nearest_centre(docs)
+        encode = self._encode_stream if self.budget == "mean" else self._encode_rows
+        return encode(self._residuals(docs, centres), centres)
+
+    def _encode_rows(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        limits = 8 * self.nbytes - MARGIN - self._index_bits[centres]
+        places, scales = np.zeros(len(residuals), dtype=np.int64), np.zeros(len(residuals), dtype=np.int64)
+        if self._many_steps:
+            places = self._nearest_scales(residuals, limits, self._models)
+            scales = self._scales[places]
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+        packed = np.zeros((len(residuals), self.nbytes), dtype=np.uint8)
+        for lowering, rows in _grouped(scales):
+            search = self._lattice(self._models, lowering)
+            for todo in _parts(rows, search.rows):
+                while len(todo):
+                    columns = self._columns(residuals[todo], lowering, self._steps_of(scales[todo]))
+                    chosen = search.within(columns, SLOPE, limits[todo], PASSES, REFINEMENTS)
+                    left = []
+                    for row, numbers in zip(todo.tolist(), self._numbers(chosen, lowering), strict=True):
+                        coder = range_coder.encoder()
+                        coder.encode(int(centres[row]), self._index_model)
+                        if self._many_steps:
+                            coder.encode(int(places[row]), self._scale_model)
+                        self._write(coder, lowering, numbers)
+                        code = range_coder.point(coder, self.nbytes)
+                        if code is None:
+                            left.append(row)
+                        else:
+                            packed[row] = code
+                    todo = np.array(left, dtype=np.int64)
+                    limits[todo] -= 1
+        return Codes.packed(packed)
+
+    def _encode_stream(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        goal = 8 * self.nbytes - MARGIN - float(self._index_bits[centres].mean()) if len(centres) else 0.0
+        scale = self._stream_scale(residuals, goal)
+        slope = self._stream_slope(residuals, scale, goal)
+        lowering, stream = int(_lowering(np.array([scale]))[0]), range_coder.encoder()
+        search = self._lattice(self._models, lowering)
+        for part in _parts(np.arange(len(residuals)), search.rows):
+            columns = self._columns(residuals[part], lowering, self._steps_of(np.full(len(part), scale)))
+            chosen = search.best(columns, np.full(len(part), slope, dtype=np.float32))
+            for centre, numbers in zip(centres[part].tolist(), self._numbers(chosen, lowering), strict=True):
+                stream.encode(centre, self._index_model)
+                self._write(stream, lowering, numbers)
         code = range_coder.point(stream)
         assert code is not None
-        return Codes(n=len(docs), rows={}, shared={"stream": code})
+        return Codes(n=len(centres), rows={}, shared={"stream": code, "scale": np.array([scale], dtype=np.int16)})
+
+    def _stream_scale(self, residuals: Float32, goal: float) -> int:
+        """Return the scale at which the mean bits come nearest to the goal, as far as a sample tells."""
+        if not len(residuals) or self.class_.max() < SMALLEST:
+            return 0
+        sample = residuals[np.linspace(0, len(residuals) - 1, min(len(residuals), TRAINING_ROWS)).astype(np.int64)]
+        scales, gaps, scale = self._scales, dict[int, float](), 0
+        while scale not in gaps:
+            at = np.full(len(sample), scale)
+            over = float(self._bits(self._models, sample, at, SLOPE).mean()) - goal
+            gaps[scale] = abs(over)
+            scale += int(np.rint(over / self._bits_of_a_scale(at[:1])[0]))
+            scale = int(np.clip(scale, scales[0], scales[-1]))
+        return min(gaps, key=lambda tried: gaps[tried])
+
+    def _stream_slope(self, residuals: Float32, scale: int, goal: float) -> float:
+        """Return the least lambda, about, at which the mean bits are at most the goal."""
+        scales, low, high, slope = np.full(len(residuals), scale), 0.0, np.inf, SLOPE
+        for _ in range(SLOPE_TRIALS if len(residuals) else 0):
+            over = float(self._bits(self._models, residuals, scales, slope).mean()) - goal
+            low, high = (slope, high) if over > 0 else (low, slope)
+            if -0.001 * abs(goal) <= over <= 0:
+                break
+            slope = (low + high) / 2 if np.isfinite(high) else slope * 1.5
+        return high if np.isfinite(high) else slope
 
     def _decode(self, codes: Codes) -> Float32:
-        if self.budget == "hard":
-            read = [self._read(range_coder.decoder(code)) for code in codes.array]
-        else:
+        centres, scales = np.empty(codes.n, dtype=np.int64), np.zeros(codes.n, dtype=np.int64)
+        read: list[list[int]] = []
+        stream = None
+        if self.budget == "mean":
             stream = range_coder.decoder(codes.shared["stream"])
-            read = [self._read(stream) for _ in range(codes.n)]
-        places = np.array(read, dtype=np.int64)
-        decoded = self._predictions(places[:, 0])
-        decoded[:, self._coded] += np.float32(self.step_) * self.levels_[places[:, 1:]]
+            scales[:] = codes.shared["scale"][0]
+        for row in range(codes.n):
+            coder = range_coder.decoder(codes.array[row]) if stream is None else stream
+            centres[row] = coder.decode(self._index_model)
+            if self._many_steps:
+                scales[row] = self._scales[coder.decode(self._scale_model)]
+            read.append(self._read(coder, int(_lowering(scales[row : row + 1])[0])))
+        decoded = self._predictions(centres)
+        for lowering, rows in _grouped(scales):
+            places = np.array([read[row] for row in rows.tolist()], dtype=np.int64).reshape(len(rows), -1)
+            numbers = self._steps_of(scales[rows])[:, None] * self.levels_[places]
+            decoded[np.ix_(rows, self._coded(lowering))] += numbers
         return decoded
+
+
+def _lowering(scales: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return by how many classes dimensions are lowered at a scale."""
+    return np.rint(scales / STEPS_PER_CLASS).astype(np.int64)
+
+
+def _grouped(scales: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Return the documents of each lowering."""
+    lowering = _lowering(scales)
+    return [(int(value), np.flatnonzero(lowering == value)) for value in np.unique(lowering).tolist()]
+
+
+def _parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
 def _above_rounding(deviation: Array, docs: Float32) -> Array:

@@ -211,7 +211,7 @@ class Search:
         final = self.choose(columns, paths, free)
         low, high = np.zeros(n), np.full(n, np.inf)
         low_bits, high_bits = np.full(n, np.inf), final.bits.copy()
-        now = np.full(n, slope)
+        now, step = np.full(n, slope), 1.1
         todo = np.arange(n)
         for _ in range(passes):
             part, asked = columns[:, todo], now[todo].astype(np.float32)
@@ -225,8 +225,9 @@ class Search:
             low[bad], low_bits[bad] = now[bad], tried.bits[~fits]
             # bits fall by about a sixth when the slope doubles: a first guess that lies beyond the budget
             ratio = np.clip(tried.bits / budget[todo], 0.7, 1.4)
-            beyond = now[todo] * ratio**2 * ratio**2 * ratio**2 * np.where(fits, 0.9, 1.1)
-            now[todo] = beyond
+            beyond = now[todo] * ratio**2 * ratio**2 * ratio**2
+            now[todo] = np.where(fits, 0.9 * beyond, np.maximum(1.1 * beyond, step * now[todo]))
+            step *= 1.2
             inner = todo[(low[todo] > 0) & np.isfinite(high[todo])]
             share = (low_bits[inner] - budget[inner]) / np.maximum(low_bits[inner] - high_bits[inner], 1e-9)
             now[inner] = low[inner] + (high[inner] - low[inner]) * np.clip(share, 0.1, 0.9)

@@ -56,7 +56,8 @@ def label(row: pd.Series) -> str:
     budget = {"nbytes", "m"}
     kept = [part for part in row["params"].split() if part.partition("=")[0] not in budget]
     kept = [part.replace("renormalize=true", "renormalised") for part in kept if part != "renormalize=false"]
-    kept = [part.removeprefix("codec.codebook=").removeprefix("objective=") for part in kept]
+    for prefix in ("codec.codebook=", "codec.budget=", "objective="):
+        kept = [part.removeprefix(prefix) for part in kept]
     return NAMES.get(row["method"], row["method"]) + (f" ({', '.join(kept)})" if kept else "")
 
 
