@@ -28,6 +28,7 @@ How much retrieval quality does each byte of an embedding buy?
   run [OVERRIDE ...]      measure one configuration: model=, dataset=, method= and their parameters
   sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
   report                  write Pareto tables and plots from the records
+  compare A B             two settings on the records, query by query: is the difference real?
   list                    show the methods, models, datasets or experiments there are
 
 Examples:
@@ -35,6 +36,7 @@ Examples:
   vecbudget run dataset=folder dataset.path=data/scifact method=int8 method.bits=4
   vecbudget sweep method=int8,int4,binary seed=0,1,2
   vecbudget report --results results
+  vecbudget compare "pq m=48" "opq m=48"
 
 `vecbudget run --help` and `vecbudget run --cfg job` show the configuration.
 """
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (0 only when everything asked for is done)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command, rest = (given[0], given[1:]) if given else ("", [])
-    commands = {"run": _run, "sweep": _sweep, "report": _report, "list": _list}
+    commands = {"run": _run, "sweep": _sweep, "report": _report, "compare": _compare, "list": _list}
     if command in ("", "-h", "--help", "help"):
         sys.stdout.write(USAGE)
         return 0 if command else 2
@@ -153,11 +155,29 @@ def _report(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     from harness.report import write_report
-    from harness.store import load_runs
+    from harness.store import Store, load_runs
 
     frame = load_runs(options.results, options.corpus_size)
-    for path in write_report(frame, options.out or options.results / "report"):
+    out = options.out or options.results / "report"
+    for path in write_report(frame, out, per_query=Store(options.results).per_query):
         sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget compare",
+        description="Compare two settings on every collection on which both were measured, paired over the queries.",
+    )
+    parser.add_argument("first", help="a setting as the tables call it, such as 'pq m=48'")
+    parser.add_argument("second", help="another one")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
+    options = parser.parse_args(arguments)
+    from harness.report.versus import versus_markdown
+    from harness.store import Store, load_runs
+
+    frame = load_runs(options.results)
+    sys.stdout.write(versus_markdown(frame, options.first, options.second, Store(options.results).per_query))
     return 0
 
 

@@ -128,7 +128,7 @@ def bca(resampled: Float64, estimate: Float64, influence: Float64, levels: Seque
 
     The bias-corrected and accelerated percentiles (Efron, 1987, equation 3.8), the acceleration from the influence of
     each query (equation 4.4). With them 95 % intervals of skewed differences, as most are, come closer to their word:
-    of 300 simulated queries of which 60 differ they hold the truth 94 to 95 times of 100, of 200 queries 93 to 94 times.
+    with 300 simulated queries of which 60 differ they hold the truth 94 to 95 times of 100, with 200 queries 93 to 94.
 
     Parameters
     ----------

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report import plots, tables
+from harness.report.significance import with_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.report.significance import PerQuery
 
 __all__ = ["write_report"]
 
 log = logging.getLogger(__name__)
 
 
-def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget report") -> list[Path]:
+def write_report(
+    frame: pd.DataFrame, out: Path, *, command: str = "vecbudget report", per_query: PerQuery | None = None
+) -> list[Path]:
     """Write tables and plots of all runs to the folder `out`.
 
     Parameters
@@ -27,6 +32,9 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
         Made if need be. Files of an earlier report are replaced, and others left alone.
     command : str
         What the pages name as the command that wrote them.
+    per_query : callable or None
+        Returns the queries' scores of a run id, as `harness.store.Store.per_query` does; None leaves out what says how
+        certain the figures are.
 
     Returns
     -------
@@ -42,6 +50,8 @@ def write_report(frame: pd.DataFrame, out: Path, *, command: str = "vecbudget re
     """
     tables.check(frame)
     found = tables.pages(frame)
+    if per_query is not None:
+        found = [with_intervals(page, per_query) for page in found]
     looks = plots.family_looks(tables.families(frame))
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []

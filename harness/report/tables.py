@@ -12,10 +12,14 @@ import numpy as np
 
 from harness import pareto
 from harness.errors import StoreError
+from harness.report.significance import Step, at_equal_bytes, frontier_steps
+from harness.stats import ALPHA, MARGIN
 from harness.store import FIDELITY, LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.report.significance import Equals, Scores
 
 BUDGETS = (16, 32, 48, 64, 96, 128, 192, 256, 384)
 """Bytes per vector."""
@@ -73,12 +77,15 @@ class Page:
         The single runs, failed ones included.
     settings : DataFrame
         One row a configuration, as `configurations` makes them; may be empty.
+    scores : Scores or None
+        The queries' scores of the settings, where the records were at hand.
     """
 
     stem: str
     title: str
     runs: pd.DataFrame
     settings: pd.DataFrame
+    scores: Scores | None = None
 
     @property
     def quality(self) -> str:
@@ -213,7 +220,7 @@ def setting_name(row: pd.Series[Any]) -> str:
 
 def page_markdown(page: Page, figure: str | None, command: str, distortion: str | None = None) -> str:
     """Return the page of one collection and model; `figure` and `distortion` are the names of its plots."""
-    blocks = [f"# {_cell(page.title)}"]
+    blocks = [f"# {cell(page.title)}"]
     if page.settings.empty:
         blocks.append("No run succeeded, so there is nothing to compare.")
     else:
@@ -221,6 +228,9 @@ def page_markdown(page: Page, figure: str | None, command: str, distortion: str 
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
         blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
         blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
+        steps = frontier_steps(page)
+        if steps:
+            blocks += ["## Steps of the frontier", _steps_table(page, steps), _steps_note()]
         if distortion:
             blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
     if len(page.failed):
@@ -239,13 +249,13 @@ def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterab
         smallest = [pareto.smallest_keeping(page.settings, share) for share in SHARES]
         rows.append(
             [
-                f"[{_cell(page.title)}]({page.stem}.md)",
+                f"[{cell(page.title)}]({page.stem}.md)",
                 page.size,
                 str(len(page.settings)),
                 str(len(page.failed)),
                 _float32_cell(page),
                 *(
-                    "–" if row is None else f"{_cell(setting_name(row))}, {_bytes(row[pareto.COST])} B"
+                    "–" if row is None else f"{cell(setting_name(row))}, {_bytes(row[pareto.COST])} B"
                     for row in smallest
                 ),
                 ", ".join(links) or "–",
@@ -253,7 +263,7 @@ def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterab
         )
     header = ["collection · model", "size", "configurations", "failed runs", "float32 nDCG@10"]
     header += [f"smallest keeping {100 * share:.0f} %" for share in SHARES] + ["files"]
-    blocks = ["# What each byte of an embedding buys", _table(header, rows, right={2, 3, 4})]
+    blocks = ["# What each byte of an embedding buys", table(header, rows, right={2, 3, 4})]
     measured = [page for page in found if len(page.settings)]
     if len(measured) > 1:
         blocks += [f"## Over all {len(measured)} collections and models", _overall_table(measured)]
@@ -261,6 +271,8 @@ def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterab
             "What was measured on at least two of them. Means are over all, and left out where one is missing. "
             "*worst*: the lowest share, and where."
         )
+        for equals in at_equal_bytes(measured):
+            blocks += [f"## At {_bytes(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]
     if len(failed):
         blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
@@ -302,12 +314,16 @@ def _settings_table(page: Page) -> str:
     judged = page.quality == "ndcg_at_10"
     tiers, limits = _has_two_tiers(page), _has_limits(page)
     header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
+    certain = "verdict" in page.settings
     header += ["nDCG@10", "% of float32"] if judged else []
-    header += ["overlap@10"] + (["recall@100"] if judged else []) + (["dB over bound"] if limits else [])
+    header += ["95 % interval", "against float32"] if certain else []
+    header += ["overlap@10"] + (["recall@100"] if judged else ["95 % interval"] if _has_scores(page) else [])
+    header += [] if judged else [name for name, _ in _UNJUDGED]
+    header += ["dB over bound"] if limits else []
     header += ["encode s", "search ms/query"]
     rows = []
     for _, row in page.settings.iterrows():
-        name = _cell(setting_name(row))
+        name = cell(setting_name(row))
         cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
         cells += [
             _bytes(row[pareto.COST]),
@@ -316,15 +332,27 @@ def _settings_table(page: Page) -> str:
             _ratio(row["compression_ratio"]),
         ]
         cells += [_spread(row, "ndcg_at_10", 4), _spread(row, "retention", 1, 100)] if judged else []
+        cells += [_interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
         cells += [_spread(row, "overlap_at_10", 3)] + ([_number(row["recall_at_100"], 3)] if judged else [])
+        cells += [_interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
+        cells += [] if judged else [_number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
         cells += [_spread(row, "vector_db_over_bound", 2)] if limits else []
         cells += [_digits(row["encode_seconds"]), _digits(1000 * row["search_seconds"] / row["n_queries"])]
         rows.append(cells)
-    return _table(header, rows, right=set(range(2, len(header))))
+    words = {"method", "95 % interval", "against float32"}
+    return table(header, rows, right={place for place in range(2, len(header)) if header[place] not in words})
 
 
 def _has_two_tiers(page: Page) -> bool:
     return "disk_bytes_per_vector" in page.settings and bool((page.settings["disk_bytes_per_vector"] > 0).any())
+
+
+_UNJUDGED = (("RBO", "rbo"), ("top 10 in 40", "top10_recall_at_40"), ("in 100", "top10_recall_at_100"))
+"""Columns that stand in for the metrics that need judgements."""
+
+
+def _has_scores(page: Page) -> bool:
+    return "overlap_at_10_low" in page.settings
 
 
 def _has_limits(page: Page) -> bool:
@@ -351,16 +379,31 @@ def _legend(page: Page) -> str:
             "rounding, or scores that are not linear in the query, so that there is no reconstruction. The CSV has the "
             "same for the scores of the test queries (`score_...`), whose bound knows those queries."
         )
-    if page.quality == "ndcg_at_10":
+    if "verdict" in page.settings:
+        notes.append(
+            "**95 % interval** of the share of float32's nDCG@10, over the choice of queries (paired bootstrap, 10,000 "
+            "resamples, BCa: Efron, 1987). **against float32**: *worse* and *better* are significant at "
+            f"{100 * ALPHA:g} % (randomisation test, with Holm's correction over the rows here); *not worse than "
+            f"{100 * MARGIN:g} %*: with 95 % confidence less than that share of the score is lost (the CSV's "
+            "`loss_bound`); *undecided*: there are too few queries to say either, among so many rows."
+        )
+    elif page.quality == "ndcg_at_10":
         notes.append("**More than 100 %** is mostly luck: there are only so many queries.")
+    elif _has_scores(page):
+        notes.append("**95 % interval** over the choice of queries (bootstrap, 10,000 resamples, BCa: Efron, 1987).")
+    if page.quality != "ndcg_at_10":
+        notes.append(
+            "**RBO**: rank-biased overlap with float32's ranking (Webber et al., 2010). **top 10 in 40, in 100**: the "
+            "share of float32's ten best that is among the method's 40 or 100 best, which rescoring could still find."
+        )
     if (page.settings["runs"] > 1).any():
         notes.append(
             "**±** is the standard deviation between the seeds of a configuration, other figures are their mean. "
-            "It says nothing about the choice of queries."
+            "It says nothing about the choice of queries" + (", as the interval does." if _has_scores(page) else ".")
         )
     tied = page.settings[(page.settings["ndcg_at_10"] - page.settings["ndcg_at_10_ties"]).abs() >= 0.001]
     if len(tied):
-        listed = ", ".join(f"{_cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
+        listed = ", ".join(f"{cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
         notes.append(f"**Ties** move these; their mean nDCG@10 over all orders of tied documents: {listed}.")
     return "\n".join(f"- {note}" for note in notes)
 
@@ -382,7 +425,7 @@ def _budget_table(page: Page) -> str:
     for budget in BUDGETS:
         row = pareto.best_within(page.settings, budget, spare=SPARE_BYTE)
         rows.append([str(budget), *_answer(row, judged)])
-    return _table(header, rows, right={0, *range(2, len(header))})
+    return table(header, rows, right={0, *range(2, len(header))})
 
 
 def _budget_note() -> str:
@@ -396,13 +439,13 @@ def _share_table(page: Page) -> str:
     rows = [
         [f"{100 * share:.0f} %", *_answer(pareto.smallest_keeping(page.settings, share), judged)] for share in SHARES
     ]
-    return _table(header, rows, right={0, *range(2, len(header))})
+    return table(header, rows, right={0, *range(2, len(header))})
 
 
 def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
     if row is None:
         return ["nothing measured", *["–"] * (4 if judged else 3)]
-    cells = [_cell(setting_name(row)), _bytes(row[pareto.COST]), _ratio(row["compression_ratio"])]
+    cells = [cell(setting_name(row)), _bytes(row[pareto.COST]), _ratio(row["compression_ratio"])]
     if judged:
         return [*cells, _number(row["ndcg_at_10"], 4), _number(100 * row["retention"], 1)]
     return [*cells, _number(row["overlap_at_10"], 3)]
@@ -421,12 +464,12 @@ def _overall_table(found: Sequence[Page]) -> str:
         worst = "–"
         if kept.notna().any():
             lowest = int(np.nanargmin(kept))
-            worst = f"{_number(kept.iloc[lowest], 1)} ({_cell(group['page'].iloc[lowest])})"
+            worst = f"{_number(kept.iloc[lowest], 1)} ({cell(group['page'].iloc[lowest])})"
         rows.append(
             (
                 -group["compression_ratio"].mean(),
                 [
-                    _cell(setting_name(pd.Series(dict(zip(SETTING, key, strict=True))))),
+                    cell(setting_name(pd.Series(dict(zip(SETTING, key, strict=True))))),
                     _range(group["compression_ratio"]),
                     f"{len(group)} of {len(found)}",
                     _number(kept.mean(), 1) if complete else "–",
@@ -436,7 +479,77 @@ def _overall_table(found: Sequence[Page]) -> str:
             )
         )
     header = ["method", "× smaller", "measured on", "% of float32, mean", "worst", "overlap@10, mean"]
-    return _table(header, [cells for _, cells in sorted(rows)], right={1, 2, 3, 5})
+    return table(header, [cells for _, cells in sorted(rows)], right={1, 2, 3, 5})
+
+
+def _steps_table(page: Page, steps: Sequence[Step]) -> str:
+    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    header = ["bytes/vector", "on the frontier", f"{measure} above the next smaller one", "95 % interval", "p", ""]
+    rows = []
+    for step in steps:
+        row, below = page.settings.iloc[step.row], page.settings.iloc[step.below]
+        rows.append(
+            [
+                f"{_bytes(below[pareto.COST])} → {_bytes(row[pareto.COST])}",
+                f"{cell(setting_name(below))} → {cell(setting_name(row))}",
+                f"{step.difference:+.4f}",
+                f"{step.low:+.4f} to {step.high:+.4f}",
+                p_value(step.p_holm).removeprefix("= "),
+                "better" if step.p_holm < ALPHA else "undecided",
+            ]
+        )
+    return table(header, rows, right={0, 2, 4})
+
+
+def _steps_note() -> str:
+    return (
+        "Each setting on the frontier against the one before it, on the same queries. *undecided*: the larger one may "
+        "be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
+    )
+
+
+def _equals_table(equals: Equals) -> str:
+    header = ["method", "% of float32, mean", "95 % interval", "lowest", "mean rank", "Borda", "group"]
+    letters: list[str] = ["" for _ in equals.keys]
+    for number, group in enumerate(equals.groups):
+        for place in group:
+            letters[place] += _letter(number)
+    rows = []
+    for place in np.argsort(equals.ranks, kind="stable").tolist():
+        method, params, scoring = equals.keys[place]
+        name = f"{method} {params}".strip() + (f" ({scoring})" if scoring in SCORINGS else "")
+        low, high = 100 * equals.interval.low[place], 100 * equals.interval.high[place]
+        rows.append(
+            [
+                cell(name),
+                f"{100 * equals.interval.estimate[place]:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{100 * equals.shares[place].min():.1f}",
+                f"{equals.ranks[place]:.2f}",
+                f"{equals.points[place]:g}",
+                letters[place],
+            ]
+        )
+    return table(header, rows, right={1, 3, 4, 5})
+
+
+def _equals_note(equals: Equals) -> str:
+    return (
+        f"Settings measured on all {len(equals.pages)} collections with float32. The interval is over the choice of "
+        "collections and of queries (hierarchical bootstrap, 10,000 resamples, percentile); with fewer than five "
+        f"collections it is too narrow. Friedman's test that all are the same: p {p_value(equals.p)}. Mean ranks "
+        f"that differ by less than {equals.critical_difference:.2f} share a letter (Nemenyi's test at 5 %; Demsar, "
+        "2006). **Borda**: how many others a method beats, summed over the collections."
+    )
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"({number + 1})"
+
+
+def p_value(p: float) -> str:
+    """Return what follows the letter p."""
+    return "unknown" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
@@ -445,19 +558,20 @@ def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
     rows = []
     for _, row in failed.sort_values(["dataset", "model", *SETTING, "run_id"]).iterrows():
         seed = "–" if pd.isna(row["seed"]) else str(int(row["seed"]))
-        name = _cell(f"{row['method']} {row['params']}".strip())
-        error = "no message" if pd.isna(row["error"]) else _cell(" ".join(str(row["error"]).split()))
-        place = [_cell(f"{row['dataset']} · {row['model']}")] if where else []
+        name = cell(f"{row['method']} {row['params']}".strip())
+        error = "no message" if pd.isna(row["error"]) else cell(" ".join(str(row["error"]).split()))
+        place = [cell(f"{row['dataset']} · {row['model']}")] if where else []
         rows.append([*place, name, seed, error])
-    return _table([*(["collection · model"] if where else []), "method", "seed", "error"], rows, right=set())
+    return table([*(["collection · model"] if where else []), "method", "seed", "error"], rows, right=set())
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int]) -> str:
+    """Return a Markdown table; the columns in `right` are aligned to the right."""
     rule = ["---:" if index in right else "---" for index in range(len(header))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Keep a name or message from being read as Markdown."""
     return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
 
@@ -484,6 +598,11 @@ def _ratio(value: float) -> str:
 
 def _range(values: pd.Series[float]) -> str:
     return "–".join(dict.fromkeys((_ratio(values.min()), _ratio(values.max()))))
+
+
+def _interval(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
+    low, high = factor * row[f"{measure}_low"], factor * row[f"{measure}_high"]
+    return f"{low:.{decimals}f} to {high:.{decimals}f}" if np.isfinite(low) else "–"
 
 
 def _spread(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
