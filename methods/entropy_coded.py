@@ -21,8 +21,8 @@ Int16 = NDArray[np.int16]
 PER_OCTAVE = 4
 """Classes of dimensions whose deviations differ by a factor of two."""
 
-SMALLEST, LARGEST = -10, 20
-"""Classes that are coded: deviations from 2**-2.5 to 2**5 steps. Smaller ones are not worth a bit."""
+SMALLEST, LARGEST = -10, 28
+"""Classes that are coded: deviations from 2**-2.5 to 2**7 steps. Smaller ones are not worth a bit."""
 
 STEPS_PER_CLASS = 8
 """A document's own step is the common one times 2**(scale / 32), its scale an integer."""

@@ -58,6 +58,9 @@ OPTIONAL_MEASURES = [
 ]
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
 
+ELSEWHERE = ("fit_dataset=", "fit_sample=", "fit_disjoint=")
+"""What parameters begin with that say which documents a method was fitted on."""
+
 SCORINGS = {
     "symmetric": "symmetric: the query was quantised too",
     "raw_codes": "raw codes: cosine between the integer codes, never mapped back",
@@ -320,9 +323,11 @@ def _settings_table(page: Page) -> str:
     header += ["overlap@10"] + (["recall@100"] if judged else ["95 % interval"] if _has_scores(page) else [])
     header += [] if judged else [name for name, _ in _UNJUDGED]
     header += ["dB over bound"] if limits else []
+    elsewhere = fitted_elsewhere(page.settings)
+    header += ["overlap@10 if fitted elsewhere"] if elsewhere else []
     header += ["encode s", "search ms/query"]
     rows = []
-    for _, row in page.settings.iterrows():
+    for place, (_, row) in enumerate(page.settings.iterrows()):
         name = cell(setting_name(row))
         cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
         cells += [
@@ -337,10 +342,33 @@ def _settings_table(page: Page) -> str:
         cells += [_interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
         cells += [] if judged else [_number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
         cells += [_spread(row, "vector_db_over_bound", 2)] if limits else []
+        cells += [_elsewhere_cell(page.settings, elsewhere.get(place, []))] if elsewhere else []
         cells += [_digits(row["encode_seconds"]), _digits(1000 * row["search_seconds"] / row["n_queries"])]
         rows.append(cells)
     words = {"method", "95 % interval", "against float32"}
     return table(header, rows, right={place for place in range(2, len(header)) if header[place] not in words})
+
+
+def fitted_elsewhere(settings: pd.DataFrame) -> dict[int, list[int]]:
+    """Return by place those settings that differ in nothing but the documents that they were fitted on."""
+    parts = [params.split() for params in settings["params"]]
+    plain = [" ".join(part for part in found if not part.startswith(ELSEWHERE)) for found in parts]
+    keys = list(zip(settings["method"], plain, settings["scoring"], strict=True))
+    usual = {key: place for place, key in enumerate(keys) if settings["params"].iloc[place] == key[1]}
+    found: dict[int, list[int]] = {}
+    for place, key in enumerate(keys):
+        if settings["params"].iloc[place] != key[1] and key in usual:
+            found.setdefault(usual[key], []).append(place)
+    return found
+
+
+def _elsewhere_cell(settings: pd.DataFrame, places: Sequence[int]) -> str:
+    cells = []
+    for place in places:
+        row = settings.iloc[place]
+        conditions = " ".join(part for part in row["params"].split() if part.startswith(ELSEWHERE))
+        cells.append(f"{_number(row['overlap_at_10'], 3)} ({cell(conditions)})")
+    return ", ".join(cells) or "–"
 
 
 def _has_two_tiers(page: Page) -> bool:
@@ -378,6 +406,11 @@ def _legend(page: Page) -> str:
             "are no Gaussian source and can lie below; shared state counts nothing. *–*: no more error than float32's "
             "rounding, or scores that are not linear in the query, so that there is no reconstruction. The CSV has the "
             "same for the scores of the test queries (`score_...`), whose bound knows those queries."
+        )
+    if fitted_elsewhere(page.settings):
+        notes.append(
+            "**fitted elsewhere**: the same setting, fitted on other documents than those searched or on a part of "
+            "them. What is lost against overlap@10 was memorised."
         )
     if "verdict" in page.settings:
         notes.append(

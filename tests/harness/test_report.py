@@ -638,3 +638,18 @@ def test_crosses_agrees_with_walking_along_the_segment(ends: tuple, corners: tup
     crossed = plots.crosses(np.hstack([start, end])[None], box)[0, 0]
     # On integer corners a walk in thousandths meets every box that the segment enters for more than a moment.
     assert crossed == inside
+
+
+def test_what_was_memorised_stands_beside() -> None:
+    frame = frame_of(
+        run(),
+        run(method="pq", params="m=48", overlap_at_10=0.8, code_bytes_per_vector=48.0),
+        run(method="pq", params="fit_sample=100 m=48", overlap_at_10=0.7, code_bytes_per_vector=48.0),
+        run(method="pq", params="fit_dataset=other m=24", overlap_at_10=0.6, code_bytes_per_vector=24.0),
+    )
+    text = markdown(frame)
+    (row,) = [row for row in table_rows(text, "Pareto table") if row[1].strip("*") == "pq m=48"]
+    assert row[table_rows(text, "Pareto table")[0].index("overlap@10 if fitted elsewhere")] == "0.700 (fit_sample=100)"
+    assert "memorised" in text
+    # another size is another setting
+    assert "fitted elsewhere" not in markdown(frame[frame["params"] != "fit_sample=100 m=48"])
