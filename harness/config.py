@@ -34,6 +34,9 @@ class RunConfig:
     fit_sample : int or None
         Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
         then also has the error on documents that were not drawn.
+    fit_disjoint : bool
+        The documents of `fit_sample` leave the collection that is searched; they are drawn among those that no
+        judgement names.
     fit_queries : {"auto", "train", "titles", "sentences", "documents", "none"}
         What methods that learn from queries are fitted with, see `harness.pseudo_queries.choose`. auto is the first of
         them that the dataset has.
@@ -56,6 +59,7 @@ class RunConfig:
     method: Any = None
     fit_dataset: Any = None
     fit_sample: int | None = None
+    fit_disjoint: bool = False
     fit_queries: str = "auto"
     seed: int = 0
     k: int = 100

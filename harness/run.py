@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import logging
@@ -11,6 +12,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +89,25 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     if fit_dataset is not None:
         identity["fit_dataset"] = fit_dataset.fingerprint
         conditions.append(f"fit_dataset={fit_dataset.name}")
-    fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
-    if fit_rows is not None:
-        identity["fit_sample"] = len(fit_rows)
-        conditions.append(f"fit_sample={len(fit_rows)}")
+    split, fit_rows = None, None
+    if cfg.fit_disjoint:
+        if fit_dataset is not None or cfg.fit_sample is None:
+            wrong = "has no fit_sample=N" if cfg.fit_sample is None else "has a fit_dataset, which is disjoint anyway"
+            raise ConfigError(f"fit_disjoint=true divides the collection's own documents, but this run {wrong}")
+        split = _split(dataset, cfg.fit_sample)
+        identity["fit_disjoint"] = True
+    else:
+        fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
+    if split is not None or fit_rows is not None:
+        identity["fit_sample"] = int(cfg.fit_sample)
+        conditions.append(f"fit_sample={cfg.fit_sample}")
+        conditions += ["fit_disjoint=true"] if split is not None else []
     fit_queries = None
     if spec.make().wants_queries:
-        fit_queries = _fit_queries(cfg.fit_queries, fit_dataset or dataset, encoder, dataset)
+        source = (fit_dataset or dataset) if split is None else split.fitted
+        if fit_rows is not None:
+            source = _part(source, len(fit_rows))
+        fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
         identity["fit_queries"] = fit_queries.identity()
         if cfg.fit_queries != "auto":
             conditions.append(f"fit_queries={fit_queries.source}")
@@ -112,7 +126,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         "git_commit": provenance.git_commit(),
         "identity": identity,
         "model": {"name": encoder.label},
-        "dataset": _describe(dataset),
+        "dataset": _describe(dataset if split is None else split.searched),
         "fit_dataset": None if fit_dataset is None else _describe(fit_dataset),
         "method": {
             "name": method_name,
@@ -128,7 +142,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     draft = store.draft(identifier)
     try:
-        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, fit_rows, fit_queries, encoder, draft)
+        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft)
         record |= _results(measurement, problem)
     except BaseException as error:
         shutil.rmtree(draft)
@@ -152,6 +166,7 @@ def _measure(
     spec: MethodSpec,
     dataset: Dataset,
     fit_dataset: Dataset | None,
+    split: Split | None,
     fit_rows: NDArray[np.int64] | None,
     fit_queries: FitQueries | None,
     encoder: Any,
@@ -161,11 +176,15 @@ def _measure(
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.measure import measure
 
-    vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k)
+    vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k, split)
     fit_vectors = vectors if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir)
     fit_docs = None if fit_dataset is None else fit_vectors.docs
+    if split is not None:
+        fit_vectors = dataclasses.replace(vectors, docs=np.ascontiguousarray(vectors.docs[split.fitted_rows]))
+        fit_docs = fit_vectors.docs
     if fit_rows is not None:
-        fit_docs = np.ascontiguousarray(fit_vectors.docs[fit_rows])
+        fit_vectors = dataclasses.replace(fit_vectors, docs=np.ascontiguousarray(fit_vectors.docs[fit_rows]))
+        fit_docs = fit_vectors.docs
     unseen = None
     if fit_rows is not None and fit_dataset is None:
         unseen = np.setdiff1d(np.arange(len(dataset.doc_ids)), fit_rows)
@@ -182,6 +201,32 @@ def _measure(
     return measurement, problem
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A collection divided into documents that are searched and others that methods are fitted on."""
+
+    searched: Dataset
+    fitted: Dataset
+    searched_rows: NDArray[np.int64]
+    fitted_rows: NDArray[np.int64]
+
+
+@functools.lru_cache(maxsize=2)
+def _split(dataset: Dataset, count: int) -> Split:
+    """Draw `count` documents for fitting, among those that no judgement names."""
+    judged = {doc_id for judgements in (dataset.qrels or {}).values() for doc_id in judgements}
+    free = np.array([row for row, doc_id in enumerate(dataset.doc_ids) if doc_id not in judged], dtype=np.int64)
+    most = min(len(free), len(dataset.doc_ids) - 1)
+    if not 1 <= count <= most:
+        raise ConfigError(
+            f"fit_sample must be 1 to {most} with fit_disjoint=true, the documents of {dataset.name} that no judgement "
+            f"names, got {count}"
+        )
+    fitted = np.sort(np.random.default_rng(0).choice(free, count, replace=False))
+    searched = np.setdiff1d(np.arange(len(dataset.doc_ids)), fitted)
+    return Split(dataset.part(searched), dataset.part(fitted), searched, fitted)
+
+
 def _drawn(dataset: Dataset, count: int | None) -> NDArray[np.int64] | None:
     """Return the rows of `count` documents, ascending, or None for all."""
     n = len(dataset.doc_ids)
@@ -192,14 +237,24 @@ def _drawn(dataset: Dataset, count: int | None) -> NDArray[np.int64] | None:
     return np.sort(np.random.default_rng(0).choice(n, count, replace=False))
 
 
+@functools.lru_cache(maxsize=2)
+def _part(dataset: Dataset, count: int) -> Dataset:
+    rows = _drawn(dataset, count)
+    assert rows is not None
+    return dataset.part(rows)
+
+
 _fit_queries = functools.lru_cache(maxsize=8)(pseudo_queries.choose)
 
 
 @functools.lru_cache(maxsize=2)
-def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int) -> tuple[Vectors, Problem]:
+def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None) -> tuple[Vectors, Problem]:
     from harness.measure import Problem
 
     vectors = _vectors(dataset, encoder, cache_dir)
+    if split is not None:
+        docs = np.ascontiguousarray(vectors.docs[split.searched_rows])
+        return vectors, Problem.of(split.searched, docs, vectors.queries, k)
     return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -153,6 +153,21 @@ class Dataset:
             task=task,
             doc_vectors=None if doc_vectors is None else doc_vectors[rows],
             query_vectors=None if query_vectors is None else query_vectors[np.array(judged)],
+        )
+
+    def part(self, rows: NDArray[np.int64]) -> Dataset:
+        """Return the collection with these documents only, ascending rows; queries and judgements stay as they are."""
+
+        def of(items: list[str] | None) -> list[str] | None:
+            return None if items is None else [items[row] for row in rows]
+
+        return replace(
+            self,
+            doc_ids=[self.doc_ids[row] for row in rows],
+            doc_texts=of(self.doc_texts),
+            titles=of(self.titles),
+            source_rows=self.source_rows[rows],
+            doc_vectors=None if self.doc_vectors is None else self.doc_vectors[rows],
         )
 
     @cached_property

@@ -238,3 +238,38 @@ def test_fitted_on_a_sample(small_collection: Path, tmp_path: Path) -> None:
     assert np.isnan(frame.loc[whole["run_id"], "unseen_vector_db_over_bound"])
     with pytest.raises(ConfigError, match="fit_sample must be 1 to 400, the documents of .*, got 401"):
         run(configuration(small_collection, tmp_path, "method=int8", "fit_sample=401"), "int8")
+
+
+def test_fitted_on_documents_that_are_not_searched(small_collection: Path, tmp_path: Path) -> None:
+    overrides = ["method=pq", "method.m=4", "fit_sample=300", "fit_disjoint=true"]
+    record = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides), "pq", overrides))
+    assert record["method"]["params"] == "fit_sample=300 fit_disjoint=true m=4"
+    assert record["dataset"]["n_docs"] == 100
+    # the judged documents are still there to be found, among fewer others
+    exact = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides[2:]), "float32"))
+    whole = Store(tmp_path).read(run(configuration(small_collection, tmp_path), "float32"))
+    assert exact["run_id"] != whole["run_id"]
+    assert exact["metrics"]["recall_at_100"] == 1.0
+    assert exact["metrics"]["ndcg_at_10"] >= whole["metrics"]["ndcg_at_10"]
+    assert record["metrics"]["overlap_at_10"] < 1
+
+
+def test_a_sample_lends_its_own_pseudo_queries(small_collection: Path, tmp_path: Path) -> None:
+    given = ["method=score_aware", "method.nbytes=8", "fit_queries=documents", "fit_sample=300"]
+    for more in ([], ["fit_disjoint=true"]):
+        record = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *given, *more), "score_aware"))
+        assert record["fit_queries"] == "300 documents"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["fit_disjoint=true"], "has no fit_sample=N"),
+        (["fit_disjoint=true", "fit_sample=400"], "fit_sample must be 1 to 3.. .* that no judgement names, got 400"),
+    ],
+)
+def test_a_division_that_cannot_be_is_named(
+    small_collection: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(configuration(small_collection, tmp_path, "method=int8", *overrides), "int8")
