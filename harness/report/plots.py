@@ -99,7 +99,8 @@ class Point(NamedTuple):
 
     cost: float
     quality: float
-    spread: float
+    low: float
+    high: float
     name: str
     family: str
     on_frontier: bool
@@ -167,7 +168,8 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
         _draw_share(axes, page)
 
     with style():
-        axes = _prepared(page, points, looks, "Pareto frontier", set_up)
+        bars = "95 % interval over queries" if has_intervals(page) else "± between seeds"
+        axes = _prepared(page, points, looks, "Pareto frontier", set_up, bars)
         _draw_frontier(axes, points)
         _draw_points(axes, shown, looks)
         arrows = _draw_clipped(axes, clipped, looks, "{:.3f}".format)
@@ -215,7 +217,14 @@ def draw_distortion(page: Page, looks: Looks | None = None) -> Figure:
     return _figure(axes)
 
 
-def _prepared(page: Page, points: Sequence[Point], looks: Looks, line: str, set_up: Callable[[Axes], None]) -> Axes:
+def _prepared(
+    page: Page,
+    points: Sequence[Point],
+    looks: Looks,
+    line: str,
+    set_up: Callable[[Axes], None],
+    bars: str = "± between seeds",
+) -> Axes:
     """Return the axes of a new figure with everything in its final place; what is measured against it may follow."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -231,7 +240,7 @@ def _prepared(page: Page, points: Sequence[Point], looks: Looks, line: str, set_
     title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
     axes.set_title(page.size, fontsize=9, color=QUIET)
     set_up(axes)
-    _draw_legend(figure, points, looks, line)
+    _draw_legend(figure, points, looks, line, bars)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     title.set_x(axes.get_position().x0)
@@ -257,19 +266,38 @@ def visible_floor(points: Sequence[Point]) -> float:
 def _points(page: Page) -> list[Point]:
     found = []
     for _, row in page.settings.iterrows():
-        quality, spread = float(row[page.quality]), float(row[f"{page.quality}_sd"])
+        quality = float(row[page.quality])
         if np.isfinite(quality) and row[pareto.COST] > 0:
+            low, high = _bar(page, row)
             found.append(
                 Point(
                     cost=float(row[pareto.COST]),
                     quality=quality,
-                    spread=spread if np.isfinite(spread) else 0.0,
+                    low=low,
+                    high=high,
                     name=setting_name(row),
                     family=row["family"],
                     on_frontier=bool(row["on_frontier"]),
                 )
             )
     return found
+
+
+def has_intervals(page: Page) -> bool:
+    """Whether it is known how certain the quality is."""
+    return any(f"{name}_low" in page.settings for name in (page.quality, pareto.share_column(page.settings)))
+
+
+def _bar(page: Page, row: pd.Series[Any]) -> tuple[float, float]:
+    """Return the ends of a point's bar: the interval over queries, of the frontier alone, or else between seeds."""
+    quality = float(row[page.quality])
+    if has_intervals(page):
+        share = pareto.share_column(page.settings)
+        ends = [float(row[f"{share}_{end}"]) * page.float32_score for end in ("low", "high")]
+        return (ends[0], ends[1]) if row["on_frontier"] and np.isfinite(ends).all() else (quality, quality)
+    spread = float(row[f"{page.quality}_sd"])
+    spread = spread if np.isfinite(spread) else 0.0
+    return quality - spread, quality + spread
 
 
 def _distortion_points(page: Page) -> list[Point]:
@@ -282,7 +310,8 @@ def _distortion_points(page: Page) -> list[Point]:
         Point(
             cost=float(row["code_bytes_per_vector"]),
             quality=float(np.log2(below)),
-            spread=float(spread) if np.isfinite(spread) else 0.0,
+            low=float(np.log2(below)) - (float(spread) if np.isfinite(spread) else 0.0),
+            high=float(np.log2(below)) + (float(spread) if np.isfinite(spread) else 0.0),
             name=setting_name(row),
             family=row["family"],
             on_frontier=bool(on),
@@ -324,7 +353,7 @@ def _set_limits(
     """Make room for the points that are shown, and for other heights that must be there."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    ends = [*marks, *(point.quality + sign * point.spread for point in shown for sign in (-1, 1))]
+    ends = [*marks, *(end for point in shown for end in (point.low, point.high))]
     top, low = max(ends), min(ends)
     height = max(top - low, 0.05 * abs(top), 1e-3)
     bottom = low - (0.18 if len(shown) < len(points) else 0.1) * height
@@ -377,14 +406,14 @@ def _draw_share(axes: Axes, page: Page) -> None:
     right.spines["right"].set_visible(False)
 
 
-def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks, line: str) -> None:
+def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks, line: str, bars: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=INK, linewidth=2.0, label=line)]
     for name in sorted({point.family for point in points}):
         handles.append(Line2D([], [], linestyle="none", markersize=6, label=name, **looks[name]))
-    if any(point.spread > 0 for point in points):
-        handles.append(Line2D([], [], linestyle="none", marker="|", color=QUIET, label="± between seeds"))
+    if any(point.high > point.low for point in points):
+        handles.append(Line2D([], [], linestyle="none", marker="|", color=QUIET, label=bars))
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -406,9 +435,8 @@ def _draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
         size, look = STRONG, looks[point.family]
         if not point.on_frontier:  # paler, but opaque: what lies underneath would change the colour
             size, look = WEAK, look | {"color": tuple(0.5 + 0.5 * part for part in to_rgb(look["color"]))}
-        if point.spread > 0:
-            ends = (point.quality - point.spread, point.quality + point.spread)
-            axes.vlines(point.cost, *ends, color=look["color"], linewidth=1.0, zorder=3)
+        if point.high > point.low:
+            axes.vlines(point.cost, point.low, point.high, color=look["color"], linewidth=1.0, zorder=3)
         axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
 
 
@@ -553,7 +581,7 @@ def _segments(axes: Axes, points: Sequence[Point], reference: Annotation | None)
     for (x0, y0), (x1, y1) in steps:
         corners += [(x0, y0), (x1, y0), (x1, y0), (x1, y1)]
     for point in points:
-        corners += [(point.cost, point.quality - point.spread), (point.cost, point.quality + point.spread)]
+        corners += [(point.cost, point.low), (point.cost, point.high)]
     if reference is not None:
         corners += [(cost, reference.xy[1]) for cost in axes.get_xlim()]
     return _in_points(axes, np.array(corners, dtype=float).reshape(-1, 4))

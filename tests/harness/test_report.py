@@ -487,7 +487,7 @@ def test_an_outlier_is_an_arrow_with_its_value_and_does_not_squash_the_rest() ->
 @UNTIMED
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_at_most_a_fifth_of_the_points_is_clipped(qualities: list[tuple[float, bool]]) -> None:
-    points = [plots.Point(1.0, quality, 0.0, "", "", on_frontier) for quality, on_frontier in qualities]
+    points = [plots.Point(1.0, quality, quality, quality, "", "", on_frontier) for quality, on_frontier in qualities]
     floor = plots.visible_floor(points)
     below = [quality for quality, _ in qualities if quality < floor]
     assert len(below) <= -(-len(qualities) // 5)
