@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.report import plots, tables
+from harness.report import figures, plots, tables
 from harness.report.significance import with_intervals
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def write_report(
     list of Path
         The files: `summary.md`, `runs.csv`, then for each dataset and model a page (.md), its table (.csv)
         and its plot (.png, .svg), and where errors are known at two sizes at least, a plot of them (-distortion.png,
-        .svg). Without a successful run there is a page alone.
+        .svg); likewise what queries lose (-queries) and the speed (-speed). Without a successful run there is a page
+        alone. With several collections, plots over all of them (`collections`, `kept-<budget>-bytes`).
 
     Raises
     ------
@@ -68,9 +69,24 @@ def write_report(
         if plots.can_draw_distortion(page):
             files += plots.save(plots.draw_distortion(page, looks), out / f"{page.stem}-distortion")
             distortion = f"{page.stem}-distortion.png"
-        text = tables.page_markdown(page, figure, command, distortion)
+        more: list[tuple[str, str]] = []
+        if figures.can_draw_lost(page):
+            files += plots.save(figures.draw_lost(page), out / f"{page.stem}-queries")
+            more.append(("What queries lose and gain", f"{page.stem}-queries.png"))
+        if figures.can_draw_speed(page):
+            files += plots.save(figures.draw_speed(page, looks), out / f"{page.stem}-speed")
+            more.append(("Quality against speed", f"{page.stem}-speed.png"))
+        text = tables.page_markdown(page, figure, command, distortion, more)
         written += [_write(out / f"{page.stem}.md", text), *files]
-    summary = tables.summary_markdown(found, frame, drawn, command)
+    measured = [page for page in found if page.stem in drawn]
+    overall: list[tuple[str, str]] = []
+    if len(measured) > 1:
+        written += plots.save(figures.draw_side_by_side(measured, looks), out / "collections")
+        overall.append(("Collections side by side", "collections.png"))
+    for budget in figures.heat_map_budgets(measured):
+        written += plots.save(figures.draw_heat_map(measured, budget), out / f"kept-{budget}-bytes")
+        overall.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))
+    summary = tables.summary_markdown(found, frame, drawn, command, overall)
     written = [
         _write(out / "summary.md", summary),
         _write(out / "runs.csv", frame.to_csv(index=False)),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.report.significance import Equals, Scores
 
-BUDGETS = (16, 32, 48, 64, 96, 128, 192, 256, 384)
+BUDGETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
 """Bytes per vector."""
 
 SHARES = (0.99, 0.95, 0.90)
@@ -221,8 +221,17 @@ def setting_name(row: pd.Series[Any]) -> str:
     return name
 
 
-def page_markdown(page: Page, figure: str | None, command: str, distortion: str | None = None) -> str:
-    """Return the page of one collection and model; `figure` and `distortion` are the names of its plots."""
+def page_markdown(
+    page: Page,
+    figure: str | None,
+    command: str,
+    distortion: str | None = None,
+    more: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return the page of one collection and model.
+
+    `figure` and `distortion` are the names of its plots, `more` the headings and names of others.
+    """
     blocks = [f"# {cell(page.title)}"]
     if page.settings.empty:
         blocks.append("No run succeeded, so there is nothing to compare.")
@@ -236,14 +245,22 @@ def page_markdown(page: Page, figure: str | None, command: str, distortion: str 
             blocks += ["## Steps of the frontier", _steps_table(page, steps), _steps_note()]
         if distortion:
             blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
+        for heading, name in more:
+            blocks += [f"## {heading}", f"![{heading}]({name})"]
     if len(page.failed):
         blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
     blocks.append(f"*{provenance(page.runs, command)}*")
     return "\n\n".join(blocks) + "\n"
 
 
-def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterable[str], command: str) -> str:
-    """Return the page that leads to all others."""
+def summary_markdown(
+    found: Sequence[Page],
+    frame: pd.DataFrame,
+    figures: Iterable[str],
+    command: str,
+    overall: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return the page that leads to all others; `overall` are the headings and names of plots over several pages."""
     drawn = set(figures)
     rows = []
     for page in found:
@@ -274,6 +291,8 @@ def summary_markdown(found: Sequence[Page], frame: pd.DataFrame, figures: Iterab
             "What was measured on at least two of them. Means are over all, and left out where one is missing. "
             "*worst*: the lowest share, and where."
         )
+        for heading, name in overall:
+            blocks += [f"### {heading}", f"![{heading}]({name})"]
         for equals in at_equal_bytes(measured):
             blocks += [f"## At {_bytes(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]

@@ -189,8 +189,10 @@ def test_a_report_is_a_summary_all_runs_and_four_files_a_page(tmp_path: Path) ->
     frame = pd.concat([measured(6), measured(3, dataset="other", model="org/model")], ignore_index=True)
     written = write_report(frame, tmp_path / "new" / "report")
     stems = ["other--org_model", "scifact--minilm"]
-    pages = [f"{stem}{suffix}" for stem in stems for suffix in (".md", ".csv", ".png", ".svg")]
-    assert [path.name for path in written] == ["summary.md", "runs.csv", *pages]
+    suffixes = (".md", ".csv", ".png", ".svg", "-speed.png", "-speed.svg")
+    overall = ["collections.png", "collections.svg"]
+    pages = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]
+    assert [path.name for path in written] == ["summary.md", "runs.csv", *pages, *overall]
     assert all(path.stat().st_size > 0 for path in written)
     assert set(written) == set((tmp_path / "new" / "report").iterdir())
     summary = (written[0]).read_text(encoding="utf-8")
