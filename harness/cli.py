@@ -1,24 +1,32 @@
 """The `vecbudget` command.
 
-`run` and `sweep` hand over to Hydra, so every override works; the rest are plain commands. Imports are lazy: `--help`
-and `list` answer at once.
+`run`, `sweep` and `inspect` hand over to Hydra, so every override works; the rest are plain commands. Imports are
+lazy: `--help` and `list` answer at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import VecbudgetError, was_interrupted
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command does the rest"
 
 GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
+
+TAKE_A_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--info", "-i"),
+)
+"""Flags of Hydra's."""
 
 USAGE = """\
 usage: vecbudget COMMAND ...
@@ -29,6 +37,7 @@ How much retrieval quality does each byte of an embedding buy?
   sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
   report                  write Pareto tables and plots from the records
   compare A B             two settings on the records, query by query: is the difference real?
+  inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
   list                    show the methods, models, datasets or experiments there are
 
 Examples:
@@ -38,7 +47,7 @@ Examples:
   vecbudget report --results results
   vecbudget compare "pq m=48" "opq m=48"
 
-`vecbudget run --help` and `vecbudget run --cfg job` show the configuration.
+`vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep and inspect.
 """
 
 
@@ -46,7 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (0 only when everything asked for is done)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command, rest = (given[0], given[1:]) if given else ("", [])
-    commands = {"run": _run, "sweep": _sweep, "report": _report, "compare": _compare, "list": _list}
+    commands = {
+        "run": _run,
+        "sweep": _sweep,
+        "report": _report,
+        "compare": _compare,
+        "inspect": _inspect,
+        "list": _list,
+    }
     if command in ("", "-h", "--help", "help"):
         sys.stdout.write(USAGE)
         return 0 if command else 2
@@ -79,51 +95,72 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def _run(overrides: list[str]) -> int:
-    return _hydra([*overrides, "hydra.mode=RUN"])
+    from harness import run
+    from harness.config import RunConfig
+
+    return _hydra(run.main, RunConfig, with_mode(overrides, "RUN")) or int(bool(run.failures))
 
 
 def _sweep(overrides: list[str]) -> int:
-    return _hydra([*overrides, "hydra.mode=MULTIRUN"])
+    from harness import run
+    from harness.config import RunConfig
+
+    return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
 
 
-def _hydra(overrides: list[str]) -> int:
+def _inspect(overrides: list[str]) -> int:
+    from harness import inspection
+
+    return _hydra(inspection.main, inspection.InspectConfig, with_mode(overrides, "RUN"))
+
+
+def with_mode(arguments: Sequence[str], mode: str) -> list[str]:
+    """Return Hydra's arguments with its mode among the overrides: its parser takes them in one piece, flags around."""
+    for place, text in enumerate(arguments):
+        flag = arguments[place - 1] if place else ""
+        if flag not in TAKE_A_VALUE and not text.startswith("-") and (text.startswith("~") or "=" in text):
+            return [*arguments[:place], f"hydra.mode={mode}", *arguments[place:]]
+    return [*arguments, f"hydra.mode={mode}"]
+
+
+def _hydra(application: Callable[[], Any], schema: type, overrides: list[str]) -> int:
     # with this, errors reach us, and we print one line of them
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from harness import run
     from methods.base import MethodError
 
     program = sys.argv
     sys.argv = ["vecbudget", *overrides]
     try:
-        run.main()
+        application()
     except (HydraException, OmegaConfBaseException) as error:
         if was_interrupted(error):
             raise KeyboardInterrupt from error
-        return _fail(_explain(error, overrides))
+        return _fail(_explain(error, overrides, [item.name for item in dataclasses.fields(schema)]))
     except (MethodError, VecbudgetError) as error:
         return _fail(str(error))
     finally:
         sys.argv = program
-    return 1 if run.failures else 0
+    return 0
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
+def _explain(error: Exception, overrides: Sequence[str], options: Sequence[str]) -> str:
     """Return one line for an error of Hydra's or OmegaConf's: what is wrong, and what there is instead."""
-    from harness.catalogue import members, options, parameters
+    from harness.catalogue import members, parameters
 
     chosen = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
-    for group in GROUPS.values():
-        for name in chosen.get(group, "").split(","):
-            if f"'{group}/{name}'" in str(error):
+    for key, names in chosen.items():
+        group = key.partition("@")[0]
+        for name in names.split(","):
+            if group in GROUPS.values() and f"'{group}/{name}'" in str(error):
                 return f"there is no {group} " + _not_among(name, list(members(group)), "There are")
     unknown = re.search(r"Could not override '([\w./]+)'", str(error))
     if unknown:
         group, _, key = unknown[1].rpartition(".")
         if not group:
-            return "there is no option " + _not_among(key, options(), "There are")
+            return "there is no option " + _not_among(key, options, "There are")
         member = members(group).get(chosen.get(group, "")) if group in GROUPS.values() else None
         return f"{group} has no parameter " + _not_among(key, parameters(member) if member else [], "It has")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

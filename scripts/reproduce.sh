@@ -54,3 +54,4 @@ done
 find results/reference -name '*.svg' -delete  # the same pictures as the PNGs, and large
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md
 .venv/bin/python scripts/frontier.py --runs "$runs/frontier" --half "$runs/frontier_half" --out results/reference/frontier
+.venv/bin/python scripts/predictors.py --runs "$runs/frontier" --out results/reference

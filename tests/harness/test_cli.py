@@ -49,7 +49,8 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reprot"]) == 2
     assert only_line(capsys.readouterr().err) == (
-        "vecbudget: there is no command 'reprot'; did you mean 'report'? There are: run, sweep, report, compare, list"
+        "vecbudget: there is no command 'reprot'; did you mean 'report'? "
+        "There are: run, sweep, report, compare, inspect, list"
     )
 
 
