@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -43,6 +44,13 @@ def _parsed(text: str) -> dict[str, Any]:
     content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def options() -> list[str]:
+    """Return the names of a run's top-level options."""
+    from harness.config import RunConfig
+
+    return [item.name for item in dataclasses.fields(RunConfig)]
 
 
 def first_comment(entry: Traversable) -> str:
