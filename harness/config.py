@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -20,6 +20,14 @@ from methods.base import Codec, MethodError, Part, field_types
 
 RECORD_FORMAT = 1
 """Part of every run id: a change in how numbers are made gets new ids."""
+
+
+@dataclass
+class MeasureConfig:
+    """What is measured beyond quality and bytes; it has no part in a run's id."""
+
+    cost: bool = False
+    repeats: int = 5
 
 
 @dataclass
@@ -52,6 +60,9 @@ class RunConfig:
         Leave the compressed index beside the record.
     overwrite : bool
         Measure again what is recorded already.
+    measure : node
+        `cost`: measure every stage's seconds with warm-up and repeats, latency of single queries and memory, too, while
+        no other run does (`harness.cost`); a record without them is then measured again. `repeats`: of each stage.
     """
 
     model: Any = None
@@ -68,6 +79,7 @@ class RunConfig:
     cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"
     keep_index: bool = False
     overwrite: bool = False
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
 
 
 ConfigStore.instance().store(name="run_schema", node=RunConfig)

@@ -32,6 +32,7 @@ from methods.base import MethodError
 
 if TYPE_CHECKING:
     from harness.cache import Vectors
+    from harness.cost import Costs
     from harness.measure import Measurement, Problem
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,10 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     identifier = run_id(identity)
     store = Store(Path(cfg.results_dir))
     label = f"{method_name} {params}".strip()
-    if store.has(identifier) and not cfg.overwrite:
+    if cfg.measure.repeats < 1:
+        raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
+    known = store.has(identifier) and (not cfg.measure.cost or bool(store.read(identifier).get("cost")))
+    if known and not cfg.overwrite:
         log.info("%-28s recorded already: %s", label, store.path(identifier))
         return identifier
     record: dict[str, Any] = {
@@ -142,8 +146,15 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     draft = store.draft(identifier)
     try:
-        measurement, problem = _measure(cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft)
+        measurement, problem, costs = _measure(
+            cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft
+        )
         record |= _results(measurement, problem)
+        if costs is not None:
+            storage, (docs, queries) = measurement.storage, (problem.docs, problem.queries)
+            record["cost"] = costs.as_record(
+                len(docs), len(queries), storage.code_bytes_per_vector, storage.state_file_bytes
+            )
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
@@ -171,8 +182,8 @@ def _measure(
     fit_queries: FitQueries | None,
     encoder: Any,
     draft: Path,
-) -> tuple[Measurement, Problem]:
-    """Return the measurement and what it was made on."""
+) -> tuple[Measurement, Problem, Costs | None]:
+    """Return the measurement, what it was made on, and what it costs if that is asked for."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.measure import measure
 
@@ -188,17 +199,33 @@ def _measure(
     unseen = None
     if fit_rows is not None and fit_dataset is None:
         unseen = np.setdiff1d(np.arange(len(dataset.doc_ids)), fit_rows)
+    taught = None if fit_queries is None else fit_queries.vectors(fit_vectors)
     measurement = measure(
         spec.make,
         problem,
         fit_docs=fit_docs,
         unseen_rows=unseen,
-        fit_queries=None if fit_queries is None else fit_queries.vectors(fit_vectors),
+        fit_queries=taught,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
     )
-    return measurement, problem
+    if not cfg.measure.cost:
+        return measurement, problem, None
+    from harness.cost import exclusive, measure_cost
+
+    with exclusive(Path(cfg.cache_dir).expanduser()):
+        costs = measure_cost(
+            spec.make,
+            problem.docs,
+            problem.queries,
+            fit_docs=problem.docs if fit_docs is None else fit_docs,
+            fit_queries=taught,
+            k=cfg.k,
+            chunk_rows=cfg.chunk_rows,
+            repeats=cfg.measure.repeats,
+        )
+    return measurement, problem, costs
 
 
 @dataclass(frozen=True, eq=False)

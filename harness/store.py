@@ -143,8 +143,8 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric (`METRICS`), `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
-        errors and how far from their bounds they are, see `harness.limits.Distance`), and `<stage>_seconds`. What a
-        record lacks is NaN.
+        errors and how far from their bounds they are, see `harness.limits.Distance`), `<stage>_seconds`, and where cost
+        was measured `COST_COLUMNS`. What a record lacks is NaN.
     """
     import pandas as pd
 
@@ -223,10 +223,52 @@ def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
         **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},
         **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
         "peak_memory_bytes": record.get("peak_memory_bytes", nan),
+        **_cost(record),
         "command": record.get("command", ""),
         "git_commit": record.get("git_commit"),
         "created": record.get("created", ""),
     }
+
+
+COSTS = (
+    *(f"cost_{stage}_seconds" for stage in ("fit", "encode", "load", "search")),
+    "docs_per_second",
+    "queries_per_second",
+)
+"""Figures of `measure.cost=true`, each also with `_low` and `_high`, the least and greatest of its repeats."""
+QUERY_MS = ("query_ms_p50", "query_ms_p95", "query_ms_p99")
+PEAKS = ("fit_peak_bytes", "encode_peak_bytes", "load_peak_bytes", "search_peak_bytes")
+
+
+CORPORA = {"1M": 1_000_000, "100M": 100_000_000, "10B": 10_000_000_000}
+"""Documents to which `harness.cost` extrapolates: `search_seconds_at_1M` (of a query; `_low`, `_high`) and so on."""
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    cost = record.get("cost") or {}
+    nan = float("nan")
+    spreads = {f"cost_{stage}_seconds": spread for stage, spread in cost.get("seconds", {}).items()}
+    spreads |= {name: cost.get(name, {}) for name in ("docs_per_second", "queries_per_second")}
+    columns: dict[str, Any] = {}
+    for name in COSTS:
+        spread = spreads.get(name, {})
+        for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
+            columns[name + suffix] = spread.get(end, nan)
+    columns |= {name: cost.get("single_query_ms", {}).get(name[-3:], nan) for name in QUERY_MS}
+    columns |= {name: cost.get("memory", {}).get(name.partition("_")[0], {}).get("peak", nan) for name in PEAKS}
+    sizes = cost.get("extrapolated", {}).get("sizes", {})
+    for name, size in CORPORA.items():
+        there = sizes.get(str(size), {})
+        for stage in ("encode_seconds", "search_seconds"):
+            spread = there.get(stage, there.get(f"{stage}_per_query", {}))
+            for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
+                columns[f"{stage}_at_{name}{suffix}"] = spread.get(end, nan)
+        columns[f"index_bytes_at_{name}"] = there.get("index_bytes", nan)
+    return columns | {"cost_disturbed": float(cost["disturbed"]) if "disturbed" in cost else nan}
+
+
+COST_COLUMNS = tuple(_cost({}))
+"""Every column of a measured cost; see `harness.cost`."""
 
 
 def _limit(record: Mapping[str, Any], part: str, name: str) -> float:

@@ -14,7 +14,7 @@ from harness import pareto
 from harness.errors import StoreError
 from harness.report.significance import Step, at_equal_bytes, frontier_steps
 from harness.stats import ALPHA, MARGIN
-from harness.store import FIDELITY, LIMITS
+from harness.store import CORPORA, COST_COLUMNS, FIDELITY, LIMITS, PEAKS, QUERY_MS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ OPTIONAL_MEASURES = [
     "disk_bytes_per_vector",
     *(name for name in (*FIDELITY, "tie_at_10") if name not in MEASURES),
     *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
+    *COST_COLUMNS,
 ]
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
 
@@ -245,6 +246,8 @@ def page_markdown(
             blocks += ["## Steps of the frontier", _steps_table(page, steps), _steps_note()]
         if distortion:
             blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
+        if has_costs(page):
+            blocks += ["## Cost", _cost_table(page), "### On larger corpora", _corpora_table(page), _cost_note(page)]
         for heading, name in more:
             blocks += [f"## {heading}", f"![{heading}]({name})"]
     if len(page.failed):
@@ -602,6 +605,73 @@ def _letter(number: int) -> str:
 def p_value(p: float) -> str:
     """Return what follows the letter p."""
     return "unknown" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def has_costs(page: Page) -> bool:
+    """Whether a run of the page measured what it costs."""
+    return "queries_per_second" in page.settings and bool(page.settings["queries_per_second"].notna().any())
+
+
+def _with_costs(page: Page) -> pd.DataFrame:
+    return page.settings[page.settings["queries_per_second"].notna()]
+
+
+def _range_of(row: pd.Series[Any], measure: str, factor: float = 1) -> str:
+    """Return a median and the range of its repeats."""
+    ends = (_digits(factor * row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
+    return "{} ({} to {})".format(*ends)
+
+
+def _cost_table(page: Page) -> str:
+    header = ["method", "bytes/vector", "fit s", "encode vectors/s", "queries/s, in batch"]
+    header += ["one query at a time, ms: p50", "p95", "p99", "load ms", "peak MB: fit", "encode", "search", ""]
+    rows = []
+    for _, row in _with_costs(page).iterrows():
+        peaks = [_digits(row[name] / 1e6) for name in PEAKS if not name.startswith("load")]
+        rows.append(
+            [
+                cell(setting_name(row)),
+                _bytes(row[pareto.COST]),
+                _range_of(row, "cost_fit_seconds"),
+                _range_of(row, "docs_per_second"),
+                _range_of(row, "queries_per_second"),
+                *(_digits(row[name]) for name in QUERY_MS),
+                _range_of(row, "cost_load_seconds", 1000),
+                *peaks,
+                "disturbed" if row["cost_disturbed"] > 0 else "",
+            ]
+        )
+    return table(header, rows, right=set(range(1, len(header) - 1)))
+
+
+def _corpora_table(page: Page) -> str:
+    header = ["method"]
+    for name in CORPORA:
+        header += [f"{name} documents: index GB", "encode h", "s/query"]
+    rows = []
+    for _, row in _with_costs(page).iterrows():
+        cells = [cell(setting_name(row))]
+        for name in CORPORA:
+            cells += [
+                _digits(row[f"index_bytes_at_{name}"] / 1e9),
+                _range_of(row, f"encode_seconds_at_{name}", 1 / 3600),
+                _range_of(row, f"search_seconds_at_{name}"),
+            ]
+        rows.append(cells)
+    return table(header, rows, right=set(range(1, len(header))))
+
+
+def _cost_note(page: Page) -> str:
+    busy = (_with_costs(page)["cost_disturbed"] > 0).any()
+    text = (
+        "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search; runs that "
+        "measure cost wait for each other. Peaks are the whole process's resident memory, with libraries and float32 "
+        "vectors. **On larger corpora** is extrapolated, not measured: lines through the times at a quarter, a half "
+        "and all of the documents, on one machine like this one that has the memory."
+    )
+    if busy:
+        text += " *disturbed*: other processes used more than a tenth of a core meanwhile; measure again in quiet."
+    return text
 
 
 def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:

@@ -1,0 +1,398 @@
+"""What a method costs: seconds of each stage with their spread, latency of single queries, memory, and larger corpora.
+
+Every stage is warmed up and repeated. A figure is the median with the least and the greatest of its repeats: two
+measurements of one configuration agree if these overlap. Runs that measure cost wait for each other, and a record says
+how busy other processes kept the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.index_files import read_index, write_index
+from harness.measure import encode
+from harness.search import search
+from methods.base import Codec, Codes
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+STAGES = ("fit", "encode", "load", "search")
+PATIENCE_S = 60.0
+"""A stage that has taken so long is not repeated further."""
+
+FRACTIONS = (0.25, 0.5, 1.0)
+"""Of the corpus, on which lines through time are fitted."""
+
+SIZES = (1_000_000, 100_000_000, 10_000_000_000)
+"""Documents to which costs are extrapolated."""
+
+SINGLE_QUERIES = 200
+DISTURBED_CORES = 0.1
+"""Other processes' use of the processor, in cores, from which on a figure is marked."""
+
+SAMPLING_S = 0.005
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> Spread:
+        """Summarise measurements."""
+        found = np.asarray(values, dtype=np.float64)
+        return cls(float(np.median(found)), float(found.min()), float(found.max()), len(found))
+
+    def agrees(self, other: Spread) -> bool:
+        """Whether the ranges overlap."""
+        return self.low <= other.high and other.low <= self.high
+
+    def per(self, amount: float) -> Spread:
+        """Return the rate at which an amount is worked off."""
+        least = 1e-9
+        return Spread(
+            amount / max(self.median, least),
+            amount / max(self.high, least),
+            amount / max(self.low, least),
+            self.repeats,
+        )
+
+    def over(self, count: float) -> Spread:
+        """Return the share of each of so many."""
+        return Spread(self.median / count, self.low / count, self.high / count, self.repeats)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cost = fixed + slope * documents."""
+
+    fixed: float
+    slope: float
+
+    @classmethod
+    def through(cls, sizes: ArrayLike, costs: ArrayLike) -> Line:
+        """Fit by least squares of relative errors; neither part is negative."""
+        from scipy.optimize import nnls
+
+        n, cost = np.asarray(sizes, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+        weights = 1 / np.maximum(cost, 1e-12)
+        scale = n.max()
+        (fixed, slope), _ = nnls(np.column_stack([weights, weights * n / scale]), weights * cost)
+        return cls(float(fixed), float(slope / scale))
+
+    def at(self, n: float) -> float:
+        """Return the cost of n documents."""
+        return self.fixed + self.slope * n
+
+
+@dataclass
+class Memory:
+    """Peak resident memory of a stage in bytes, and how it was found."""
+
+    peak: int = 0
+    before: int = 0
+    method: str = ""
+
+
+@dataclass
+class Load:
+    """Other processes' use of the processor during a stage, in cores; None where the system does not tell."""
+
+    others: float | None = None
+
+
+@dataclass
+class Costs:
+    """What a method costs.
+
+    Attributes
+    ----------
+    seconds : mapping of stage (fit, encode, load, search) to Spread
+    single_ms : list of float
+        Milliseconds of single queries at the percentiles 50, 95 and 99.
+    single_queries : int
+    memory : mapping of stage to Memory
+    load : mapping of stage to Load
+    by_size : mapping of stage (encode, search) to a mapping of documents to Spread
+    """
+
+    seconds: dict[str, Spread] = field(default_factory=dict)
+    single_ms: list[float] = field(default_factory=list)
+    single_queries: int = 0
+    memory: dict[str, Memory] = field(default_factory=dict)
+    load: dict[str, Load] = field(default_factory=dict)
+    by_size: dict[str, dict[int, Spread]] = field(default_factory=dict)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes were busy during a stage."""
+        return any((load.others or 0.0) > DISTURBED_CORES for load in self.load.values())
+
+    def extrapolated(self, stage: str, n: int) -> Spread:
+        """Return a stage's seconds for n documents, from lines through its medians, least and greatest repeats."""
+        sizes = list(self.by_size[stage])
+        spreads = self.by_size[stage].values()
+        ends = [Line.through(sizes, [getattr(s, name) for s in spreads]).at(n) for name in ("median", "low", "high")]
+        return Spread(ends[0], min(ends), max(ends), min(s.repeats for s in spreads))
+
+    def as_record(self, n_docs: int, n_queries: int, code_bytes: float, state_bytes: int) -> dict[str, Any]:
+        """Return what a run record holds.
+
+        Parameters
+        ----------
+        n_docs, n_queries : int
+            That were measured.
+        code_bytes : float
+            Per document.
+        state_bytes : int
+        """
+        return {
+            "seconds": {stage: asdict(spread) for stage, spread in self.seconds.items()},
+            "docs_per_second": asdict(self.seconds["encode"].per(n_docs)),
+            "queries_per_second": asdict(self.seconds["search"].per(n_queries)),
+            "single_query_ms": dict(zip(("p50", "p95", "p99"), self.single_ms, strict=True)),
+            "single_queries": self.single_queries,
+            "memory": {stage: asdict(memory) for stage, memory in self.memory.items()},
+            "other_processes_cores": {stage: load.others for stage, load in self.load.items()},
+            "disturbed": self.disturbed,
+            "threads": thread_counts(),
+            "extrapolated": {
+                "from": f"lines through {', '.join(f'{n:,}' for n in self.by_size['search'])} documents; exhaustive "
+                "search on one machine like this one that has the memory",
+                "sizes": {
+                    str(size): {
+                        "encode_seconds": asdict(self.extrapolated("encode", size)),
+                        "search_seconds_per_query": asdict(self.extrapolated("search", size).over(n_queries)),
+                        "index_bytes": code_bytes * size + state_bytes,
+                    }
+                    for size in SIZES
+                },
+            },
+        }
+
+
+def measure_cost(
+    make: Callable[[], Codec],
+    docs: Float32,
+    queries: Float32,
+    *,
+    fit_docs: Float32,
+    fit_queries: Float32 | None = None,
+    k: int = 100,
+    chunk_rows: int | None = None,
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Costs:
+    """Measure one method, every stage apart.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new, unfitted codec each time.
+    docs, queries : float32 (n, d), (m, d)
+    fit_docs, fit_queries : float32 or None
+        What `fit` is given.
+    k : int
+        Depth of the ranking.
+    chunk_rows : int or None
+        Rows encoded and searched at a time.
+    repeats : int
+        Of each stage, after one that is not counted.
+    clock : callable
+        Seconds.
+    """
+    costs = Costs()
+    docs, queries = np.asarray(docs), np.asarray(queries)
+
+    def fitted() -> Codec:
+        codec = make()
+        return codec.fit(fit_docs, fit_queries if codec.wants_queries else None)
+
+    def timed(stage: str, work: Callable[[], Any]) -> Any:
+        with watched(costs, stage):
+            costs.seconds[stage], result = repeated(work, repeats, clock)
+        return result
+
+    codec: Codec = timed("fit", fitted)
+    codes: Codes = timed("encode", lambda: encode(codec, docs, chunk_rows))
+    with TemporaryDirectory(prefix="vecbudget-") as folder:
+        write_index(Path(folder), codec, codes)
+        codec, codes = timed("load", lambda: read_index(Path(folder), make()))
+        timed("search", lambda: search(codec, queries, codes, k, chunk_rows))
+    some = queries[np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64)]
+    single = []
+    for row in some:
+        start = clock()
+        search(codec, row[None], codes, k, chunk_rows)
+        single.append(1000 * (clock() - start))
+    costs.single_ms = np.percentile(single, [50, 95, 99]).tolist()
+    costs.single_queries = len(some)
+    for n in sorted({max(1, int(fraction * len(docs))) for fraction in FRACTIONS}):
+        if n == len(docs):
+            spreads = costs.seconds["encode"], costs.seconds["search"]
+        else:
+            encoding, part = repeated(partial(encode, codec, docs[:n], chunk_rows), repeats, clock)
+            searching, _ = repeated(partial(search, codec, queries, part, k, chunk_rows), repeats, clock)
+            spreads = encoding, searching
+        for stage, spread in zip(("encode", "search"), spreads, strict=True):
+            costs.by_size.setdefault(stage, {})[n] = spread
+    return costs
+
+
+def repeated(
+    work: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter, warmups: int = 1
+) -> tuple[Spread, Any]:
+    """Return the seconds of repeated work, and what it returned at last; slow work is repeated less often, but once."""
+    result: Any = None
+    found: list[float] = []
+    begin = clock()
+    for turn in range(warmups + repeats):
+        start = clock()
+        if found and start - begin > PATIENCE_S:
+            break
+        result = work()
+        # work that takes long needs no warming up
+        if turn >= warmups or clock() - begin > PATIENCE_S:
+            found.append(clock() - start)
+    return Spread.of(found), result
+
+
+@contextmanager
+def watched(costs: Costs, stage: str) -> Iterator[None]:
+    """Note the peak of the resident memory during the body, and what other processes did."""
+    memory, busy, own, start = Memory(), _busy_seconds(), _own_seconds(), time.perf_counter()
+    with peak_memory(memory):
+        yield
+    elapsed = time.perf_counter() - start
+    costs.memory[stage], costs.load[stage] = memory, Load()
+    after = _busy_seconds()
+    if busy is not None and after is not None and elapsed > 0.05:
+        others = (after - busy - (_own_seconds() - own)) / elapsed
+        costs.load[stage] = Load(max(0.0, round(others, 3)))
+
+
+@contextmanager
+def peak_memory(memory: Memory) -> Iterator[None]:
+    """Find the peak of the resident memory while the body runs.
+
+    Linux lets a process reset its own high-water mark; elsewhere a thread looks every few milliseconds.
+    """
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        clear.write_text("5", encoding="ascii")
+        memory.before, memory.method = _status_bytes(status, "VmRSS"), "high-water mark, reset before the stage"
+    except OSError:
+        with _sampled(memory):
+            yield
+        return
+    try:
+        yield
+    finally:
+        memory.peak = _status_bytes(status, "VmHWM")
+
+
+@contextmanager
+def _sampled(memory: Memory) -> Iterator[None]:
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    statm, done = Path("/proc/self/statm"), threading.Event()
+    if not statm.is_file():
+        memory.method = "largest since the process began"
+        yield
+        memory.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return
+
+    def resident() -> int:
+        return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def look() -> None:
+        while not done.wait(SAMPLING_S):
+            memory.peak = max(memory.peak, resident())
+
+    memory.method = f"looked at every {1000 * SAMPLING_S:g} ms"
+    memory.before = memory.peak = resident()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        memory.peak = max(memory.peak, resident())
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a lock in a folder, so that of several processes only one measures cost at a time."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "cost.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another run measures its cost; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def thread_counts() -> dict[str, int]:
+    """Return how many threads each library uses that is loaded."""
+    import sys
+
+    from threadpoolctl import threadpool_info
+
+    counts = {pool["internal_api"]: int(pool["num_threads"]) for pool in threadpool_info()}
+    if "faiss" in sys.modules:
+        counts["faiss"] = int(sys.modules["faiss"].omp_get_max_threads())
+    if "torch" in sys.modules:
+        counts["torch"] = int(sys.modules["torch"].get_num_threads())
+    return counts
+
+
+def _status_bytes(status: Path, name: str) -> int:
+    for line in status.read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{status} does not tell {name}")
+
+
+def _busy_seconds() -> float | None:
+    """Return the seconds that all processors of the machine have worked, or None where nobody tells."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, soft = map(int, fields[:7])
+    return (user + nice + system + irq + soft) / float(os.sysconf("SC_CLK_TCK"))
+
+
+def _own_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

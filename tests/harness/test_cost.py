@@ -1,0 +1,167 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import cost
+from harness.cost import Costs, Line, Memory, Spread, exclusive, measure_cost, peak_memory, repeated
+from harness.report import tables
+from harness.run import run
+from harness.store import COST_COLUMNS, Store, load_runs
+from methods.scalar import PerDimension
+from tests.conftest import clustered_vectors
+from tests.harness.test_run import configuration
+
+
+class Clock:
+    """Seconds that pass when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: list[float]) -> object:
+        pending = iter(seconds)
+
+        def one() -> str:
+            self.now += next(pending)
+            return "done"
+
+        return one
+
+
+def test_a_warm_up_is_not_counted_and_the_spread_is_that_of_the_repeats() -> None:
+    clock = Clock()
+    spread, result = repeated(clock.work([9, 1, 3, 2]), 3, clock)  # type: ignore[arg-type]
+    assert spread == Spread(2, 1, 3, 3)
+    assert result == "done"
+
+
+def test_slow_work_is_done_once() -> None:
+    clock = Clock()
+    spread, _ = repeated(clock.work([100.0]), 5, clock)  # type: ignore[arg-type]
+    assert spread == Spread(100, 100, 100, 1)
+    # 25 s to warm up, then two repeats, and no patience for a third
+    spread, _ = repeated(clock.work([25, 20, 21, 22]), 5, clock)  # type: ignore[arg-type]
+    assert spread == Spread(20.5, 20, 21, 2)
+
+
+def test_rates_and_agreement() -> None:
+    assert Spread(2, 1, 4, 3).per(100) == Spread(50, 25, 100, 3)
+    assert Spread(2, 1, 4, 3).over(2) == Spread(1, 0.5, 2, 3)
+    assert Spread(2, 1, 3, 3).agrees(Spread(4, 3, 5, 3))
+    assert not Spread(2, 1, 3, 3).agrees(Spread(4, 3.5, 5, 3))
+
+
+def test_a_line_by_hand() -> None:
+    line = Line.through([100, 200, 400], [1.2, 2.2, 4.2])
+    assert (line.fixed, line.slope) == pytest.approx((0.2, 0.01))
+    assert line.at(1_000_000) == pytest.approx(10_000.2)
+    # time that falls with size has no negative slope
+    assert Line.through([1, 2, 4], [3.0, 2.0, 1.0]).slope == 0
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-9, 1e-3))
+def test_lines_are_found(fixed: float, slope: float) -> None:
+    sizes = np.array([1000, 2000, 4000])
+    line = Line.through(sizes, fixed + slope * sizes)
+    assert line.at(8000) == pytest.approx(fixed + slope * 8000, rel=1e-6)
+
+
+def test_extrapolation_has_the_spread_of_the_repeats() -> None:
+    sizes = {n: Spread(n * 1e-3, n * 0.9e-3, n * 1.2e-3, 5) for n in (250, 500, 1000)}
+    found = Costs(by_size={"search": sizes}).extrapolated("search", 1_000_000)
+    assert (found.median, found.low, found.high) == pytest.approx((1000, 900, 1200))
+
+
+def test_the_peak_of_a_stage_is_its_own() -> None:
+    first, second = Memory(), Memory()
+    with peak_memory(first):
+        block = np.ones(200_000_000 // 8)
+        block += 1
+        del block
+    with peak_memory(second):
+        pass
+    assert first.peak - first.before == pytest.approx(200e6, rel=0.2)
+    assert second.peak - second.before < 20e6
+    assert first.method == second.method != ""
+
+
+def test_looking_every_few_milliseconds_finds_the_peak_too() -> None:
+    memory = Memory()
+    with cost._sampled(memory):
+        block = np.ones(200_000_000 // 8)
+        time.sleep(0.05)
+        del block
+    assert memory.peak - memory.before == pytest.approx(200e6, rel=0.2)
+
+
+def test_only_one_process_measures_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    program = f"""
+import time
+from pathlib import Path
+from harness.cost import exclusive
+with exclusive(Path({str(tmp_path)!r})):
+    print("held", flush=True)
+    time.sleep(1.0)
+    Path({str(tmp_path / "released")!r}).touch()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with caplog.at_level("INFO"), exclusive(tmp_path):
+            assert (tmp_path / "released").exists()
+    assert "waiting for it" in caplog.text
+
+
+def test_every_stage_is_measured() -> None:
+    docs = clustered_vectors(400, 32)
+    found = measure_cost(lambda: PerDimension(bits=8), docs, docs[:20], fit_docs=docs, repeats=2, k=10)
+    assert set(found.seconds) == set(found.memory) == set(found.load) == {"fit", "encode", "load", "search"}
+    assert all(0 < spread.low <= spread.median <= spread.high for spread in found.seconds.values())
+    assert list(found.by_size["search"]) == [100, 200, 400]
+    assert found.by_size["encode"][400] == found.seconds["encode"]
+    assert found.single_queries == 20 and sorted(found.single_ms) == found.single_ms
+    record = found.as_record(400, 20, 32.0, 256)
+    assert record["extrapolated"]["sizes"]["1000000"]["index_bytes"] == 32e6 + 256
+    assert record["docs_per_second"]["median"] == pytest.approx(400 / found.seconds["encode"].median)
+
+
+def test_a_run_that_did_not_measure_cost_is_due_again(small_collection: Path, tmp_path: Path) -> None:
+    plain = run(configuration(small_collection, tmp_path, "method=int8"), "int8")
+    assert "cost" not in Store(tmp_path).read(plain)
+    frame = load_runs(tmp_path)
+    assert frame[list(COST_COLUMNS)].isna().all(axis=None)
+    (page,) = tables.pages(frame)
+    assert not tables.has_costs(page)
+    asked = configuration(small_collection, tmp_path, "method=int8", "measure.cost=true", "measure.repeats=2")
+    assert run(asked, "int8") == plain
+    record = Store(tmp_path).read(plain)
+    assert record["cost"]["seconds"]["search"]["repeats"] == 2
+    again = configuration(small_collection, tmp_path, "method=int8")
+    run(again, "int8")
+    assert Store(tmp_path).read(plain)["created"] == record["created"], "what has cost serves those who do not ask"
+    frame = load_runs(tmp_path)
+    assert frame["queries_per_second_low"][0] <= frame["queries_per_second"][0] <= frame["queries_per_second_high"][0]
+    (page,) = tables.pages(frame)
+    text = tables.page_markdown(page, None, "vecbudget report")
+    assert "## Cost" in text and "| int8 |" in text.partition("### On larger corpora")[2]
+    assert "extrapolated, not measured" in text
+
+
+@pytest.mark.slow
+def test_two_measurements_on_a_quiet_machine_agree() -> None:
+    docs = clustered_vectors(20_000, 128)
+    first, second = (
+        measure_cost(lambda: PerDimension(bits=8), docs, docs[:200], fit_docs=docs, repeats=9) for _ in range(2)
+    )
+    if first.disturbed or second.disturbed:
+        pytest.skip("other processes are busy on this machine")
+    assert all(first.seconds[stage].agrees(second.seconds[stage]) for stage in cost.STAGES)
