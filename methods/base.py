@@ -300,6 +300,10 @@ class Codec(Part, ABC):
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
 
+    def fit_rows(self, n: int) -> slice:
+        """Return which of n documents `fit` looks at, for those who would have to prepare all of them."""
+        return slice(None)
+
     def encode(self, docs: ArrayLike) -> Codes:
         """Return the bytes that are stored for documents (n, d)."""
         return self._encode(as_vectors(docs, "docs", self._check_fitted()))

@@ -52,8 +52,11 @@ class Chain(Codec):
         return self.codec.on_disk(names)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        for transform in self.transforms:
+        for position, transform in enumerate(self.transforms):
             transform.fit(docs, queries)
+            if position == len(self.transforms) - 1:
+                # a corpus in a file is then read once, and not all of it transformed at a time
+                docs = docs[self.codec.fit_rows(len(docs))]
             docs = transform.transform_docs(docs)
             queries = None if queries is None else transform.transform_queries(queries)
         self.codec.fit(docs, queries)

@@ -82,13 +82,17 @@ class TransformCode(Codec):
         self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
         self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
 
+    def fit_rows(self, n: int) -> slice:
+        """Return every so-manyth of n documents, at most `sample` of them."""
+        return slice(None, None, max(1, -(-n // self.sample)))
+
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]
         room = d * self.cap
         self._require(
             BYTE * self.nbytes <= room, f"nbytes={self.nbytes} is more than {d} dimensions of {self.cap} bits can hold"
         )
-        rows = np.ascontiguousarray(docs[:: -(-len(docs) // self.sample)].T)
+        rows = np.ascontiguousarray(docs[self.fit_rows(len(docs))].T)
         scalar = _ScalarLevels(np.sort(rows, axis=1), self.levels, self.iterations)
         best, errors = scalar.allocation(BYTE * self.nbytes, self.cap)
         bits, groups = fill_bytes(best, errors)

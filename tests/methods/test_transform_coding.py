@@ -1,9 +1,14 @@
+import tracemalloc
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
 from methods.base import Codec, MethodError, unit_rows
+from methods.chain import Chain
 from methods.faiss_export import arrange, index_pq
+from methods.linear import SVD
 from methods.lloyd import LloydMax
 from methods.transform_coding import TransformCode
 from tests.conftest import clustered_vectors
@@ -139,3 +144,19 @@ def test_many_bits_become_one_stream(codebook: str) -> None:
     np.testing.assert_array_equal(codec.search(queries, codec.encode(docs), 1)[1][:, 0], np.arange(5))
     with pytest.raises(MethodError, match="nbytes=22 is one stream of bits here"):
         index_pq(codec)
+
+
+def test_a_corpus_in_a_file_is_not_read_into_memory(tmp_path: Path) -> None:
+    n, d = 200_000, 32
+    path = tmp_path / "docs.npy"
+    np.save(path, gaussian(n, 1 / np.arange(1.0, d + 1)))
+    docs = np.load(path, mmap_mode="r")
+    codec = Chain(transforms=[SVD()], codec=TransformCode(nbytes=8, sample=2000))
+    tracemalloc.start()
+    codec.fit(docs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # one block of float64 at a time, and the sample
+    assert peak < docs.nbytes / 2
+    whole = Chain(transforms=[SVD()], codec=TransformCode(nbytes=8, sample=2000)).fit(np.asarray(docs))
+    assert all(np.array_equal(whole.state()[name], array) for name, array in codec.state().items())
