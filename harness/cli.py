@@ -37,6 +37,7 @@ How much retrieval quality does each byte of an embedding buy?
   sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
   report                  write Pareto tables and plots from the records
   compare A B             two settings on the records, query by query: is the difference real?
+  recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
   inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
   list                    show the methods, models, datasets or experiments there are
 
@@ -46,6 +47,7 @@ Examples:
   vecbudget sweep method=int8,int4,binary seed=0,1,2
   vecbudget report --results results
   vecbudget compare "pq m=48" "opq m=48"
+  vecbudget recommend --ram 8GB --corpus-size 40e6
 
 `vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep and inspect.
 """
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sweep": _sweep,
         "report": _report,
         "compare": _compare,
+        "recommend": _recommend,
         "inspect": _inspect,
         "list": _list,
     }
@@ -190,13 +193,24 @@ def _report(arguments: list[str]) -> int:
         metavar="N",
         help="documents over which codebooks and matrices are spread in bytes per vector (1000000)",
     )
+    parser.add_argument("--columns", default="", metavar="A,B", help="of the tables of settings in tables/")
+    parser.add_argument("--filter", default="", metavar="EXPR", help="of them, such as 'bytes_per_vector <= 64'")
+    parser.add_argument("--baseline", default="best", metavar="NAME", help="what significance marks are against (best)")
+    parser.add_argument("--decimals", type=int, default=3, metavar="N", help="of scores between 0 and 1 (3)")
     options = parser.parse_args(arguments)
     from harness.report import write_report
+    from harness.report.views import TableOptions
     from harness.store import Store, load_runs
 
     frame = load_runs(options.results, options.corpus_size)
     out = options.out or options.results / "report"
-    for path in write_report(frame, out, per_query=Store(options.results).per_query):
+    table = TableOptions(
+        columns=tuple(name for name in options.columns.split(",") if name),
+        filter=options.filter,
+        baseline=options.baseline,
+        decimals=options.decimals,
+    )
+    for path in write_report(frame, out, per_query=Store(options.results).per_query, options=table):
         sys.stdout.write(f"{path}\n")
     return 0
 
@@ -216,6 +230,59 @@ def _compare(arguments: list[str]) -> int:
     frame = load_runs(options.results)
     sys.stdout.write(versus_markdown(frame, options.first, options.second, Store(options.results).per_query))
     return 0
+
+
+def _recommend(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget recommend",
+        description="Say which setting to store vectors with: the best for a budget, or the smallest good enough.",
+    )
+    parser.add_argument("--max-bytes", metavar="B", help="the best within so many bytes per vector")
+    parser.add_argument("--min-retention", metavar="R", help="the smallest that keeps this share of float32's score")
+    parser.add_argument("--confidence", metavar="C", help="with which it does (0.95)")
+    parser.add_argument("--corpus-size", metavar="N", help="vectors that are to be stored, such as 40e6 (1000000)")
+    parser.add_argument("--ram", metavar="SIZE", help="memory for what must be resident of them, such as 8GB")
+    parser.add_argument("--max-query-ms", metavar="MS", help="milliseconds that a query may take")
+    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="collections that count (all)")
+    parser.add_argument("--model", metavar="NAME", help="the embedding model, if there are several on record")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
+    )
+    options = parser.parse_args(arguments)
+    from harness.recommend import Needs, recommend, recommendation_text
+
+    needs = Needs.parse(
+        max_bytes=options.max_bytes,
+        min_retention=options.min_retention,
+        confidence=options.confidence,
+        datasets=options.dataset,
+        model=options.model,
+        max_query_ms=options.max_query_ms,
+        corpus_size=options.corpus_size,
+        ram=options.ram,
+    )
+    frame, per_query = _records(options.results)
+    answer = recommend(frame, needs, per_query)
+    sys.stdout.write(recommendation_text(answer))
+    return int(answer.choice is None)
+
+
+def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any]]:
+    """Return the runs of all folders, and what reads the queries' scores of one from the first folder that has it."""
+    import pandas as pd
+
+    from harness.errors import StoreError
+    from harness.store import Store, load_runs
+
+    frames = {folder: load_runs(folder) for folder in dict.fromkeys(folders)}
+    empty = [str(folder) for folder, frame in frames.items() if frame.empty]
+    if empty:
+        raise StoreError(f"no runs are on record in {', '.join(empty)}: measure some, e.g. 'vecbudget run method=int8'")
+    homes: dict[str, Store] = {}
+    for folder, frame in frames.items():
+        for run_id in frame.loc[frame["status"] == "ok", "run_id"]:
+            homes.setdefault(run_id, Store(folder))
+    return pd.concat(frames.values(), ignore_index=True), lambda run_id: homes[run_id].per_query(run_id)
 
 
 def _list(arguments: list[str]) -> int:

@@ -41,16 +41,38 @@ def frontier(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
         If the two are not vectors of one length.
     """
     costs, qualities = _paired(cost, quality)
-    on = np.zeros(len(costs), dtype=np.bool_)
-    known = ~(np.isnan(costs) | np.isnan(qualities))
+    return frontiers(costs, qualities[:, None])[:, 0]
+
+
+def frontiers(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
+    """Mark the undominated points of many sets that share their costs, each as `frontier` does.
+
+    Parameters
+    ----------
+    cost : array_like of float (n,)
+    quality : array_like of float (n, b)
+        One column a set, such as the means of a bootstrap resample.
+
+    Returns
+    -------
+    ndarray of bool (n, b)
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    costs, qualities = _paired(cost, quality, dimensions=2)
+    on = np.zeros(qualities.shape, dtype=np.bool_)
+    known = ~np.isnan(costs)
     if not known.any():
         return on
-    levels, level = np.unique(costs[known], return_inverse=True)
-    best = np.full(len(levels), -np.inf)
-    np.maximum.at(best, level, qualities[known])
-    cheaper = np.concatenate(([-np.inf], np.maximum.accumulate(best)[:-1]))
-    # At the lowest cost nothing is cheaper, and -inf itself is then undominated.
-    on[known] = (qualities[known] == best[level]) & ((level == 0) | (qualities[known] > cheaper[level]))
+    _, level, best = _levels(costs[known], qualities[known])
+    cheaper = np.full_like(best, np.nan)
+    cheaper[1:] = np.fmax.accumulate(best, axis=0)[:-1]
+    # NaN is where nothing is cheaper: even -inf is undominated then
+    undominated = (best > cheaper) | np.isnan(cheaper)
+    on[known] = (qualities[known] == best[level]) & undominated[level]
     return on
 
 
@@ -62,12 +84,34 @@ def hypervolume(cost: ArrayLike, quality: ArrayLike, worst_cost: float, worst_qu
     Source: the S-metric of Zitzler and Thiele, 1998, in two dimensions.
     """
     costs, qualities = _paired(cost, quality)
-    inside = (costs < worst_cost) & (qualities > worst_quality)
-    costs, qualities = costs[inside], qualities[inside]
-    kept = frontier(costs, qualities)
-    steps, first = np.unique(costs[kept], return_index=True)
-    widths = np.diff(np.append(steps, worst_cost))
-    return float(np.sum(widths * (qualities[kept][first] - worst_quality)))
+    return float(hypervolumes(costs, qualities[:, None], worst_cost, worst_quality)[0])
+
+
+def hypervolumes(cost: ArrayLike, quality: ArrayLike, worst_cost: float, worst_quality: float) -> NDArray[np.float64]:
+    """Return the hypervolumes of many sets that share their costs, each as `hypervolume` does.
+
+    Parameters
+    ----------
+    cost : array_like of float (n,)
+    quality : array_like of float (n, b)
+        One column a set.
+    worst_cost, worst_quality : float
+        The corner.
+
+    Returns
+    -------
+    ndarray of float64 (b,)
+    """
+    costs, qualities = _paired(cost, quality, dimensions=2)
+    inside = costs < worst_cost
+    if not inside.any():
+        return np.zeros(qualities.shape[1])
+    steps, _, best = _levels(costs[inside], qualities[inside])
+    heights = np.fmax(np.fmax.accumulate(best, axis=0) - worst_quality, 0)
+    widths = np.broadcast_to(np.diff(np.append(steps, worst_cost))[:, None], heights.shape)
+    parts = np.multiply(widths, heights, out=np.zeros_like(heights), where=heights > 0)
+    volumes: NDArray[np.float64] = parts.sum(axis=0)
+    return volumes
 
 
 def quality_column(frame: pd.DataFrame) -> str:
@@ -87,10 +131,25 @@ def best_within(frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0) ->
     state: a code of 48 bytes costs 48.4 once its codebooks are shared out, and most people would call that 48.
     """
     quality = quality_column(frame)
-    fits = frame[COST] <= max_bytes
-    if spare:
-        fits |= (frame["code_bytes_per_vector"] <= max_bytes) & (frame[COST] <= max_bytes + spare)
+    fits = within(frame[COST], frame["code_bytes_per_vector"], max_bytes, spare) if spare else frame[COST] <= max_bytes
     return _first(frame[fits & frame[quality].notna()], by=[quality, COST], ascending=[False, True])
+
+
+def within(cost: ArrayLike, code_bytes: ArrayLike, max_bytes: float, spare: float) -> NDArray[np.bool_]:
+    """Mark what fits a budget: its cost does, or its codes do and shared state costs no more than `spare` on top.
+
+    Parameters
+    ----------
+    cost, code_bytes : array_like of float (n,)
+        Bytes per vector with and without the shared state.
+    max_bytes, spare : float
+
+    Returns
+    -------
+    ndarray of bool (n,)
+    """
+    costs, codes = _paired(cost, code_bytes)
+    return (costs <= max_bytes) | ((codes <= max_bytes) & (costs <= max_bytes + spare))
 
 
 def smallest_keeping(frame: pd.DataFrame, share: float) -> pd.Series[Any] | None:
@@ -118,8 +177,20 @@ def _first(frame: pd.DataFrame, by: list[str], ascending: list[bool]) -> pd.Seri
     return row
 
 
-def _paired(cost: ArrayLike, quality: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _levels(
+    costs: NDArray[np.float64], qualities: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the distinct costs, which of them each row has, and the best quality at each (NaN if unknown)."""
+    steps, level = np.unique(costs, return_inverse=True)
+    order = np.argsort(level, kind="stable")
+    starts = np.searchsorted(level[order], np.arange(len(steps)))
+    return steps, level, np.fmax.reduceat(qualities[order], starts, axis=0)
+
+
+def _paired(
+    cost: ArrayLike, quality: ArrayLike, dimensions: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     costs, qualities = np.asarray(cost, dtype=np.float64), np.asarray(quality, dtype=np.float64)
-    if costs.ndim != 1 or costs.shape != qualities.shape:
+    if costs.ndim != 1 or qualities.ndim != dimensions or len(costs) != len(qualities):
         raise ValueError(f"cost and quality must be equally long, got shapes {costs.shape} and {qualities.shape}")
     return costs, qualities

@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.report import figures, plots, tables
+from harness.report import figures, plots, tables, views
+from harness.report.dominance import analyse, dominance_markdown
 from harness.report.significance import with_intervals
+from harness.report.views import TableOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def write_report(
-    frame: pd.DataFrame, out: Path, *, command: str = "vecbudget report", per_query: PerQuery | None = None
+    frame: pd.DataFrame,
+    out: Path,
+    *,
+    command: str = "vecbudget report",
+    per_query: PerQuery | None = None,
+    options: TableOptions | None = None,
 ) -> list[Path]:
     """Write tables and plots of all runs to the folder `out`.
 
@@ -35,6 +42,8 @@ def write_report(
     per_query : callable or None
         Returns the queries' scores of a run id, as `harness.store.Store.per_query` does; None leaves out what says how
         certain the figures are.
+    options : TableOptions or None
+        Of the tables in `tables/`; None for the usual ones.
 
     Returns
     -------
@@ -42,17 +51,23 @@ def write_report(
         The files: `summary.md`, `runs.csv`, then for each dataset and model a page (.md), its table (.csv)
         and its plot (.png, .svg), and where errors are known at two sizes at least, a plot of them (-distortion.png,
         .svg); likewise what queries lose (-queries) and the speed (-speed). Without a successful run there is a page
-        alone. With several collections, plots over all of them (`collections`, `kept-<budget>-bytes`).
+        alone. With several collections, plots over all of them (`collections`, `kept-<budget>-bytes`). With
+        `per_query`, the Pareto analysis of each page (-pareto.md); and `tables/`, every view of the results as
+        Markdown, CSV, Parquet and LaTeX.
 
     Raises
     ------
     StoreError
         If there is no run, or a column is missing.
+    ConfigError
+        If the options name a column or setting that there is not, or the filter is none.
     """
     tables.check(frame)
     found = tables.pages(frame)
     if per_query is not None:
         found = [with_intervals(page, per_query) for page in found]
+    shares = analyse(found) if per_query is not None else []
+    analysed = {own.title: own for own in shares}
     looks = plots.family_looks(tables.families(frame))
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -76,7 +91,11 @@ def write_report(
         if figures.can_draw_speed(page):
             files += plots.save(figures.draw_speed(page, looks), out / f"{page.stem}-speed")
             more.append(("Quality against speed", f"{page.stem}-speed.png"))
-        text = tables.page_markdown(page, figure, command, distortion, more)
+        analysis = None
+        if page.title in analysed:
+            analysis = f"{page.stem}-pareto.md"
+            files.append(_write(out / analysis, dominance_markdown(analysed.pop(page.title))))
+        text = tables.page_markdown(page, figure, command, distortion, more, analysis)
         written += [_write(out / f"{page.stem}.md", text), *files]
     measured = [page for page in found if page.stem in drawn]
     overall: list[tuple[str, str]] = []
@@ -86,7 +105,17 @@ def write_report(
     for budget in figures.heat_map_budgets(measured):
         written += plots.save(figures.draw_heat_map(measured, budget), out / f"kept-{budget}-bytes")
         overall.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))
-    summary = tables.summary_markdown(found, frame, drawn, command, overall)
+    analyses = []
+    taken = {page.stem.lower() for page in found}
+    for title, pooled in analysed.items():
+        stem = tables.file_stem(title, taken)
+        written.append(_write(out / f"{stem}-pareto.md", dominance_markdown(pooled)))
+        analyses.append((title, f"{stem}-pareto.md"))
+    summary = tables.summary_markdown(found, frame, drawn, command, overall, analyses)
+    with_settings = [page for page in found if len(page.settings)]
+    if with_settings:
+        for view in views.all_views(with_settings, options or TableOptions(), shares=shares):
+            written += views.save(view, out / "tables")
     written = [
         _write(out / "summary.md", summary),
         _write(out / "runs.csv", frame.to_csv(index=False)),

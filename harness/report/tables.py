@@ -228,10 +228,12 @@ def page_markdown(
     command: str,
     distortion: str | None = None,
     more: Sequence[tuple[str, str]] = (),
+    analysis: str | None = None,
 ) -> str:
     """Return the page of one collection and model.
 
-    `figure` and `distortion` are the names of its plots, `more` the headings and names of others.
+    `figure` and `distortion` are the names of its plots, `more` the headings and names of others; `analysis` is the
+    name of its Pareto analysis.
     """
     blocks = [f"# {cell(page.title)}"]
     if page.settings.empty:
@@ -241,6 +243,11 @@ def page_markdown(
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
         blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
         blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
+        if analysis:
+            blocks.append(
+                f"[What is worth its bytes]({analysis}): how likely each setting is on the frontier, which one beats "
+                "which, and the smallest that keeps a share with 95 % confidence."
+            )
         steps = frontier_steps(page)
         if steps:
             blocks += ["## Steps of the frontier", _steps_table(page, steps), _steps_note()]
@@ -262,8 +269,13 @@ def summary_markdown(
     figures: Iterable[str],
     command: str,
     overall: Sequence[tuple[str, str]] = (),
+    analyses: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return the page that leads to all others; `overall` are the headings and names of plots over several pages."""
+    """Return the page that leads to all others.
+
+    `overall` are the headings and names of plots over several pages, `analyses` the titles and names of Pareto analyses
+    over several collections.
+    """
     drawn = set(figures)
     rows = []
     for page in found:
@@ -296,11 +308,14 @@ def summary_markdown(
         )
         for heading, name in overall:
             blocks += [f"### {heading}", f"![{heading}]({name})"]
+        blocks += [f"[What is worth its bytes: {cell(title)}]({name})" for title, name in analyses]
         for equals in at_equal_bytes(measured):
             blocks += [f"## At {_bytes(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]
     if len(failed):
         blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
+    if len(measured):
+        blocks.append("Tables for papers (Markdown, CSV, Parquet, LaTeX) are in [tables/](tables/).")
     blocks.append(f"All runs: [runs.csv](runs.csv). *{provenance(frame, command)}*")
     return "\n\n".join(blocks) + "\n"
 

@@ -192,12 +192,14 @@ def test_a_report_is_a_summary_all_runs_and_four_files_a_page(tmp_path: Path) ->
     suffixes = (".md", ".csv", ".png", ".svg", "-speed.png", "-speed.svg")
     overall = ["collections.png", "collections.svg"]
     pages = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]
-    assert [path.name for path in written] == ["summary.md", "runs.csv", *pages, *overall]
+    beside = [path for path in written if path.parent.name == "report"]
+    assert [path.name for path in beside] == ["summary.md", "runs.csv", *pages, *overall]
     assert all(path.stat().st_size > 0 for path in written)
-    assert set(written) == set((tmp_path / "new" / "report").iterdir())
+    assert set(written) == {path for path in (tmp_path / "new" / "report").rglob("*") if path.is_file()}
+    assert "tables/scifact--minilm-settings.tex" in {str(path.relative_to(tmp_path / "new/report")) for path in written}
     summary = (written[0]).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", summary + written[2].read_text(encoding="utf-8")):
-        assert (written[0].parent / target).is_file()
+        assert (written[0].parent / target).exists()
     assert len(pd.read_csv(written[1])) == len(frame)
     assert "vecbudget report" in summary and "0123456789ab" in summary and "2026-11-20" in summary
 

@@ -1,0 +1,1055 @@
+"""Which setting to store vectors with: a budget or a quality in, one answer out, and how sure it is.
+
+Settings that the queries cannot tell apart are interchangeable: of those that score within 1 % of the highest and not
+significantly less (randomisation test, Holm's correction), a small and simple one is recommended.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import pareto, stats
+from harness.errors import ConfigError, StoreError
+from harness.report import tables
+from harness.report.dominance import LEAST_SAVING
+from harness.report.significance import PerQuery, load_scores
+from harness.store import CORPUS_SIZE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.tables import Page
+
+Float64 = NDArray[np.float64]
+
+FEW_COLLECTIONS = 3
+FEW_QUERIES = 100
+MANY_SETTINGS = 10
+FAR = 10
+"""A corpus this many times as large as those measured is another matter."""
+TOLERANCE = 1e-6
+"""Of shares, whose resamples are float32."""
+
+MACHINE = ("results_dir", "cache_dir", "overwrite", "keep_index")
+"""Options that say where a run's files lay, not what was measured."""
+CONVENTION = "convention"
+"""The family of what other papers measured, which scores a query by the queries beside it: nothing to deploy."""
+BUILT_IN = "stdlib"
+COMPLICATIONS = {"tiers": "a second tier", "taught": "training queries", "seeded": "random numbers"}
+"""What a setting may need: a column of the settings, and its name."""
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What is asked for.
+
+    Attributes
+    ----------
+    max_bytes : float or None
+        Bytes per vector, shared state included; see `harness.pareto.within`.
+    min_retention : float or None
+        Share of float32's quality, 1 is all of it: the smallest setting that keeps it is wanted.
+    confidence : float or None
+        With which it does, one-sided; None is 0.95.
+    datasets : tuple of str
+        Names of the collections that count; all if empty.
+    model : str or None
+        None if there is but one.
+    max_query_ms : float or None
+        Search time of a query.
+    corpus_size : int or None
+        Vectors; None spreads shared state over a million.
+    ram_bytes : float or None
+        Memory for what must be resident of the index, of `corpus_size` vectors.
+
+    Raises
+    ------
+    ConfigError
+        If a value has no meaning, or they do not fit each other.
+    """
+
+    max_bytes: float | None = None
+    min_retention: float | None = None
+    confidence: float | None = None
+    datasets: tuple[str, ...] = ()
+    model: str | None = None
+    max_query_ms: float | None = None
+    corpus_size: int | None = None
+    ram_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values without meaning."""
+        if self.max_bytes is None and self.min_retention is None and self.ram_bytes is None:
+            raise ConfigError(
+                "say what is needed: --max-bytes 64, --min-retention 0.99, or --ram 8GB with --corpus-size 40e6"
+            )
+        if self.ram_bytes is not None and self.corpus_size is None:
+            raise ConfigError("--ram needs --corpus-size: for how many vectors is the memory?")
+        if self.confidence is not None and self.min_retention is None:
+            raise ConfigError("--confidence goes with --min-retention: with which confidence is how much to be kept?")
+        for name, value, example in (
+            ("max-bytes", self.max_bytes, "64"),
+            ("max-query-ms", self.max_query_ms, "5"),
+            ("corpus-size", self.corpus_size, "40e6"),
+            ("ram", self.ram_bytes, "8GB"),
+        ):
+            if value is not None and not 0 < value < np.inf:
+                raise ConfigError(f"--{name} must be above 0, such as {example}, got {value:g}")
+        if self.min_retention is not None and not 0 < self.min_retention <= 1:
+            raise ConfigError(
+                f"--min-retention must be above 0 and at most 1 (99 % is 0.99), got {self.min_retention:g}"
+            )
+        if self.confidence is not None and not 0.5 <= self.confidence <= 0.999:
+            # ten thousand resamples know no rarer events
+            raise ConfigError(f"--confidence must be 0.5 to 0.999 (95 % is 0.95), got {self.confidence:g}")
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        max_bytes: str | None = None,
+        min_retention: str | None = None,
+        confidence: str | None = None,
+        datasets: Sequence[str] = (),
+        model: str | None = None,
+        max_query_ms: str | None = None,
+        corpus_size: str | None = None,
+        ram: str | None = None,
+    ) -> Needs:
+        """Read what was typed after each option.
+
+        Raises
+        ------
+        ConfigError
+            If it is not readable, or has no meaning.
+        """
+        size = _number("corpus-size", corpus_size, "a number of vectors such as 40e6")
+        if size is not None and not 1 <= size < np.inf:
+            raise ConfigError(f"--corpus-size must be at least 1 and finite, such as 40e6, got {corpus_size}")
+        return cls(
+            max_bytes=_number("max-bytes", max_bytes, "a number of bytes per vector such as 64"),
+            min_retention=_number("min-retention", min_retention, "a share of float32's score such as 0.99"),
+            confidence=_number("confidence", confidence, "a probability such as 0.95"),
+            datasets=tuple(dict.fromkeys(datasets)),
+            model=model,
+            max_query_ms=_number("max-query-ms", max_query_ms, "a number of milliseconds such as 5"),
+            corpus_size=None if size is None else int(size),
+            ram_bytes=_bytes_of("ram", ram),
+        )
+
+    @property
+    def size(self) -> int:
+        """Vectors over which shared state is spread."""
+        return self.corpus_size or CORPUS_SIZE
+
+    @property
+    def level(self) -> float:
+        """The confidence that is wanted."""
+        return self.confidence or stats.CONFIDENCE
+
+
+def _number(option: str, text: str | None, meant: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if np.isnan(value):
+        raise ConfigError(f"--{option} must be {meant}, got '{text}'")
+    return value
+
+
+def _bytes_of(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(?:([kmgt]?)(i?)b)", text.strip().lower())
+    if not found or (found[3] and not found[2]):
+        raise ConfigError(f"--{option} must be like 8GB or 512MB, got '{text}'")
+    return float(found[1]) * (BINARY_UNITS if found[3] else UNITS)[found[2]]
+
+
+class Estimate(NamedTuple):
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting and what is expected of it.
+
+    Attributes
+    ----------
+    name, method, params, family : str
+        As tables call it, and the parts of it.
+    bytes_per_vector, code_bytes, resident_bytes, disk_bytes : float
+        Of each vector; the first with its share of the state, the last two without. Where collections differ, the most.
+    state_bytes : float
+    index_bytes, memory_bytes : float
+        Of the index of the corpus asked for, and of what must be resident of it.
+    compression : float
+        How much smaller than float32.
+    query_ms : float
+        Search time of one query, in proportion to the documents; NaN if unknown.
+    quality : Estimate
+        Mean of the metric.
+    share : Estimate or None
+        Of float32's; None if float32 was not measured.
+    bound : float
+        What it keeps with the confidence asked for, one-sided; NaN if unknown.
+    lowest : (float, str) or None
+        Lowest share, and the collection; None for one collection.
+    runs : int
+        Seeds averaged, on the collection with the fewest.
+    complications : tuple of str
+        What makes it less simple than others, of `COMPLICATIONS`.
+    command : str
+        Of the record, on the largest collection.
+    """
+
+    name: str
+    method: str
+    params: str
+    family: str
+    bytes_per_vector: float
+    code_bytes: float
+    resident_bytes: float
+    disk_bytes: float
+    state_bytes: float
+    index_bytes: float
+    memory_bytes: float
+    compression: float
+    query_ms: float
+    quality: Estimate
+    share: Estimate | None
+    bound: float
+    lowest: tuple[float, str] | None
+    runs: int
+    complications: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A setting that was not chosen.
+
+    Attributes
+    ----------
+    setting : Setting
+    difference : float
+        Its score over the choice's, less 1.
+    p : float
+        Of the difference: paired randomisation test; corrected where it was picked among many (Holm).
+    interchangeable : bool
+        Within 1 %, and not significantly different.
+    """
+
+    setting: Setting
+    difference: float
+    p: float
+    interchangeable: bool
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Where the evidence comes from."""
+
+    dataset: str
+    model: str
+    documents: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer.
+
+    Attributes
+    ----------
+    needs : Needs
+    measure : str
+        The metric, such as "nDCG@10".
+    choice : Setting or None
+        None if nothing on record will do.
+    why_none : str
+        Then, the reason; else empty.
+    runner_up : Rival or None
+        For a budget: the highest measured, or if that is the choice, the highest of another method. For a share to
+        keep: the next smallest of another method that keeps it.
+    near_miss : Setting or None
+        For a share to keep: of the smaller settings, the one that came closest.
+    compared : int
+        Settings that were compared on the same queries.
+    interchangeable : int
+        For a budget: how many of them are interchangeable with the highest, that one counted.
+    collections : tuple of Collection
+        The largest first.
+    thin : tuple of str
+        Why the evidence is too thin to rely on.
+    notes : tuple of str
+        What else to know.
+    reproduce, export : str
+        Commands; empty if the record holds none.
+    """
+
+    needs: Needs
+    measure: str
+    choice: Setting | None
+    why_none: str
+    runner_up: Rival | None
+    near_miss: Setting | None
+    compared: int
+    interchangeable: int
+    collections: tuple[Collection, ...]
+    thin: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def reproduce(self) -> str:
+        """The command that measures the choice again, without the paths of the machine where it was measured."""
+        return "" if self.choice is None else self.choice.command
+
+    @property
+    def export(self) -> str:
+        """The command that leaves its index in the results folder; a record that exists is measured again."""
+        return f"{self.reproduce} keep_index=true overwrite=true" if self.reproduce else ""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The queries' scores of r settings on one collection, float64 (r, m), and float32's (m,) if known."""
+
+    page: Page
+    values: Float64
+    base: Float64 | None
+
+    def shares(self, rows: NDArray[np.int64]) -> Float64:
+        """Return each setting's share, query by query: float64 (rows, m), whose means are the ratios of the means.
+
+        A query's part is what it adds to the ratio, to first order.
+        """
+        values = self.values[rows]
+        if self.base is None:
+            return values
+        share = values.mean(axis=1, keepdims=True) / self.base.mean()
+        parts: Float64 = share + (values - share * self.base) / self.base.mean()
+        return parts
+
+    def differences(self, rows: NDArray[np.int64], reference: int) -> Float64:
+        """Return what each query adds to the difference of two scores: float64 (rows, m)."""
+        scale = 1.0 if self.base is None else self.base.mean()
+        parts: Float64 = (self.values[rows] - self.values[reference]) / (scale * self.values.shape[1])
+        return parts
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """Settings that were measured on every collection: one row each in `table`, and their scores.
+
+    `lacking` are the collections on which float32's are unknown; if there are any, no part has them.
+    """
+
+    table: pd.DataFrame
+    parts: list[_Part]
+    measure: str
+    lacking: tuple[str, ...]
+
+    @property
+    def known_shares(self) -> bool:
+        return not self.lacking
+
+    @property
+    def scores(self) -> Float64:
+        """Mean over collections of the share of float32's quality, or of the quality itself: float64 (r,)."""
+        rows = np.arange(len(self.table))
+        means: Float64 = np.mean([part.shares(rows).mean(axis=1) for part in self.parts], axis=0)
+        return means
+
+    def p_values(self, rows: NDArray[np.int64], reference: int) -> Float64:
+        """Return p-values of the rows' mean differences from another row, paired over all queries."""
+        if not len(rows):
+            return np.empty(0)
+        return stats.randomisation_test(np.hstack([part.differences(rows, reference) for part in self.parts]))
+
+    def bounds(self, confidence: float) -> Float64:
+        """Return what each setting keeps with this confidence, one-sided: float64 (r,); NaN where unknown.
+
+        Over the queries of one collection: BCa (Efron, 1987). Over several: the hierarchical bootstrap's quantile, see
+        `harness.stats.macro_interval`.
+        """
+        if not self.known_shares:
+            return np.full(len(self.table), np.nan)
+        rows = np.arange(len(self.table))
+        if len(self.parts) > 1:
+            return _macro_bound([part.shares(rows) for part in self.parts], 1 - confidence)
+        bound: Float64 = self._share_levels([1 - confidence])[0]
+        return bound
+
+    def _share_levels(self, levels: Sequence[float]) -> Float64:
+        part = self.parts[0]
+        assert part.base is not None
+        resamples = stats.Resamples(part.values.shape[1])
+        share = part.values.mean(axis=1) / part.base.mean()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            resampled = resamples.means(part.values) / resamples.means(part.base[None])
+        # a resample in which float32 finds nothing says nothing
+        resampled = np.where(np.isfinite(resampled), resampled, share[:, None])
+        return stats.bca(resampled, share, part.values - share[:, None] * part.base, levels)
+
+    def estimates(self, rows: NDArray[np.int64]) -> list[tuple[Estimate, Estimate | None]]:
+        """Return quality and share of the rows, with their 95 % intervals."""
+        values = [part.values[rows] for part in self.parts]
+        few = replace(self, table=self.table.iloc[rows], parts=[replace(p, values=p.values[rows]) for p in self.parts])
+        if len(self.parts) > 1:
+            quality = stats.macro_interval(values)
+            share = stats.macro_interval([part.shares(rows) for part in self.parts]) if self.known_shares else None
+        else:
+            quality = stats.mean_interval(values[0])
+            share = None
+            if self.known_shares:
+                low, high = few._share_levels([(1 - stats.CONFIDENCE) / 2, (1 + stats.CONFIDENCE) / 2])
+                share = stats.Interval(few.scores, low, high)
+        shares = [None] * len(rows) if share is None else _estimates(share)
+        return list(zip(_estimates(quality), shares, strict=True))
+
+
+def _estimates(interval: stats.Interval) -> list[Estimate]:
+    return [
+        Estimate(float(value), float(low), float(high))
+        for value, low, high in zip(interval.estimate, interval.low, interval.high, strict=True)
+    ]
+
+
+def _macro_bound(scores: Sequence[Float64], level: float, count: int = stats.RESAMPLES, seed: int = 0) -> Float64:
+    """Return a quantile of the hierarchical bootstrap of `harness.stats.macro_interval`, with its random numbers."""
+    rng = np.random.default_rng(seed)
+    resampled = np.stack([stats.Resamples(values.shape[1], count, seed).means(values) for values in scores])
+    total = np.zeros((len(scores[0]), count))
+    for _ in scores:
+        drawn = rng.integers(len(scores), size=count)
+        total += resampled[drawn, :, rng.permutation(count)].T
+    bound: Float64 = np.quantile(total / len(scores), level, axis=1)
+    return bound
+
+
+def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recommendation:
+    """Choose a setting.
+
+    For a budget: of the settings that are interchangeable with the highest measured, those that take no more than 5 %
+    more bytes than the smallest. For a share to keep: of the settings whose lower confidence bound reaches it, those
+    that take no more than a byte (or 5 %) more than the smallest. Of these it is the one that needs the fewest of a
+    second tier, training queries and random numbers; and then the one of the highest score, or bound.
+
+    Settings count that were measured on every collection, on the documents that they were fitted on. Those of other
+    papers' conventions do not.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a run, as `harness.store.load_runs` returns it; of several folders, one after the other.
+    needs : Needs
+    per_query : callable
+        Returns the queries' scores of a run id.
+
+    Returns
+    -------
+    Recommendation
+        Without a choice if nothing on record will do.
+
+    Raises
+    ------
+    ConfigError
+        If a collection or model is not on record, or several models are and none is named, or a share of float32 is
+        asked for where float32 was not measured.
+    StoreError
+        If there is no run, or none whose queries' scores are on record.
+    """
+    tables.check(frame)
+    runs = _relevant(frame, needs)
+    pages = [page for page in tables.pages(runs) if len(page.settings)]
+    notes = []
+    judged = [page for page in pages if page.quality == "ndcg_at_10"]
+    if judged and len(judged) < len(pages):
+        unjudged = ", ".join(page.title for page in pages if page.quality != "ndcg_at_10")
+        notes.append(f"{unjudged}: left out, as there are no relevance judgements")
+        pages = judged
+    # the largest comes first, and its command is shown
+    pages.sort(key=lambda page: (-float(page.settings["n_docs"].iloc[0]), page.title))
+    table, incomplete = _complete(pages, runs, needs)
+    if incomplete:
+        notes.append(
+            f"{_count(incomplete, 'setting')} not measured on all {len(pages)} collections left out; "
+            "--dataset NAME considers fewer collections"
+        )
+    fits, reasons = _fitting(table, needs)
+    collections = tuple(_collection(page) for page in pages)
+    measure = "nDCG@10" if judged else "overlap@10"
+    if not fits.any():
+        return _nothing(needs, measure, collections, "; ".join(reasons), notes)
+    evidence = _with_scores(table[fits].reset_index(drop=True), pages, per_query, measure)
+    unscored = int(fits.sum()) - len(evidence.table)
+    if unscored:
+        notes.append(f"{_count(unscored, 'setting')} without these queries' scores on record left out")
+    if needs.min_retention is not None and not evidence.known_shares:
+        where = " and ".join(evidence.lacking)
+        raise ConfigError(
+            f"--min-retention needs float32's scores on {where}: measure it there by 'vecbudget run method=float32'"
+        )
+    choose = _smallest_keeping if needs.min_retention is not None else _best_within
+    answer = choose(evidence, needs, collections)
+    return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer)))
+
+
+def _relevant(frame: pd.DataFrame, needs: Needs) -> pd.DataFrame:
+    """Return the successful runs on the collections and with the model that were asked for, each once."""
+    import pandas as pd
+
+    for option, column, asked in (
+        ("--dataset", "dataset", needs.datasets),
+        ("--model", "model", () if needs.model is None else (needs.model,)),
+    ):
+        known = sorted(frame[column].dropna().astype(str).unique())
+        for name in asked:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'? On record are" if near else "on record are"
+                raise ConfigError(f"{option}: nothing was measured on '{name}'; {hint}: {', '.join(known)}")
+        if asked:
+            frame = frame[frame[column].isin(asked)]
+    params = frame["params"].fillna("").astype(str)
+    elsewhere = params.str.contains("|".join(rf"(?:^|\s){re.escape(start)}" for start in tables.ELSEWHERE))
+    kept = (frame["status"] == "ok") & ~elsewhere & (np.array(tables.families(frame)) != CONVENTION)
+    runs = frame[kept].drop_duplicates("run_id")
+    if runs.empty:
+        raise StoreError(
+            "no run to recommend is on record: methods fitted elsewhere and conventions of other papers do not count"
+        )
+    models = sorted(runs["model"].unique())
+    if len(models) > 1:
+        raise ConfigError(f"several models are on record, choose one by --model: {', '.join(models)}")
+    codes, state = (pd.to_numeric(runs[name], errors="coerce") for name in ("code_bytes_per_vector", "state_bytes"))
+    words = runs[["params", "scoring"]].fillna("")
+    found: pd.DataFrame = runs.assign(**words, **{pareto.COST: codes + state / needs.size})
+    return found
+
+
+def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, int]:
+    """Return the settings that all pages have, one row each, smallest first, and how many others there are.
+
+    Figures that differ between collections are the largest. `places` are the rows in the pages' settings.
+    """
+    import pandas as pd
+
+    parts = []
+    for number, page in enumerate(pages):
+        rows = page.settings.assign(page=number, place=np.arange(len(page.settings)))
+        codes = rows["code_bytes_per_vector"]
+        rows["resident"] = rows.get("resident_bytes_per_vector", codes).fillna(codes)
+        per_vector = rows["search_seconds"] / rows["n_queries"] / rows["n_docs"]
+        rows["query_ms"] = 1000 * per_vector * (rows["n_docs"] if needs.corpus_size is None else needs.size)
+        parts.append(rows)
+    groups = pd.concat(parts).groupby(tables.SETTING, sort=True)
+    largest = ["bytes_per_vector", "code_bytes_per_vector", "state_bytes", "resident", "query_ms", "dim"]
+    # an unknown figure on any collection is unknown
+    table = groups[largest].agg(_largest)
+    table["runs"], table["places"] = groups["runs"].min(), groups["place"].agg(list)
+    table["family"], table["pages"] = groups["family"].first(), groups["page"].size()
+    own = runs.assign(
+        seeded=runs["seed"].notna(),
+        taught=~runs.get("fit_queries", pd.Series("", index=runs.index)).fillna("").isin(("", "none")),
+    ).groupby(tables.SETTING)[["seeded", "taught"]]
+    table = table.join(own.any()).reset_index()
+    table["name"] = [tables.setting_name(row) for _, row in table.iterrows()]
+    table["tiers"] = table["resident"] < table["code_bytes_per_vector"] - TOLERANCE
+    complete = table["pages"] == len(pages)
+    good = table[complete].sort_values([pareto.COST, "name"], kind="stable", ignore_index=True)
+    return good, int((~complete).sum())
+
+
+def _largest(column: pd.Series[Any]) -> Any:
+    return column.max(skipna=False)
+
+
+def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list[str]]:
+    """Mark the settings within all limits; and say which limit none keeps, or that none keeps all of them."""
+    if table.empty:
+        return np.zeros(0, dtype=np.bool_), ["no setting was measured on all collections; name one by --dataset"]
+    cost, names = table[pareto.COST].to_numpy(), table["name"].tolist()
+    fits, reasons = np.isfinite(cost), []
+    checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
+    if needs.max_bytes is not None:
+        within = pareto.within(cost, table["code_bytes_per_vector"], needs.max_bytes, tables.SPARE_BYTE)
+        checks.append((within, cost, _per_vector))
+    if needs.ram_bytes is not None:
+        memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
+        checks.append((memory <= needs.ram_bytes, memory, _amount))
+    if needs.max_query_ms is not None:
+        times = table["query_ms"].to_numpy()
+        checks.append((times <= needs.max_query_ms, times, _milliseconds))
+    limits = _limits(needs)
+    for (within, figures, written), asked in zip(checks, limits, strict=True):
+        fits = fits & within
+        if not within.any():
+            known = np.flatnonzero(np.isfinite(figures))
+            least = "".join(
+                f": {names[row]}, which needs least, needs {written(float(figures[row]))}"
+                for row in known[np.argsort(figures[known], kind="stable")][:1]
+            )
+            reasons.append(f"nothing on record is {asked}{least}")
+    if not fits.any() and not reasons:
+        reasons.append(f"nothing on record is {' and '.join(limits)} at once" if limits else "no bytes are on record")
+    return fits, reasons
+
+
+def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery, measure: str) -> _Evidence:
+    """Read the queries' scores, and leave out the settings that lack them on any collection."""
+    parts = []
+    known = np.ones(len(table), dtype=np.bool_)
+    for number, page in enumerate(pages):
+        places = [places[number] for places in table["places"]]
+        plain = np.flatnonzero(page.settings["method"] == "float32")[:1].tolist()
+        # float32 comes first, so that its queries are those of all
+        rows = page.settings.iloc[[*plain, *places]]
+        scores = load_scores(replace(page, settings=rows), per_query).values[page.quality]
+        values = scores[len(plain) :]
+        known &= np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
+        judged = page.quality == "ndcg_at_10"
+        parts.append(_Part(page, values, _usable(scores[0] if plain else None) if judged else np.ones(values.shape[1])))
+    if not known.any():
+        raise StoreError(
+            "the queries' scores (per_query.parquet) of the runs in question are not on record: measure them again"
+        )
+    lacking = tuple(_collection(part.page).dataset for part in parts if part.base is None)
+    if lacking:
+        parts = [replace(part, base=None) for part in parts]
+    kept = [replace(part, values=part.values[known]) for part in parts]
+    return _Evidence(table[known].reset_index(drop=True), kept, measure, lacking)
+
+
+def _usable(plain: Float64 | None) -> Float64 | None:
+    """Return float32's scores, if they are known and say anything."""
+    if plain is None or not len(plain) or not np.isfinite(plain).all() or not plain.mean() > 0:
+        return None
+    return plain
+
+
+def _best_within(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+    scores, cost = evidence.scores, evidence.table[pareto.COST].to_numpy()
+    best = int(np.lexsort((cost, -scores))[0])
+    others = np.delete(np.arange(len(scores)), best)
+    p = np.ones(len(scores))
+    p[others] = stats.holm(evidence.p_values(others, best))
+    alike = (_over(scores, scores[best]) > -stats.MARGIN) & (p >= stats.ALPHA)
+    alike[best] = True
+    choice = _simplest(evidence.table, scores, alike & (cost * (1 - LEAST_SAVING) <= cost[alike].min()))
+    runner: int | None = best
+    if choice == best:
+        runner = _of_another_method(evidence.table, choice, others[np.lexsort((cost[others], -scores[others]))])
+    # every p is of a difference from the highest, which is one of the two
+    pair = choice if runner == best else runner
+    rows = [choice, *([] if runner is None else [runner])]
+    settings = _settings(evidence, rows, needs, np.full(len(scores), np.nan))
+    rival = None
+    if runner is not None:
+        difference = float(_over(scores[runner], scores[choice]))
+        rival = Rival(settings[1], difference, float(p[pair]), bool(alike[pair]))
+    return Recommendation(
+        needs=needs,
+        measure=evidence.measure,
+        choice=settings[0],
+        why_none="",
+        runner_up=rival,
+        near_miss=None,
+        compared=len(scores),
+        interchangeable=int(alike.sum()),
+        collections=collections,
+        thin=(),
+        notes=(),
+    )
+
+
+def _simplest(table: pd.DataFrame, scores: Float64, alike: NDArray[np.bool_]) -> int:
+    """Return the row to prefer among those that are alike.
+
+    It needs the fewest of a second tier, training queries and random numbers; among these it has the highest score;
+    then it is the smaller, the one with fewer parameters, and the first by name.
+    """
+    rows = np.flatnonzero(alike)
+    complications = table[list(COMPLICATIONS)].to_numpy(dtype=np.int64).sum(axis=1)
+    parameters = np.array([len(params.split()) for params in table["params"]])
+    names = np.unique(table["name"].to_numpy(dtype=str), return_inverse=True)[1]
+    keys = (names, parameters, table[pareto.COST].to_numpy(), -scores, complications)
+    return int(rows[np.lexsort([key[rows] for key in keys])[0]])
+
+
+def _smallest_keeping(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+    assert needs.min_retention is not None
+    scores, bounds = evidence.scores, evidence.bounds(needs.level)
+    cost = evidence.table[pareto.COST].to_numpy()
+    keeps = bounds >= needs.min_retention - TOLERANCE
+    closest = int(np.argmax(bounds))
+    if not keeps.any():
+        near_miss = _settings(evidence, [closest], needs, bounds)[0]
+        limits = "".join(f" {limit}," for limit in _limits(needs)).rstrip(",")
+        why = f"nothing on record{limits} is sure to {_keep(needs, evidence.measure)}"
+        return replace(_nothing(needs, evidence.measure, collections, why, []), near_miss=near_miss, compared=len(cost))
+    smallest = cost[keeps].min()
+    slack = min(tables.SPARE_BYTE, LEAST_SAVING * smallest)
+    choice = _simplest(evidence.table, bounds, keeps & (cost <= smallest + slack))
+    order = np.lexsort((-bounds, cost))
+    runner = _of_another_method(evidence.table, choice, order[keeps[order] & (order != choice)])
+    smaller = np.flatnonzero(cost < smallest - slack)
+    missed = int(smaller[np.argmax(bounds[smaller])]) if len(smaller) else None
+    rows = [row for row in (choice, runner, missed) if row is not None]
+    settings = dict(zip(rows, _settings(evidence, rows, needs, bounds), strict=True))
+    rival = None
+    if runner is not None:
+        p = float(evidence.p_values(np.array([runner]), choice)[0])
+        difference = float(_over(scores[runner], scores[choice]))
+        rival = Rival(settings[runner], difference, p, abs(difference) < stats.MARGIN and p >= stats.ALPHA)
+    return Recommendation(
+        needs=needs,
+        measure=evidence.measure,
+        choice=settings[choice],
+        why_none="",
+        runner_up=rival,
+        near_miss=None if missed is None else settings[missed],
+        compared=len(cost),
+        interchangeable=0,
+        collections=collections,
+        thin=(),
+        notes=(),
+    )
+
+
+def _of_another_method(table: pd.DataFrame, choice: int, ordered: NDArray[np.int64]) -> int | None:
+    """Return the first of the rows that is of another method, or else the first."""
+    methods = table["method"].to_numpy()
+    others = [int(row) for row in ordered if methods[row] != methods[choice]]
+    return others[0] if others else int(ordered[0]) if len(ordered) else None
+
+
+def _over(scores: Any, other: float) -> Any:
+    """Return by which share scores are above another one: 0 where both are 0."""
+    return scores / other - 1 if other > 0 else np.where(np.asarray(scores) > 0, np.inf, 0.0)
+
+
+def _nothing(
+    needs: Needs, measure: str, collections: tuple[Collection, ...], why: str, notes: Sequence[str]
+) -> Recommendation:
+    return Recommendation(needs, measure, None, why, None, None, 0, 0, collections, (), tuple(notes))
+
+
+def _settings(evidence: _Evidence, rows: Sequence[int], needs: Needs, bounds: Float64) -> list[Setting]:
+    found = []
+    places = np.array(rows, dtype=np.int64)
+    collection_names = [_collection(part.page).dataset for part in evidence.parts]
+    shares = np.array([part.shares(places).mean(axis=1) for part in evidence.parts])
+    for number, (row, (quality, share)) in enumerate(zip(rows, evidence.estimates(places), strict=True)):
+        entry = evidence.table.iloc[row]
+        code, state = float(entry["code_bytes_per_vector"]), float(entry["state_bytes"])
+        resident = float(entry["resident"])
+        lowest = None
+        if share is not None and len(evidence.parts) > 1:
+            worst = int(np.argmin(shares[:, number]))
+            lowest = (float(shares[worst, number]), collection_names[worst])
+        found.append(
+            Setting(
+                name=entry["name"],
+                method=entry["method"],
+                params=entry["params"],
+                family=entry["family"],
+                bytes_per_vector=float(entry[pareto.COST]),
+                code_bytes=code,
+                resident_bytes=resident,
+                disk_bytes=code - resident,
+                state_bytes=state,
+                index_bytes=code * needs.size + state,
+                memory_bytes=resident * needs.size + state,
+                compression=4 * float(entry["dim"]) / float(entry[pareto.COST]),
+                query_ms=float(entry["query_ms"]),
+                quality=quality,
+                share=share,
+                bound=float(bounds[row]),
+                lowest=lowest,
+                runs=int(entry["runs"]),
+                complications=tuple(name for column, name in COMPLICATIONS.items() if entry[column]),
+                command=_command(evidence.parts[0].page, int(entry["places"][0])),
+            )
+        )
+    return found
+
+
+def _command(page: Page, place: int) -> str:
+    """Return the command of a setting's first seed, or "" if it is not on record."""
+    row = page.settings.iloc[place]
+    runs = page.runs[page.runs["run_id"].isin(row["run_ids"].split())].sort_values("seed", kind="stable")
+    recorded = runs["command"].iloc[0] if "command" in runs.columns else None
+    return portable(recorded, row["dataset"]) if isinstance(recorded, str) and recorded else ""
+
+
+def portable(command: str, dataset: str) -> str:
+    """Return a record's command without what belongs to the machine where it ran.
+
+    Absolute paths become `PATH/name`. An experiment is a list of runs, of which the command is one: it is left out,
+    unless the collection is named nowhere else.
+
+    Parameters
+    ----------
+    command : str
+        Such as "vecbudget run method=pq method.m=48 experiment=quick results_dir=/tmp/results".
+    dataset : str
+        What the collection is called.
+    """
+    program, overrides = shlex.split(command)[:2], shlex.split(command)[2:]
+    named = dataset == BUILT_IN or any(text.startswith("dataset=") for text in overrides)
+    kept = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if key.lstrip("+~") in MACHINE or (key == "experiment" and named):
+            continue
+        path = value.strip("'\"")
+        if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute() or path.startswith("~"):
+            value = f"PATH/{PureWindowsPath(path).name}"
+        kept.append(f"{key}{equals}{value}")
+    return shlex.join([*program, *kept])
+
+
+def _collection(page: Page) -> Collection:
+    row = page.settings.iloc[0]
+    return Collection(row["dataset"], row["model"], int(row["n_docs"]), int(row["n_queries"]))
+
+
+def _thin(answer: Recommendation) -> tuple[str, ...]:
+    """Say why the evidence may be too thin to rely on."""
+    reasons = []
+    where = answer.collections
+    if len(where) < FEW_COLLECTIONS:
+        reasons.append(f"{_count(len(where), 'collection')} only: others may rank the methods differently")
+    few = [f"{one.queries:,} on {one.dataset}" for one in where if one.queries < FEW_QUERIES]
+    if few:
+        reasons.append(f"fewer than {FEW_QUERIES} queries tell little: {', '.join(few)}")
+    largest = max(one.documents for one in where)
+    if answer.needs.corpus_size is not None and answer.needs.corpus_size > FAR * largest:
+        reasons.append(
+            f"measured on at most {largest:,} documents: {answer.needs.corpus_size:,} hold more that are nearly alike, "
+            "and compressed vectors keep less"
+        )
+    return tuple(reasons)
+
+
+def _notes(answer: Recommendation) -> list[str]:
+    choice = answer.choice
+    if choice is None:
+        return []
+    notes = []
+    if answer.compared >= MANY_SETTINGS and answer.needs.min_retention is None:
+        notes.append(
+            f"the highest of {answer.compared} settings on the same queries had some luck: expect a little less of it"
+        )
+    elif answer.compared >= MANY_SETTINGS:
+        notes.append(
+            f"{answer.compared} settings were tested on the same queries, each by itself: the smallest that passes may "
+            "have done so by luck"
+        )
+    if answer.interchangeable > 1:
+        notes.append(
+            f"{answer.interchangeable} of {answer.compared} settings are interchangeable (within "
+            f"{100 * stats.MARGIN:g} % of the highest, not significantly less): chosen for the fewest bytes (to "
+            f"{100 * LEAST_SAVING:g} %), then for needing no second tier, training queries or random numbers, then for "
+            "the score"
+        )
+    if 1 < len(answer.collections) < 5:
+        notes.append("with fewer than five collections the interval is too narrow")
+    if choice.share is None:
+        notes.append("float32 was not measured, so the share of its score is unknown: vecbudget run method=float32")
+    if COMPLICATIONS["seeded"] in choice.complications and choice.runs == 1:
+        notes.append("it draws random numbers and was measured with one seed only")
+    if answer.needs.max_query_ms is not None:
+        scaled = ", in proportion to the documents" if answer.needs.corpus_size is not None else ""
+        notes.append(f"search times are of the recorded machine, an exhaustive search of all queries at once{scaled}")
+    if "PATH/" in choice.command:
+        notes.append("in the commands, PATH is where your copy of the collection lies")
+    return notes
+
+
+def recommendation_text(answer: Recommendation) -> str:
+    """Return the answer in a few lines."""
+    lines: list[tuple[str, str]] = []
+    choice, needs = answer.choice, answer.needs
+    asked = " and ".join(_limits(needs))
+    if needs.min_retention is not None:
+        asked = f"to {_keep(needs, answer.measure)}" + (f", {asked}" if asked else "")
+    if choice is None:
+        head = f"No recommendation: {answer.why_none}"
+    else:
+        head = f"Recommended {asked}: {choice.name}"
+        lines += [("quality", _quality(answer, choice)), ("size", _size(choice, needs))]
+        if needs.ram_bytes is not None or choice.disk_bytes > 0:
+            disk = f", and {_amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
+            of = f" of {_amount(needs.ram_bytes)}" if needs.ram_bytes is not None else ""
+            lines.append(("memory", f"{_amount(choice.memory_bytes)}{of} for {needs.size:,} vectors{disk}"))
+        if needs.max_query_ms is not None:
+            lines.append(("search", f"{_milliseconds(choice.query_ms)} a query"))
+        if answer.runner_up is not None:
+            lines.append(("runner-up", _runner_up(answer, choice, answer.runner_up)))
+        else:
+            lines.append(("runner-up", "none: nothing else on record will do"))
+    if answer.near_miss is not None:
+        lines.append(("close" if choice is None else "smaller", _missed(answer.near_miss, needs)))
+    where = "; ".join(
+        f"{one.dataset}, {one.documents:,} documents, {one.queries:,} queries" for one in answer.collections
+    )
+    compared = f"{_count(answer.compared, 'setting')} compared on " if answer.compared else ""
+    lines.append(("evidence", f"{compared}{answer.collections[0].model}: {where}"))
+    if answer.reproduce:
+        lines += [("reproduce", answer.reproduce), ("export", answer.export)]
+    elif choice is not None:
+        lines.append(("reproduce", "the record holds no command"))
+    lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
+    return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
+
+
+def _keep(needs: Needs, measure: str) -> str:
+    share, whose = _percent(needs.min_retention or 0, 2), "" if measure == "overlap@10" else "float32's "
+    return f"keep {share} of {whose}{measure} with {100 * needs.level:g} % confidence"
+
+
+def _limits(needs: Needs) -> list[str]:
+    """Return in words what the answer must keep to."""
+    limits = []
+    if needs.max_bytes is not None:
+        limits.append(f"within {needs.max_bytes:g} bytes per vector")
+    if needs.ram_bytes is not None:
+        limits.append(
+            f"within {_amount(needs.ram_bytes)} of memory for {needs.size:,} vectors "
+            f"({_per_vector(needs.ram_bytes / needs.size)} each)"
+        )
+    if needs.max_query_ms is not None:
+        limits.append(f"within {needs.max_query_ms:g} ms a query")
+    return limits
+
+
+def _quality(answer: Recommendation, choice: Setting) -> str:
+    one = len(answer.collections) == 1
+    if choice.share is not None and answer.measure == "nDCG@10":
+        share, low, high = (_percent(part) for part in choice.share)
+        text = f"{share} of float32's {answer.measure}, 95 % interval {low} to {high}"
+        if _has_bound(choice):
+            text += f", at least {_at_least(choice.bound)} with {100 * answer.needs.level:g} % confidence"
+        text += f"; {answer.measure} {_interval(choice.quality)}"
+    else:
+        text = f"{answer.measure} {_interval(choice.quality)}"
+        if _has_bound(choice):
+            text += f", at least {choice.bound:.4f} with {100 * answer.needs.level:g} % confidence"
+    if not one:
+        text += f"; means over {len(answer.collections)} collections, intervals over collections and queries"
+    if choice.lowest is not None:
+        text += f"; lowest {_percent(choice.lowest[0])} on {choice.lowest[1]}"
+    return text
+
+
+def _has_bound(setting: Setting) -> bool:
+    """Whether a lower bound of what it keeps was asked for."""
+    return bool(np.isfinite(setting.bound))
+
+
+def _size(choice: Setting, needs: Needs) -> str:
+    state = f" and {_amount(choice.state_bytes)} of shared state" if choice.state_bytes else ""
+    assumed = "" if needs.corpus_size is not None else " (assumed; --corpus-size)"
+    return (
+        f"{_per_vector(choice.bytes_per_vector)} per vector, {choice.compression:.1f} times smaller than float32; "
+        f"{_amount(choice.index_bytes)} for {needs.size:,} vectors{assumed}: {_per_vector(choice.code_bytes)} of codes "
+        f"each{state}"
+    )
+
+
+def _runner_up(answer: Recommendation, choice: Setting, rival: Rival) -> str:
+    text = f"{rival.setting.name} ({_per_vector(rival.setting.bytes_per_vector)})"
+    among = answer.compared > 2 and answer.needs.min_retention is None
+    p = f"p {tables.p_value(rival.p)}{f', corrected for {answer.compared - 1}' if among else ''}"
+    if abs(rival.difference) < 5e-5:
+        verdict = "scores the same"
+    else:
+        amount = "more than nothing" if np.isinf(rival.difference) else _percent(abs(rival.difference), 2)
+        more = "more" if rival.difference > 0 else "less"
+        verdict = f"scores {amount if np.isinf(rival.difference) else f'{amount} {more}'}"
+        verdict += f", significantly ({p})" if rival.p < stats.ALPHA else f", not significantly ({p})"
+    if answer.needs.min_retention is not None:
+        bound = _at_least(rival.setting.bound)
+        return f"{text} keeps it too (at least {bound}), but {_why(choice, rival.setting)}; it {verdict}"
+    if rival.interchangeable:
+        return f"{text} {verdict}: interchangeable, but {_why(choice, rival.setting)}"
+    if rival.p < stats.ALPHA:
+        return f"{text} {verdict}"
+    return f"{text} {verdict}: too few queries to be sure"
+
+
+def _why(choice: Setting, other: Setting) -> str:
+    """Say why a setting lost to one that is as good."""
+    extra = other.bytes_per_vector - choice.bytes_per_vector
+    if extra >= LEAST_SAVING * other.bytes_per_vector:
+        return f"takes {_per_vector(extra)} more"
+    added = [name for name in other.complications if name not in choice.complications]
+    if added and len(other.complications) > len(choice.complications):
+        return f"needs {' and '.join(added)}"
+    if extra >= 0.05:
+        return f"takes {_per_vector(extra)} more"
+    small = f"less than {100 * LEAST_SAVING:g} % smaller" if extra <= -0.05 else "no smaller"
+    return f"is {small} and no simpler"
+
+
+def _missed(setting: Setting, needs: Needs) -> str:
+    share = "" if setting.share is None else f" keeps {_percent(setting.share.value, 2)} as measured, but"
+    return (
+        f"{setting.name} ({_per_vector(setting.bytes_per_vector)}){share} only {_at_least(setting.bound)} with "
+        f"{100 * needs.level:g} % confidence"
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
+
+
+def _percent(share: float, decimals: int = 1) -> str:
+    text = f"{100 * share:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if decimals > 1 else text) + " %"
+
+
+def _at_least(share: float) -> str:
+    # rounded down: what misses 99 % must not be written as 99 %
+    return _percent(float(np.floor(1e4 * (share + TOLERANCE))) / 1e4, 2)
+
+
+def _per_vector(value: float) -> str:
+    text = f"{value:,.1f}".removesuffix(".0") if value >= 1 else f"{value:.2g}"
+    return f"{text} byte{'' if text == '1' else 's'}"
+
+
+def _amount(nbytes: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= factor:
+            return f"{float(f'{nbytes / factor:.3g}'):g} {unit}"
+    return f"{nbytes:.0f} bytes"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g} ms"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

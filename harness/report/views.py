@@ -1,0 +1,759 @@
+"""Views of the records as tables for papers: the same cells as raw values, as text, as Markdown and as LaTeX.
+
+A view is computed from `Page`s, which come from the records alone. What is best, second best and not significantly
+worse is decided once, here, and every format shows it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import pareto, stats
+from harness.errors import ConfigError
+from harness.options import Options
+from harness.report import tables
+from harness.report.filters import selected
+from harness.store import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.dominance import Shares
+    from harness.report.tables import Page
+
+BUDGETS = (16, 32, 48, 64, 96, 128, 256)
+"""Bytes per vector."""
+BASELINE_BEST = "best"
+REFERENCE = "float32"
+"""The method that the others are measured against: shown, and never best or second."""
+DASH = "–"
+
+SIGNS = {"not worse": "†", "better": "‡"}
+"""How a mark is shown; best is bold, and second is underlined."""
+
+
+@dataclass(kw_only=True, frozen=True)
+class TableOptions(Options):
+    """What is in a table, and how its numbers look.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Of a table of settings; empty for the usual ones. Any column of `harness.report.tables.configurations`, and
+        `setting`.
+    filter : str
+        Which settings are in it, see `harness.report.filters.selected`; empty for all.
+    baseline : str
+        What significance is against: "best", the best of each column; a setting's name, such as "pq m=48"; or "none".
+    decimals : int
+        Of scores between 0 and 1. Percentages have two fewer.
+    """
+
+    columns: tuple[str, ...] = ()
+    filter: str = ""
+    baseline: str = BASELINE_BEST
+    decimals: int = 3
+
+    def _check(self) -> None:
+        if not 0 <= self.decimals <= 10:
+            raise ConfigError(f"decimals must be between 0 and 10, got {self.decimals}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is shown.
+
+    Attributes
+    ----------
+    key : str
+        In the raw values.
+    label : str
+        Its heading.
+    decimals : int or None
+        Of its numbers; None for words.
+    factor : float
+        By which raw values are multiplied before they are shown; 100 for percentages.
+    ranked : bool
+        Whether the best and the second best are marked; more is better.
+    """
+
+    key: str
+    label: str
+    decimals: int | None = None
+    factor: float = 1.0
+    ranked: bool = False
+
+    def text(self, value: Any) -> str:
+        """Return a value as it is shown."""
+        if self.decimals is None:
+            if isinstance(value, bool | np.bool_):
+                return "●" if value else ""
+            return value if isinstance(value, str) else DASH if value is None or value != value else str(value)
+        number = float(value)
+        return f"{round(self.factor * number, self.decimals) + 0.0:.{self.decimals}f}" if np.isfinite(number) else DASH
+
+
+@dataclass(frozen=True)
+class View:
+    """A table.
+
+    Attributes
+    ----------
+    stem : str
+        Name of its files without the suffix.
+    title : str
+    columns : list of Column
+        Those that are shown.
+    raw : DataFrame
+        Values as on record, one row a line of the table; may have more columns than are shown.
+    marks : dict of str to list of tuple of str
+        For each ranked column and each row, which of "best", "second", "not worse" and "better" it is.
+    notes : list of str
+        What the reader has to know.
+    reference : list of bool
+        Which rows are there for comparison only: they come last.
+    """
+
+    stem: str
+    title: str
+    columns: list[Column]
+    raw: pd.DataFrame
+    marks: dict[str, list[tuple[str, ...]]]
+    notes: list[str]
+    reference: list[bool] = field(default_factory=list)
+
+    @property
+    def text(self) -> pd.DataFrame:
+        """The cells as they are shown, without marks; columns as in `raw`."""
+        import pandas as pd
+
+        cells = {column.key: [column.text(value) for value in self.raw[column.key]] for column in self.columns}
+        return pd.DataFrame(cells, index=self.raw.index, dtype=object)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The raw values, and a column `<name>_mark` of words after each ranked one, for CSV and Parquet."""
+        import pandas as pd
+
+        parts: dict[str, Any] = {}
+        for name in self.raw.columns:
+            parts[name] = self.raw[name].to_numpy()
+            if name in self.marks:
+                parts[f"{name}_mark"] = [", ".join(marks) for marks in self.marks[name]]
+        return pd.DataFrame(parts)
+
+    def markdown(self, level: int = 1) -> str:
+        """Return the view as a section of Markdown: best in bold, second underlined; `level` is that of its heading."""
+        text = self.text
+        rows = []
+        for place in range(len(text)):
+            cells = []
+            for column in self.columns:
+                shown = tables.cell(text[column.key].iloc[place])
+                marks = self.marks[column.key][place] if column.key in self.marks else ()
+                shown = f"**{shown}**" if "best" in marks else f"<ins>{shown}</ins>" if "second" in marks else shown
+                cells.append(shown + "".join(sign for name, sign in SIGNS.items() if name in marks))
+            rows.append(cells)
+        right = {place for place, column in enumerate(self.columns) if column.decimals is not None}
+        table = tables.table([tables.cell(column.label) for column in self.columns], rows, right)
+        blocks = [f"{'#' * level} {tables.cell(self.title)}", table, " ".join(tables.cell(note) for note in self.notes)]
+        return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def save(view: View, folder: Path) -> list[Path]:
+    """Write a view as .md, .csv, .parquet and .tex into a folder, and return the files' paths.
+
+    CSV and Parquet hold the values as on record, with all their digits; the others what people read.
+    """
+    from harness.report import latex
+
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = view.frame
+    for suffix, text in (
+        ("md", view.markdown()),
+        ("csv", frame.to_csv(index=False)),
+        ("tex", latex.table(view)),
+    ):
+        (folder / f"{view.stem}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
+    frame.to_parquet(folder / f"{view.stem}.parquet", index=False)
+    return [folder / f"{view.stem}.{suffix}" for suffix in ("md", "csv", "parquet", "tex")]
+
+
+_LABELS = {
+    "setting": "setting",
+    "bytes_per_vector": "bytes/vector",
+    "code_bytes_per_vector": "code bytes",
+    "resident_bytes_per_vector": "bytes in memory",
+    "disk_bytes_per_vector": "bytes on disk",
+    "compression_ratio": "× smaller",
+    "retention": "% of float32",
+    "retention_low": "from",
+    "retention_high": "to",
+    "loss_bound": "% lost at most",
+    "on_frontier": "frontier",
+    "frontier_probability": "on it, %",
+    "ndcg_at_10_ties": "nDCG@10 over ties",
+    "mrr_at_10": "MRR@10",
+    "map_at_100": "MAP@100",
+    "rbo": "RBO",
+    "verdict": "against float32",
+    "encode_seconds": "encode s",
+    "fit_seconds": "fit s",
+    "search_seconds": "search s",
+}
+_PERCENT = {"retention", "retention_low", "retention_high", "loss_bound", "frontier_probability"}
+_COUNTS = {"index_bytes", "state_bytes", "runs", "dim", "n_docs", "n_queries", "queries_better", "queries_worse"}
+_LESS_IS_BETTER = {"kendall_tau": False, "score_error_at_10": True, "score_loss_at_10": True, "tie_at_10": True}
+
+
+def _column(key: str, values: pd.Series[Any], decimals: int) -> Column:
+    label = _LABELS.get(key) or key.replace("ndcg", "nDCG").replace("_at_", "@").replace("_", " ")
+    if values.dtype == bool or values.dtype == object or str(values.dtype).startswith("str"):
+        return Column(key, label)
+    if key in _PERCENT:
+        digits = 0 if key == "frontier_probability" else max(decimals - 2, 0)
+        return Column(key, label, digits, 100.0, ranked=key == "retention")
+    if key in _COUNTS:
+        return Column(key, label, 0)
+    if "bytes" in key or key == "compression_ratio":
+        return Column(key, label, 1)
+    return Column(key, label, decimals, ranked=key in METRICS and not _LESS_IS_BETTER.get(key, False))
+
+
+def collection_view(page: Page, options: TableOptions | None = None) -> View:
+    """Return the table of all settings on one page.
+
+    Parameters
+    ----------
+    page : Page
+    options : TableOptions or None
+
+    Raises
+    ------
+    ConfigError
+        If a column or the baseline is unknown, or the filter is not understood or leaves nothing.
+    """
+    options = options or TableOptions()
+    _check_baseline([page], options)
+    return _collection_view(page, options, _Significance([page], options), 0)
+
+
+def _collection_view(page: Page, options: TableOptions, significance: _Significance, place: int) -> View:
+    settings, rows = _filtered([page], options)[0]
+    view = _settings_view(page, settings, rows, options, f"{page.stem}-settings", page.title)
+    compared = [key for key in (page.quality, pareto.share_column(page.settings)) if key in view.marks]
+    if compared:
+        (found,) = significance.marks(place, [rows[_last(settings)]], [np.array(view.reference, dtype=bool)])
+        for key in dict.fromkeys(compared):
+            view.marks[key] = [(*own, *more) for own, more in zip(view.marks[key], found, strict=True)]
+    view.notes.extend(_legend(view.marks, options))
+    return view
+
+
+def frontier_view(page: Page, options: TableOptions | None = None, shares: Shares | None = None) -> View:
+    """Return the table of the settings on a page's frontier.
+
+    Parameters
+    ----------
+    page : Page
+    options : TableOptions or None
+    shares : Shares or None
+        The page's, see `harness.report.dominance.sample`: then there is a column `frontier_probability`.
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    settings, rows = _filtered([page], options)[0]
+    if shares is not None:
+        known = dict(zip(shares.names, shares.frontier_probability.tolist(), strict=True))
+        settings = settings.assign(frontier_probability=[known.get(name, np.nan) for name in settings["setting"]])
+    on = settings["on_frontier"].to_numpy(dtype=bool)
+    title = f"{page.title}: the Pareto frontier"
+    view = _settings_view(page, settings[on], rows[on], options, f"{page.stem}-frontier", title)
+    view.marks.clear()  # each is the best of its size
+    view.notes.append("No other setting has at least the quality for at most the bytes.")
+    if "frontier_probability" in view.raw:
+        view.notes.append("On it: in how many of 100 resamples of the queries the setting is on the frontier.")
+    return view
+
+
+def _settings_view(
+    page: Page, settings: pd.DataFrame, rows: NDArray[np.int64], options: TableOptions, stem: str, title: str
+) -> View:
+    judged = page.quality == "ndcg_at_10"
+    usual = ["setting", "bytes_per_vector", "compression_ratio"]
+    usual += ["ndcg_at_10", "retention"] if judged else []
+    usual += [name for name in ("retention_low", "retention_high") if judged and name in settings]
+    usual += ["frontier_probability"] if "frontier_probability" in settings else []
+    if not judged or "frontier_probability" not in settings:
+        usual += ["overlap_at_10", *(["recall_at_100"] if judged else [])]
+    keys = list(options.columns) or usual
+    _known_columns(keys, settings)
+    settings = settings.iloc[_last(settings)]
+    plain = (settings["method"] == REFERENCE).to_numpy()
+    columns = [_column(key, settings[key], options.decimals) for key in keys]
+    raw = settings[keys].reset_index(drop=True)
+    marks = {column.key: _ranks(column, raw[column.key], plain) for column in columns if column.ranked}
+    notes = [page.size + ("." if judged else ", without relevance judgements.")]
+    return View(stem, title, columns, raw, marks, notes, plain.tolist())
+
+
+def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the order of settings that puts float32 last."""
+    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE).to_numpy(), kind="stable")
+    return order
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best setting of each method within a budget on a page.
+
+    Attributes
+    ----------
+    rows : int64 (methods,)
+        Places in the page's settings.
+    marks : list of tuple of str
+        Significance, as in `View.marks`.
+    """
+
+    rows: NDArray[np.int64]
+    marks: list[tuple[str, ...]]
+
+
+def best_of_methods(
+    pages: Sequence[Page], budgets: Sequence[float] = BUDGETS, options: TableOptions | None = None
+) -> list[dict[float, Best]]:
+    """Return for each page and budget the best setting of each method that fits.
+
+    The best is chosen by the quality on the test queries. Several views need it: compute it once.
+
+    Parameters
+    ----------
+    pages : sequence of Page
+    budgets : sequence of float
+        Bytes per vector; codes that fit may cost a byte more in shared state.
+    options : TableOptions or None
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    _check_baseline(pages, options)
+    return _best_of_methods(pages, budgets, options, _Significance(pages, options))
+
+
+def _best_of_methods(
+    pages: Sequence[Page],
+    budgets: Sequence[float],
+    options: TableOptions,
+    significance: _Significance,
+    *,
+    whole: bool = False,
+) -> list[dict[float, Best]]:
+    found: list[dict[float, Best]] = []
+    for place, (settings, rows) in enumerate(_filtered(pages, options)):
+        quality = pages[place].quality
+        measured = settings[quality].notna() & (settings["method"] != REFERENCE)
+        chosen = []
+        for budget in budgets:
+            code = settings["code_bytes_per_vector"]
+            fits = measured & pareto.within(settings[pareto.COST], code, budget, tables.SPARE_BYTE)
+            ordered = settings.assign(row=rows)[fits].sort_values([quality, pareto.COST], ascending=[False, True])
+            chosen.append(ordered.drop_duplicates("method")["row"].to_numpy(dtype=np.int64))
+        nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
+        # the signs of the test are the same for any number of settings: other views' tests come with them
+        plain = (settings["method"] == REFERENCE).to_numpy()
+        marks = (
+            significance.marks(place, [*chosen, rows], [*nothing, plain])
+            if whole
+            else (significance.marks(place, chosen, nothing))
+        )
+        found.append(
+            {budget: Best(own, own_marks) for budget, own, own_marks in zip(budgets, chosen, marks, strict=False)}
+        )
+    return found
+
+
+def budget_view(
+    pages: Sequence[Page],
+    budget: float,
+    options: TableOptions | None = None,
+    *,
+    kept: bool = False,
+    best: Sequence[dict[float, Best]] | None = None,
+) -> View:
+    """Return the table of methods by collections: the best setting of each within a budget of bytes per vector.
+
+    The raw values also say which settings they are (`<collection> setting`), and on how many collections a method was
+    measured. Means are of complete rows only.
+
+    Parameters
+    ----------
+    pages : sequence of Page
+    budget : float
+    options : TableOptions or None
+    kept : bool
+        Show the share of float32's quality that is kept, rather than the quality.
+    best : sequence of dict or None
+        What `best_of_methods` returned for the same pages and options; None computes it.
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    best = best or best_of_methods(pages, [budget], options)
+    names = _page_names(pages)
+    cells: dict[str, dict[str, tuple[float, str, tuple[str, ...]]]] = {}
+    for page, name, found in zip(pages, names, best, strict=True):
+        shown = pareto.share_column(page.settings) if kept else page.quality
+        for row, marks in zip(found[budget].rows, found[budget].marks, strict=True):
+            setting = page.settings.iloc[row]
+            cells.setdefault(setting["method"], {})[name] = (setting[shown], tables.setting_name(setting), marks)
+        plain = page.settings[page.settings["method"] == REFERENCE]
+        if len(plain):
+            cells.setdefault(REFERENCE, {})[name] = (plain[shown].iloc[0], REFERENCE, ())
+    what = "% of float32 kept" if kept else _quality_name(pages)
+    decimals = max(options.decimals - 2, 0) if kept else options.decimals
+    columns = [Column(name, name, decimals, 100.0 if kept else 1.0, ranked=True) for name in names]
+    return _matrix_view(
+        f"{'kept' if kept else 'quality'}-at-{budget:g}-bytes",
+        f"{what} at {budget:g} bytes/vector",
+        cells,
+        columns,
+        [
+            f"The best setting of each method of at most {budget:g} bytes/vector, chosen on these queries.",
+            "Mean: of methods measured on all collections.",
+        ],
+        options,
+        mean=True,
+    )
+
+
+def budgets_view(
+    page: Page,
+    budgets: Sequence[float] = BUDGETS,
+    options: TableOptions | None = None,
+    *,
+    kept: bool = False,
+    best: dict[float, Best] | None = None,
+) -> View:
+    """Return the table of methods by budgets on one page: the best setting of each within each budget.
+
+    Parameters
+    ----------
+    page : Page
+    budgets : sequence of float
+    options : TableOptions or None
+    kept : bool
+        Show the share of float32's quality that is kept.
+    best : dict or None
+        The page's part of what `best_of_methods` returned.
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    best = best or best_of_methods([page], budgets, options)[0]
+    shown = pareto.share_column(page.settings) if kept else page.quality
+    cells: dict[str, dict[str, tuple[float, str, tuple[str, ...]]]] = {}
+    for budget in budgets:
+        for row, marks in zip(best[budget].rows, best[budget].marks, strict=True):
+            setting = page.settings.iloc[row]
+            cell = (setting[shown], tables.setting_name(setting), marks)
+            cells.setdefault(setting["method"], {})[f"{budget:g}"] = cell
+    what = "% of float32 kept" if kept else _quality_name([page])
+    decimals = max(options.decimals - 2, 0) if kept else options.decimals
+    columns = [
+        Column(f"{budget:g}", f"{budget:g} B", decimals, 100.0 if kept else 1.0, ranked=True) for budget in budgets
+    ]
+    notes = ["The best setting of each method of at most so many bytes/vector, chosen on these queries."]
+    if page.quality == "ndcg_at_10" and np.isfinite(page.float32_score) and not kept:
+        notes.append(f"float32: {page.float32_score:.{options.decimals}f}.")
+    stem = f"{page.stem}-{'kept-' if kept else ''}budgets"
+    return _matrix_view(stem, f"{page.title}: {what} within a budget", cells, columns, notes, options, mean=False)
+
+
+def kept_view(pages: Sequence[Page], options: TableOptions | None = None) -> View:
+    """Return the table of settings by collections: how much of float32's quality each keeps.
+
+    Bytes are the mean over collections; the mean and the lowest share are of complete rows only.
+
+    Parameters
+    ----------
+    pages : sequence of Page
+    options : TableOptions or None
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    _check_baseline(pages, options)
+    return _kept_view(pages, options, _Significance(pages, options))
+
+
+def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Significance) -> View:
+    import pandas as pd
+
+    names = _page_names(pages)
+    parts, found_marks = [], []
+    for place, ((settings, rows), name) in enumerate(zip(_filtered(pages, options), names, strict=True)):
+        share = pareto.share_column(pages[place].settings)
+        parts.append(
+            settings.set_index("setting")[[pareto.COST, share, "method"]].set_axis(["bytes", name, "m"], axis=1)
+        )
+        plain = (settings["method"] == REFERENCE).to_numpy()
+        found_marks.append(dict(zip(settings["setting"], significance.marks(place, [rows], [plain])[0], strict=True)))
+    table = pd.concat([part[[name]] for part, name in zip(parts, names, strict=True)], axis=1)
+    size = pd.concat([part["bytes"] for part in parts]).groupby(level=0).mean()
+    methods = pd.concat([part["m"] for part in parts]).groupby(level=0).first()
+    complete = table.notna().all(axis=1)
+    raw = table.assign(
+        bytes_per_vector=size,
+        method=methods,
+        mean=table.mean(axis=1).where(complete),
+        lowest=table.min(axis=1).where(complete),
+    )
+    raw = raw.rename_axis("setting").reset_index()
+    raw["plain"] = raw["method"] == REFERENCE
+    raw = raw.sort_values(["plain", pareto.COST, "setting"], kind="stable", ignore_index=True)
+    plain = raw["plain"].to_numpy(dtype=bool)
+    decimals = max(options.decimals - 2, 0)
+    shown = [Column(name, name, decimals, 100.0, ranked=True) for name in (*names, "mean", "lowest")]
+    columns = [Column("setting", "setting"), Column(pareto.COST, "bytes/vector", 1), *shown]
+    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    for name, own in zip(names, found_marks, strict=True):
+        marks[name] = [(*ranks, *own.get(key, ())) for ranks, key in zip(marks[name], raw["setting"], strict=True)]
+    notes = ["Share of float32's quality; mean and lowest: of settings measured on all collections."]
+    raw = raw[[column.key for column in columns]]
+    return View("kept", "% of float32 kept", columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+
+
+def all_views(
+    pages: Sequence[Page],
+    options: TableOptions | None = None,
+    budgets: Sequence[float] = BUDGETS,
+    shares: Iterable[Shares] = (),
+) -> list[View]:
+    """Return every view that the pages have: of each page, then over all of them if there are several.
+
+    Parameters
+    ----------
+    pages : sequence of Page
+        Those without a successful run are left out.
+    options : TableOptions or None
+    budgets : sequence of float
+    shares : iterable of Shares
+        Of pages, by their titles, for the frontiers' probabilities.
+
+    Raises
+    ------
+    ConfigError
+        As `collection_view`.
+    """
+    options = options or TableOptions()
+    pages = [page for page in pages if len(page.settings)]
+    _check_baseline(pages, options)
+    pages = [page for page, (_, rows) in zip(pages, _filtered(pages, options), strict=True) if len(rows)]
+    significance = _Significance(pages, options)
+    best = _best_of_methods(pages, budgets, options, significance, whole=True)
+    sampled = {own.title: own for own in shares}
+    found = []
+    for place, (page, own) in enumerate(zip(pages, best, strict=True)):
+        found.append(_collection_view(page, options, significance, place))
+        found.append(frontier_view(page, options, sampled.get(page.title)))
+        found.append(budgets_view(page, budgets, options, best=own))
+    if len(pages) > 1:
+        for budget in (size for size in budgets if any(len(own[size].rows) for own in best)):
+            found += [budget_view(pages, budget, options, kept=kept, best=best) for kept in (False, True)]
+        found.append(_kept_view(pages, options, significance))
+    return [view for view in found if len(view.raw)]
+
+
+def _matrix_view(
+    stem: str,
+    title: str,
+    cells: dict[str, dict[str, tuple[float, str, tuple[str, ...]]]],
+    columns: list[Column],
+    notes: list[str],
+    options: TableOptions,
+    *,
+    mean: bool,
+) -> View:
+    """Return a table with one row a method, the best complete row first; `cells` are value, setting and marks."""
+    import pandas as pd
+
+    keys = [column.key for column in columns]
+    rows = []
+    for method, own in cells.items():
+        values = [own[key][0] if key in own else np.nan for key in keys]
+        known = [value for value in values if np.isfinite(value)]
+        average = float(np.mean(values)) if len(known) == len(keys) else np.nan
+        sort = (method == REFERENCE, -len(known), -float(np.mean(known)) if known else 0.0, method)
+        rows.append(
+            (sort, {"method": method, **dict(zip(keys, values, strict=True)), "mean": average, "n": len(known)})
+        )
+    rows.sort(key=lambda row: row[0])
+    methods: list[str] = [sort[-1] for sort, _ in rows]
+    raw = pd.DataFrame([row for _, row in rows], columns=["method", *keys, "mean", "n"])
+    for key in keys:
+        raw[f"{key} setting"] = [cells[method][key][1] if key in cells[method] else "" for method in methods]
+    shown = [*columns, *([Column("mean", "mean", columns[0].decimals, columns[0].factor, ranked=True)] if mean else [])]
+    if not mean:
+        raw = raw.drop(columns="mean")
+    plain = (raw["method"] == REFERENCE).to_numpy(dtype=bool)
+    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    for key in keys:
+        more = [cells[method][key][2] if key in cells[method] else () for method in methods]
+        marks[key] = [(*ranks, *own) for ranks, own in zip(marks[key], more, strict=True)]
+    all_columns = [Column("method", "method"), *shown]
+    return View(stem, title, all_columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+
+
+def _ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+    """Mark the best and the second best; what is shown alike ranks alike."""
+    numbers = values.to_numpy(dtype=np.float64)
+    competes = np.isfinite(numbers) & ~plain
+    texts = [column.text(value) for value in numbers]
+    order = sorted({float(text) for text, own in zip(texts, competes, strict=True) if own}, reverse=True)
+    names = dict(zip(order[:2], (("best",), ("second",)), strict=False)) if len(order) > 1 else {}
+    return [names.get(float(text), ()) if own else () for text, own in zip(texts, competes, strict=True)]
+
+
+def _legend(marks: dict[str, list[tuple[str, ...]]], options: TableOptions) -> list[str]:
+    used = {name for column in marks.values() for row in column for name in row}
+    against = "the best of its column" if options.baseline == BASELINE_BEST else options.baseline
+    notes = ["Bold: best; underlined: second."] if "best" in used else []
+    notes += [f"{SIGNS['not worse']}: not significantly worse than {against}."] if "not worse" in used else []
+    notes += [f"{SIGNS['better']}: significantly better than {against}."] if "better" in used else []
+    if used & set(SIGNS):
+        percent = f"{100 * stats.ALPHA:g} %"
+        notes.append(f"Randomisation test over the queries, {percent}, with Holm's correction over the column.")
+    return notes
+
+
+class _Significance:
+    """Which settings are not worse than the baseline, by paired tests of their queries' scores."""
+
+    def __init__(self, pages: Sequence[Page], options: TableOptions) -> None:
+        self.pages, self.baseline = pages, options.baseline
+        self.places: list[int | None] = [None] * len(pages)
+        self.p: list[dict[tuple[int, int], float]] = [{} for _ in pages]
+        if self.baseline in (BASELINE_BEST, "none"):
+            return
+        names = [_setting_names(page.settings) for page in pages]
+        self.places = [own.index(self.baseline) if self.baseline in own else None for own in names]
+
+    def marks(
+        self, page: int, columns: Sequence[NDArray[np.int64]], plain: Sequence[NDArray[np.bool_]]
+    ) -> list[list[tuple[str, ...]]]:
+        """Return the marks of each of several columns of settings; what was not tested before is tested at once.
+
+        Parameters
+        ----------
+        page : int
+        columns : sequence of int64 (r_i,)
+            Places in the page's settings; the best is that of the highest quality.
+        plain : sequence of bool (r_i,)
+            What cannot be the best.
+        """
+        empty: list[list[tuple[str, ...]]] = [[()] * len(rows) for rows in columns]
+        scores, quality = self.pages[page].scores, self.pages[page].quality
+        if scores is None or self.baseline == "none" or not scores.values[quality].shape[1]:
+            return empty
+        values = scores.values[quality]
+        means = values.mean(axis=1)
+        known = self.p[page]
+        wanted: list[tuple[int | None, list[tuple[int, int]]]] = []
+        for rows, out in zip(columns, plain, strict=True):
+            fixed = self.places[page]
+            against = fixed
+            if self.baseline == BASELINE_BEST:
+                compete = rows[~out & np.isfinite(means[rows])]
+                against = int(compete[np.argmax(means[compete])]) if len(compete) else None
+            if against is None or not np.isfinite(means[against]):
+                wanted.append((None, []))
+                continue
+            pairs = [(int(row), against) for row in rows if row != against and np.isfinite(means[row])]
+            wanted.append((against, pairs))
+        new = list(dict.fromkeys(pair for _, pairs in wanted for pair in pairs if pair not in known))
+        if new:
+            places = np.array(new, dtype=np.int64)
+            p = stats.randomisation_test(values[places[:, 0]] - values[places[:, 1]])
+            known.update(zip(new, p.tolist(), strict=True))
+        for found, rows, (against, pairs) in zip(empty, columns, wanted, strict=True):
+            corrected = stats.holm([known[pair] for pair in pairs])
+            sure = {row: value for (row, _), value in zip(pairs, corrected, strict=True)}
+            for place, row in enumerate(rows.tolist()):
+                if row in sure and against is not None:
+                    ahead = means[row] > means[against]
+                    significant = sure[row] < stats.ALPHA
+                    if not significant or ahead:
+                        found[place] = ("better",) if significant else ("not worse",)
+        return empty
+
+
+def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
+    if options.baseline in (BASELINE_BEST, "none") or not pages:
+        return
+    known = sorted({name for page in pages for name in _setting_names(page.settings)})
+    if options.baseline not in known:
+        near = difflib.get_close_matches(options.baseline, known, n=3, cutoff=0.3)
+        hint = " or ".join(map(repr, near or known[:5]))
+        raise ConfigError(f"the baseline '{options.baseline}' was not measured; did you mean {hint}?")
+
+
+def _filtered(pages: Sequence[Page], options: TableOptions) -> list[tuple[pd.DataFrame, NDArray[np.int64]]]:
+    """Return each page's settings that pass the filter, with their names, and their places on the page."""
+    found = []
+    for page in pages:
+        settings = page.settings.assign(setting=_setting_names(page.settings))
+        rows = np.flatnonzero(selected(settings, options.filter))
+        found.append((settings.iloc[rows], rows))
+    if pages and not any(len(rows) for _, rows in found):
+        families = sorted({name for page in pages for name in page.settings["family"]})
+        raise ConfigError(f"no setting passes the filter '{options.filter}'; families are {', '.join(families)}")
+    return found
+
+
+def _setting_names(settings: pd.DataFrame) -> list[str]:
+    return [tables.setting_name(row) for _, row in settings[tables.SETTING].iterrows()]
+
+
+def _known_columns(keys: Sequence[str], settings: pd.DataFrame) -> None:
+    for key in keys:
+        if key not in settings.columns:
+            near = difflib.get_close_matches(key, list(settings.columns), n=3, cutoff=0.4)
+            raise ConfigError(f"there is no column '{key}'; did you mean {' or '.join(near or ['setting'])}?")
+
+
+_RESERVED = {"method", "setting", "mean", "lowest", "n", "plain", pareto.COST}
+
+
+def _page_names(pages: Sequence[Page]) -> list[str]:
+    """Return a short name for each page that no other one has."""
+    datasets = [str(page.settings["dataset"].iloc[0]) for page in pages]
+    short = len(set(datasets)) == len(datasets) and not set(datasets) & _RESERVED
+    return datasets if short else [page.title for page in pages]
+
+
+def _quality_name(pages: Sequence[Page]) -> str:
+    names = {"ndcg_at_10": "nDCG@10", "overlap_at_10": "overlap@10"}
+    return " or ".join(dict.fromkeys(names[page.quality] for page in pages))
