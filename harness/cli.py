@@ -249,7 +249,9 @@ def _recommend(arguments: list[str]) -> int:
         "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
     )
     options = parser.parse_args(arguments)
-    from harness.recommend import Needs, recommend, recommendation_text
+    from harness.needs import Needs
+    from harness.recommend import recommend
+    from harness.report.recommendation import recommendation_text
 
     needs = Needs.parse(
         max_bytes=options.max_bytes,

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import pareto, stats
+from harness.amounts import TOLERANCE, amount, count, milliseconds, per_vector
 from harness.errors import ConfigError, StoreError
+from harness.needs import Needs
 from harness.report import tables
 from harness.report.dominance import LEAST_SAVING
 from harness.report.significance import PerQuery, load_scores
-from harness.store import CORPUS_SIZE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,6 @@ FEW_QUERIES = 100
 MANY_SETTINGS = 10
 FAR = 10
 """A corpus this many times as large as those measured is another matter."""
-TOLERANCE = 1e-6
-"""Of shares, whose resamples are float32."""
-
 MACHINE = ("results_dir", "cache_dir", "overwrite", "keep_index")
 """Options that say where a run's files lay, not what was measured."""
 CONVENTION = "convention"
@@ -46,138 +44,6 @@ CONVENTION = "convention"
 BUILT_IN = "stdlib"
 COMPLICATIONS = {"tiers": "a second tier", "taught": "training queries", "seeded": "random numbers"}
 """What a setting may need: a column of the settings, and its name."""
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-BINARY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What is asked for.
-
-    Attributes
-    ----------
-    max_bytes : float or None
-        Bytes per vector, shared state included; see `harness.pareto.within`.
-    min_retention : float or None
-        Share of float32's quality, 1 is all of it: the smallest setting that keeps it is wanted.
-    confidence : float or None
-        With which it does, one-sided; None is 0.95.
-    datasets : tuple of str
-        Names of the collections that count; all if empty.
-    model : str or None
-        None if there is but one.
-    max_query_ms : float or None
-        Search time of a query.
-    corpus_size : int or None
-        Vectors; None spreads shared state over a million.
-    ram_bytes : float or None
-        Memory for what must be resident of the index, of `corpus_size` vectors.
-
-    Raises
-    ------
-    ConfigError
-        If a value has no meaning, or they do not fit each other.
-    """
-
-    max_bytes: float | None = None
-    min_retention: float | None = None
-    confidence: float | None = None
-    datasets: tuple[str, ...] = ()
-    model: str | None = None
-    max_query_ms: float | None = None
-    corpus_size: int | None = None
-    ram_bytes: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse values without meaning."""
-        if self.max_bytes is None and self.min_retention is None and self.ram_bytes is None:
-            raise ConfigError(
-                "say what is needed: --max-bytes 64, --min-retention 0.99, or --ram 8GB with --corpus-size 40e6"
-            )
-        if self.ram_bytes is not None and self.corpus_size is None:
-            raise ConfigError("--ram needs --corpus-size: for how many vectors is the memory?")
-        if self.confidence is not None and self.min_retention is None:
-            raise ConfigError("--confidence goes with --min-retention: with which confidence is how much to be kept?")
-        for name, value, example in (
-            ("max-bytes", self.max_bytes, "64"),
-            ("max-query-ms", self.max_query_ms, "5"),
-            ("corpus-size", self.corpus_size, "40e6"),
-            ("ram", self.ram_bytes, "8GB"),
-        ):
-            if value is not None and not 0 < value < np.inf:
-                raise ConfigError(f"--{name} must be above 0, such as {example}, got {value:g}")
-        if self.min_retention is not None and not 0 < self.min_retention <= 1:
-            raise ConfigError(
-                f"--min-retention must be above 0 and at most 1 (99 % is 0.99), got {self.min_retention:g}"
-            )
-        if self.confidence is not None and not 0.5 <= self.confidence <= 0.999:
-            # ten thousand resamples know no rarer events
-            raise ConfigError(f"--confidence must be 0.5 to 0.999 (95 % is 0.95), got {self.confidence:g}")
-
-    @classmethod
-    def parse(
-        cls,
-        *,
-        max_bytes: str | None = None,
-        min_retention: str | None = None,
-        confidence: str | None = None,
-        datasets: Sequence[str] = (),
-        model: str | None = None,
-        max_query_ms: str | None = None,
-        corpus_size: str | None = None,
-        ram: str | None = None,
-    ) -> Needs:
-        """Read what was typed after each option.
-
-        Raises
-        ------
-        ConfigError
-            If it is not readable, or has no meaning.
-        """
-        size = _number("corpus-size", corpus_size, "a number of vectors such as 40e6")
-        if size is not None and not 1 <= size < np.inf:
-            raise ConfigError(f"--corpus-size must be at least 1 and finite, such as 40e6, got {corpus_size}")
-        return cls(
-            max_bytes=_number("max-bytes", max_bytes, "a number of bytes per vector such as 64"),
-            min_retention=_number("min-retention", min_retention, "a share of float32's score such as 0.99"),
-            confidence=_number("confidence", confidence, "a probability such as 0.95"),
-            datasets=tuple(dict.fromkeys(datasets)),
-            model=model,
-            max_query_ms=_number("max-query-ms", max_query_ms, "a number of milliseconds such as 5"),
-            corpus_size=None if size is None else int(size),
-            ram_bytes=_bytes_of("ram", ram),
-        )
-
-    @property
-    def size(self) -> int:
-        """Vectors over which shared state is spread."""
-        return self.corpus_size or CORPUS_SIZE
-
-    @property
-    def level(self) -> float:
-        """The confidence that is wanted."""
-        return self.confidence or stats.CONFIDENCE
-
-
-def _number(option: str, text: str | None, meant: str) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if np.isnan(value):
-        raise ConfigError(f"--{option} must be {meant}, got '{text}'")
-    return value
-
-
-def _bytes_of(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(?:([kmgt]?)(i?)b)", text.strip().lower())
-    if not found or (found[3] and not found[2]):
-        raise ConfigError(f"--{option} must be like 8GB or 512MB, got '{text}'")
-    return float(found[1]) * (BINARY_UNITS if found[3] else UNITS)[found[2]]
 
 
 class Estimate(NamedTuple):
@@ -395,7 +261,8 @@ class _Evidence:
             return np.full(len(self.table), np.nan)
         rows = np.arange(len(self.table))
         if len(self.parts) > 1:
-            return _macro_bound([part.shares(rows) for part in self.parts], 1 - confidence)
+            means = stats.macro_means([part.shares(rows) for part in self.parts])
+            return np.asarray(np.quantile(means, 1 - confidence, axis=1))
         bound: Float64 = self._share_levels([1 - confidence])[0]
         return bound
 
@@ -432,18 +299,6 @@ def _estimates(interval: stats.Interval) -> list[Estimate]:
         Estimate(float(value), float(low), float(high))
         for value, low, high in zip(interval.estimate, interval.low, interval.high, strict=True)
     ]
-
-
-def _macro_bound(scores: Sequence[Float64], level: float, count: int = stats.RESAMPLES, seed: int = 0) -> Float64:
-    """Return a quantile of the hierarchical bootstrap of `harness.stats.macro_interval`, with its random numbers."""
-    rng = np.random.default_rng(seed)
-    resampled = np.stack([stats.Resamples(values.shape[1], count, seed).means(values) for values in scores])
-    total = np.zeros((len(scores[0]), count))
-    for _ in scores:
-        drawn = rng.integers(len(scores), size=count)
-        total += resampled[drawn, :, rng.permutation(count)].T
-    bound: Float64 = np.quantile(total / len(scores), level, axis=1)
-    return bound
 
 
 def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recommendation:
@@ -492,7 +347,7 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     table, incomplete = _complete(pages, runs, needs)
     if incomplete:
         notes.append(
-            f"{_count(incomplete, 'setting')} not measured on all {len(pages)} collections left out; "
+            f"{count(incomplete, 'setting')} not measured on all {len(pages)} collections left out; "
             "--dataset NAME considers fewer collections"
         )
     fits, reasons = _fitting(table, needs)
@@ -503,7 +358,7 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     evidence = _with_scores(table[fits].reset_index(drop=True), pages, per_query, measure)
     unscored = int(fits.sum()) - len(evidence.table)
     if unscored:
-        notes.append(f"{_count(unscored, 'setting')} without these queries' scores on record left out")
+        notes.append(f"{count(unscored, 'setting')} without these queries' scores on record left out")
     if needs.min_retention is not None and not evidence.known_shares:
         where = " and ".join(evidence.lacking)
         raise ConfigError(
@@ -593,14 +448,14 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
     if needs.max_bytes is not None:
         within = pareto.within(cost, table["code_bytes_per_vector"], needs.max_bytes, tables.SPARE_BYTE)
-        checks.append((within, cost, _per_vector))
+        checks.append((within, cost, per_vector))
     if needs.ram_bytes is not None:
         memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
-        checks.append((memory <= needs.ram_bytes, memory, _amount))
+        checks.append((memory <= needs.ram_bytes, memory, amount))
     if needs.max_query_ms is not None:
         times = table["query_ms"].to_numpy()
-        checks.append((times <= needs.max_query_ms, times, _milliseconds))
-    limits = _limits(needs)
+        checks.append((times <= needs.max_query_ms, times, milliseconds))
+    limits = needs.limits()
     for (within, figures, written), asked in zip(checks, limits, strict=True):
         fits = fits & within
         if not within.any():
@@ -704,8 +559,8 @@ def _smallest_keeping(evidence: _Evidence, needs: Needs, collections: tuple[Coll
     closest = int(np.argmax(bounds))
     if not keeps.any():
         near_miss = _settings(evidence, [closest], needs, bounds)[0]
-        limits = "".join(f" {limit}," for limit in _limits(needs)).rstrip(",")
-        why = f"nothing on record{limits} is sure to {_keep(needs, evidence.measure)}"
+        limits = "".join(f" {limit}," for limit in needs.limits()).rstrip(",")
+        why = f"nothing on record{limits} is sure to {needs.keep(evidence.measure)}"
         return replace(_nothing(needs, evidence.measure, collections, why, []), near_miss=near_miss, compared=len(cost))
     smallest = cost[keeps].min()
     slack = min(tables.SPARE_BYTE, LEAST_SAVING * smallest)
@@ -839,7 +694,7 @@ def _thin(answer: Recommendation) -> tuple[str, ...]:
     reasons = []
     where = answer.collections
     if len(where) < FEW_COLLECTIONS:
-        reasons.append(f"{_count(len(where), 'collection')} only: others may rank the methods differently")
+        reasons.append(f"{count(len(where), 'collection')} only: others may rank the methods differently")
     few = [f"{one.queries:,} on {one.dataset}" for one in where if one.queries < FEW_QUERIES]
     if few:
         reasons.append(f"fewer than {FEW_QUERIES} queries tell little: {', '.join(few)}")
@@ -885,171 +740,3 @@ def _notes(answer: Recommendation) -> list[str]:
     if "PATH/" in choice.command:
         notes.append("in the commands, PATH is where your copy of the collection lies")
     return notes
-
-
-def recommendation_text(answer: Recommendation) -> str:
-    """Return the answer in a few lines."""
-    lines: list[tuple[str, str]] = []
-    choice, needs = answer.choice, answer.needs
-    asked = " and ".join(_limits(needs))
-    if needs.min_retention is not None:
-        asked = f"to {_keep(needs, answer.measure)}" + (f", {asked}" if asked else "")
-    if choice is None:
-        head = f"No recommendation: {answer.why_none}"
-    else:
-        head = f"Recommended {asked}: {choice.name}"
-        lines += [("quality", _quality(answer, choice)), ("size", _size(choice, needs))]
-        if needs.ram_bytes is not None or choice.disk_bytes > 0:
-            disk = f", and {_amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
-            of = f" of {_amount(needs.ram_bytes)}" if needs.ram_bytes is not None else ""
-            lines.append(("memory", f"{_amount(choice.memory_bytes)}{of} for {needs.size:,} vectors{disk}"))
-        if needs.max_query_ms is not None:
-            lines.append(("search", f"{_milliseconds(choice.query_ms)} a query"))
-        if answer.runner_up is not None:
-            lines.append(("runner-up", _runner_up(answer, choice, answer.runner_up)))
-        else:
-            lines.append(("runner-up", "none: nothing else on record will do"))
-    if answer.near_miss is not None:
-        lines.append(("close" if choice is None else "smaller", _missed(answer.near_miss, needs)))
-    where = "; ".join(
-        f"{one.dataset}, {one.documents:,} documents, {one.queries:,} queries" for one in answer.collections
-    )
-    compared = f"{_count(answer.compared, 'setting')} compared on " if answer.compared else ""
-    lines.append(("evidence", f"{compared}{answer.collections[0].model}: {where}"))
-    if answer.reproduce:
-        lines += [("reproduce", answer.reproduce), ("export", answer.export)]
-    elif choice is not None:
-        lines.append(("reproduce", "the record holds no command"))
-    lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
-    return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
-
-
-def _keep(needs: Needs, measure: str) -> str:
-    share, whose = _percent(needs.min_retention or 0, 2), "" if measure == "overlap@10" else "float32's "
-    return f"keep {share} of {whose}{measure} with {100 * needs.level:g} % confidence"
-
-
-def _limits(needs: Needs) -> list[str]:
-    """Return in words what the answer must keep to."""
-    limits = []
-    if needs.max_bytes is not None:
-        limits.append(f"within {needs.max_bytes:g} bytes per vector")
-    if needs.ram_bytes is not None:
-        limits.append(
-            f"within {_amount(needs.ram_bytes)} of memory for {needs.size:,} vectors "
-            f"({_per_vector(needs.ram_bytes / needs.size)} each)"
-        )
-    if needs.max_query_ms is not None:
-        limits.append(f"within {needs.max_query_ms:g} ms a query")
-    return limits
-
-
-def _quality(answer: Recommendation, choice: Setting) -> str:
-    one = len(answer.collections) == 1
-    if choice.share is not None and answer.measure == "nDCG@10":
-        share, low, high = (_percent(part) for part in choice.share)
-        text = f"{share} of float32's {answer.measure}, 95 % interval {low} to {high}"
-        if _has_bound(choice):
-            text += f", at least {_at_least(choice.bound)} with {100 * answer.needs.level:g} % confidence"
-        text += f"; {answer.measure} {_interval(choice.quality)}"
-    else:
-        text = f"{answer.measure} {_interval(choice.quality)}"
-        if _has_bound(choice):
-            text += f", at least {choice.bound:.4f} with {100 * answer.needs.level:g} % confidence"
-    if not one:
-        text += f"; means over {len(answer.collections)} collections, intervals over collections and queries"
-    if choice.lowest is not None:
-        text += f"; lowest {_percent(choice.lowest[0])} on {choice.lowest[1]}"
-    return text
-
-
-def _has_bound(setting: Setting) -> bool:
-    """Whether a lower bound of what it keeps was asked for."""
-    return bool(np.isfinite(setting.bound))
-
-
-def _size(choice: Setting, needs: Needs) -> str:
-    state = f" and {_amount(choice.state_bytes)} of shared state" if choice.state_bytes else ""
-    assumed = "" if needs.corpus_size is not None else " (assumed; --corpus-size)"
-    return (
-        f"{_per_vector(choice.bytes_per_vector)} per vector, {choice.compression:.1f} times smaller than float32; "
-        f"{_amount(choice.index_bytes)} for {needs.size:,} vectors{assumed}: {_per_vector(choice.code_bytes)} of codes "
-        f"each{state}"
-    )
-
-
-def _runner_up(answer: Recommendation, choice: Setting, rival: Rival) -> str:
-    text = f"{rival.setting.name} ({_per_vector(rival.setting.bytes_per_vector)})"
-    among = answer.compared > 2 and answer.needs.min_retention is None
-    p = f"p {tables.p_value(rival.p)}{f', corrected for {answer.compared - 1}' if among else ''}"
-    if abs(rival.difference) < 5e-5:
-        verdict = "scores the same"
-    else:
-        amount = "more than nothing" if np.isinf(rival.difference) else _percent(abs(rival.difference), 2)
-        more = "more" if rival.difference > 0 else "less"
-        verdict = f"scores {amount if np.isinf(rival.difference) else f'{amount} {more}'}"
-        verdict += f", significantly ({p})" if rival.p < stats.ALPHA else f", not significantly ({p})"
-    if answer.needs.min_retention is not None:
-        bound = _at_least(rival.setting.bound)
-        return f"{text} keeps it too (at least {bound}), but {_why(choice, rival.setting)}; it {verdict}"
-    if rival.interchangeable:
-        return f"{text} {verdict}: interchangeable, but {_why(choice, rival.setting)}"
-    if rival.p < stats.ALPHA:
-        return f"{text} {verdict}"
-    return f"{text} {verdict}: too few queries to be sure"
-
-
-def _why(choice: Setting, other: Setting) -> str:
-    """Say why a setting lost to one that is as good."""
-    extra = other.bytes_per_vector - choice.bytes_per_vector
-    if extra >= LEAST_SAVING * other.bytes_per_vector:
-        return f"takes {_per_vector(extra)} more"
-    added = [name for name in other.complications if name not in choice.complications]
-    if added and len(other.complications) > len(choice.complications):
-        return f"needs {' and '.join(added)}"
-    if extra >= 0.05:
-        return f"takes {_per_vector(extra)} more"
-    small = f"less than {100 * LEAST_SAVING:g} % smaller" if extra <= -0.05 else "no smaller"
-    return f"is {small} and no simpler"
-
-
-def _missed(setting: Setting, needs: Needs) -> str:
-    share = "" if setting.share is None else f" keeps {_percent(setting.share.value, 2)} as measured, but"
-    return (
-        f"{setting.name} ({_per_vector(setting.bytes_per_vector)}){share} only {_at_least(setting.bound)} with "
-        f"{100 * needs.level:g} % confidence"
-    )
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
-
-
-def _percent(share: float, decimals: int = 1) -> str:
-    text = f"{100 * share:.{decimals}f}"
-    return (text.rstrip("0").rstrip(".") if decimals > 1 else text) + " %"
-
-
-def _at_least(share: float) -> str:
-    # rounded down: what misses 99 % must not be written as 99 %
-    return _percent(float(np.floor(1e4 * (share + TOLERANCE))) / 1e4, 2)
-
-
-def _per_vector(value: float) -> str:
-    text = f"{value:,.1f}".removesuffix(".0") if value >= 1 else f"{value:.2g}"
-    return f"{text} byte{'' if text == '1' else 's'}"
-
-
-def _amount(nbytes: float) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= factor:
-            return f"{float(f'{nbytes / factor:.3g}'):g} {unit}"
-    return f"{nbytes:.0f} bytes"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{float(f'{value:.2g}'):g} ms"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

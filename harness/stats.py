@@ -302,6 +302,13 @@ def macro_interval(scores: Sequence[ArrayLike], count: int = RESAMPLES, seed: in
         Resamples.
     seed : int
     """
+    resampled = macro_means(scores, count, seed)
+    low, high = np.quantile(resampled, _two_sided(), axis=1)
+    return Interval(np.mean([_matrix(values).mean(axis=1) for values in scores], axis=0), low, high)
+
+
+def macro_means(scores: Sequence[ArrayLike], count: int = RESAMPLES, seed: int = 0) -> Float64:
+    """Return the resampled means of `macro_interval`, float64 (r, count)."""
     rng = np.random.default_rng(seed)
     matrices = [_matrix(values) for values in scores]
     resampled = np.stack([Resamples(values.shape[1], count, seed).means(values) for values in matrices])
@@ -310,8 +317,8 @@ def macro_interval(scores: Sequence[ArrayLike], count: int = RESAMPLES, seed: in
         drawn = rng.integers(len(matrices), size=count)
         # a dataset that is drawn twice brings other queries the second time
         total += resampled[drawn, :, rng.permutation(count)].T
-    low, high = np.quantile(total / len(matrices), _two_sided(), axis=1)
-    return Interval(np.mean([values.mean(axis=1) for values in matrices], axis=0), low, high)
+    means: Float64 = total / len(matrices)
+    return means
 
 
 def mean_ranks(scores: ArrayLike) -> Float64:

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import cli, recommend, stats
+from harness import amounts, cli, recommend, stats
 from harness.errors import ConfigError, StoreError
-from harness.recommend import Needs, Recommendation, portable, recommendation_text
+from harness.needs import Needs
+from harness.recommend import Recommendation, portable
+from harness.report.recommendation import recommendation_text
 from harness.store import Store, load_runs
 from tests.harness.test_report import frame_of, run, unjudged
 
@@ -207,8 +209,8 @@ def test_nothing_keeps_enough() -> None:
 
 
 def test_what_misses_a_share_is_not_written_as_that_share() -> None:
-    assert recommend._at_least(0.98999) == "98.99 %"
-    assert recommend._at_least(0.99) == "99 %"
+    assert amounts.at_least(0.98999) == "98.99 %"
+    assert amounts.at_least(0.99) == "99 %"
 
 
 def test_sizes_within_a_byte_are_one_size() -> None:
@@ -266,7 +268,8 @@ def test_a_setting_must_be_measured_everywhere() -> None:
 def test_the_bound_over_collections_is_of_the_same_bootstrap_as_the_interval() -> None:
     rng = np.random.default_rng(3)
     scores = [rng.random((2, m)) for m in (40, 60, 80)]
-    assert recommend._macro_bound(scores, 0.025) == pytest.approx(stats.macro_interval(scores).low)
+    low = np.quantile(stats.macro_means(scores), 0.025, axis=1)
+    assert low == pytest.approx(stats.macro_interval(scores).low)
     records = several()
     kept = records.ask(min_retention=0.8, confidence=0.975).choice
     assert kept is not None and kept.share is not None and kept.name == "opq m=48"

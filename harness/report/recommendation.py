@@ -1,0 +1,130 @@
+"""A recommendation in a few lines."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness import stats
+from harness.amounts import amount, at_least, count, milliseconds, per_vector, percent
+from harness.needs import Needs
+from harness.recommend import Estimate, Recommendation, Rival, Setting
+from harness.report import tables
+from harness.report.dominance import LEAST_SAVING
+
+
+def recommendation_text(answer: Recommendation) -> str:
+    """Return the answer in a few lines."""
+    lines: list[tuple[str, str]] = []
+    choice, needs = answer.choice, answer.needs
+    asked = " and ".join(needs.limits())
+    if needs.min_retention is not None:
+        asked = f"to {needs.keep(answer.measure)}" + (f", {asked}" if asked else "")
+    if choice is None:
+        head = f"No recommendation: {answer.why_none}"
+    else:
+        head = f"Recommended {asked}: {choice.name}"
+        lines += [("quality", _quality(answer, choice)), ("size", _size(choice, needs))]
+        if needs.ram_bytes is not None or choice.disk_bytes > 0:
+            disk = f", and {amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
+            of = f" of {amount(needs.ram_bytes)}" if needs.ram_bytes is not None else ""
+            lines.append(("memory", f"{amount(choice.memory_bytes)}{of} for {needs.size:,} vectors{disk}"))
+        if needs.max_query_ms is not None:
+            lines.append(("search", f"{milliseconds(choice.query_ms)} a query"))
+        if answer.runner_up is not None:
+            lines.append(("runner-up", _runner_up(answer, choice, answer.runner_up)))
+        else:
+            lines.append(("runner-up", "none: nothing else on record will do"))
+    if answer.near_miss is not None:
+        lines.append(("close" if choice is None else "smaller", _missed(answer.near_miss, needs)))
+    where = "; ".join(
+        f"{one.dataset}, {one.documents:,} documents, {one.queries:,} queries" for one in answer.collections
+    )
+    compared = f"{count(answer.compared, 'setting')} compared on " if answer.compared else ""
+    lines.append(("evidence", f"{compared}{answer.collections[0].model}: {where}"))
+    if answer.reproduce:
+        lines += [("reproduce", answer.reproduce), ("export", answer.export)]
+    elif choice is not None:
+        lines.append(("reproduce", "the record holds no command"))
+    lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
+    return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
+
+
+def _quality(answer: Recommendation, choice: Setting) -> str:
+    one = len(answer.collections) == 1
+    if choice.share is not None and answer.measure == "nDCG@10":
+        share, low, high = (percent(part) for part in choice.share)
+        text = f"{share} of float32's {answer.measure}, 95 % interval {low} to {high}"
+        if _has_bound(choice):
+            text += f", at least {at_least(choice.bound)} with {100 * answer.needs.level:g} % confidence"
+        text += f"; {answer.measure} {_interval(choice.quality)}"
+    else:
+        text = f"{answer.measure} {_interval(choice.quality)}"
+        if _has_bound(choice):
+            text += f", at least {choice.bound:.4f} with {100 * answer.needs.level:g} % confidence"
+    if not one:
+        text += f"; means over {len(answer.collections)} collections, intervals over collections and queries"
+    if choice.lowest is not None:
+        text += f"; lowest {percent(choice.lowest[0])} on {choice.lowest[1]}"
+    return text
+
+
+def _has_bound(setting: Setting) -> bool:
+    """Whether a lower bound of what it keeps was asked for."""
+    return bool(np.isfinite(setting.bound))
+
+
+def _size(choice: Setting, needs: Needs) -> str:
+    state = f" and {amount(choice.state_bytes)} of shared state" if choice.state_bytes else ""
+    assumed = "" if needs.corpus_size is not None else " (assumed; --corpus-size)"
+    return (
+        f"{per_vector(choice.bytes_per_vector)} per vector, {choice.compression:.1f} times smaller than float32; "
+        f"{amount(choice.index_bytes)} for {needs.size:,} vectors{assumed}: {per_vector(choice.code_bytes)} of codes "
+        f"each{state}"
+    )
+
+
+def _runner_up(answer: Recommendation, choice: Setting, rival: Rival) -> str:
+    text = f"{rival.setting.name} ({per_vector(rival.setting.bytes_per_vector)})"
+    among = answer.compared > 2 and answer.needs.min_retention is None
+    p = f"p {tables.p_value(rival.p)}{f', corrected for {answer.compared - 1}' if among else ''}"
+    if abs(rival.difference) < 5e-5:
+        verdict = "scores the same"
+    else:
+        amount = "more than nothing" if np.isinf(rival.difference) else percent(abs(rival.difference), 2)
+        more = "more" if rival.difference > 0 else "less"
+        verdict = f"scores {amount if np.isinf(rival.difference) else f'{amount} {more}'}"
+        verdict += f", significantly ({p})" if rival.p < stats.ALPHA else f", not significantly ({p})"
+    if answer.needs.min_retention is not None:
+        bound = at_least(rival.setting.bound)
+        return f"{text} keeps it too (at least {bound}), but {_why(choice, rival.setting)}; it {verdict}"
+    if rival.interchangeable:
+        return f"{text} {verdict}: interchangeable, but {_why(choice, rival.setting)}"
+    if rival.p < stats.ALPHA:
+        return f"{text} {verdict}"
+    return f"{text} {verdict}: too few queries to be sure"
+
+
+def _why(choice: Setting, other: Setting) -> str:
+    """Say why a setting lost to one that is as good."""
+    extra = other.bytes_per_vector - choice.bytes_per_vector
+    if extra >= LEAST_SAVING * other.bytes_per_vector:
+        return f"takes {per_vector(extra)} more"
+    added = [name for name in other.complications if name not in choice.complications]
+    if added and len(other.complications) > len(choice.complications):
+        return f"needs {' and '.join(added)}"
+    if extra >= 0.05:
+        return f"takes {per_vector(extra)} more"
+    small = f"less than {100 * LEAST_SAVING:g} % smaller" if extra <= -0.05 else "no smaller"
+    return f"is {small} and no simpler"
+
+
+def _missed(setting: Setting, needs: Needs) -> str:
+    share = "" if setting.share is None else f" keeps {percent(setting.share.value, 2)} as measured, but"
+    return (
+        f"{setting.name} ({per_vector(setting.bytes_per_vector)}){share} only {at_least(setting.bound)} with "
+        f"{100 * needs.level:g} % confidence"
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
