@@ -36,7 +36,7 @@ How much retrieval quality does each byte of an embedding buy?
   run [OVERRIDE ...]      measure one configuration: model=, dataset=, method= and their parameters
   sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
   report                  write Pareto tables and plots from the records
-  compare A B             two settings on the records, query by query: is the difference real?
+  compare A B             two settings, query by query: is the difference real? or two results folders: what changed?
   recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
   inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
   list                    show the methods, models, datasets or experiments there are
@@ -218,15 +218,25 @@ def _report(arguments: list[str]) -> int:
 def _compare(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget compare",
-        description="Compare two settings on every collection on which both were measured, paired over the queries.",
+        description="Compare two settings on every collection on which both were measured, paired over the queries; or "
+        "two results folders: what changed?",
     )
-    parser.add_argument("first", help="a setting as the tables call it, such as 'pq m=48'")
+    parser.add_argument("first", help="a setting as the tables call it, such as 'pq m=48'; or a results folder")
     parser.add_argument("second", help="another one")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
     options = parser.parse_args(arguments)
     from harness.report.versus import versus_markdown
     from harness.store import Store, load_runs
 
+    folders = [Path(name) for name in (options.first, options.second)]
+    if all((folder / "runs").is_dir() for folder in folders):
+        from harness.report.changes import changes_markdown
+
+        before, after = folders
+        stores = Store(before), Store(after)
+        text = changes_markdown(load_runs(before), load_runs(after), stores[0].per_query, stores[1].per_query)
+        sys.stdout.write(text)
+        return 0
     frame = load_runs(options.results)
     sys.stdout.write(versus_markdown(frame, options.first, options.second, Store(options.results).per_query))
     return 0

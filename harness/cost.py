@@ -2,7 +2,7 @@
 
 Every stage is warmed up and repeated. A figure is the median with the least and the greatest of its repeats: two
 measurements of one configuration agree if these overlap. Runs that measure cost wait for each other, and a record says
-how busy other processes kept the machine meanwhile.
+how busy other processes kept the machine meanwhile. A peak of memory has no spread: it is the largest of the repeats.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ SIZES = (1_000_000, 100_000_000, 10_000_000_000)
 SINGLE_QUERIES = 200
 DISTURBED_CORES = 0.1
 """Other processes' use of the processor, in cores, from which on a figure is marked."""
+
+RESOLVED_S = 0.5
+"""Load is told of stages that took so long: the system counts in hundredths of a second on each processor."""
 
 SAMPLING_S = 0.005
 
@@ -105,6 +108,11 @@ class Line:
         """Return the cost of n documents."""
         return self.fixed + self.slope * n
 
+    def residual(self, sizes: ArrayLike, costs: ArrayLike) -> float:
+        """Return the largest relative error of the line at what was measured."""
+        n, cost = np.asarray(sizes, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+        return float(np.abs((self.fixed + self.slope * n) / np.maximum(cost, 1e-12) - 1).max())
+
 
 @dataclass
 class Memory:
@@ -129,19 +137,23 @@ class Costs:
     Attributes
     ----------
     seconds : mapping of stage (fit, encode, load, search) to Spread
-    single_ms : list of float
-        Milliseconds of single queries at the percentiles 50, 95 and 99.
+    single_ms : mapping of percentile (p50, p95, p99) to Spread
+        Milliseconds of single queries; the spread is that of repeated passes over them.
     single_queries : int
     memory : mapping of stage to Memory
     load : mapping of stage to Load
+        Also `single` (queries), `sizes` (parts of the corpus) and `all`.
+    loadavg : list of float or None
+        Of the last 1, 5 and 15 minutes, as the measurement began.
     by_size : mapping of stage (encode, search) to a mapping of documents to Spread
     """
 
     seconds: dict[str, Spread] = field(default_factory=dict)
-    single_ms: list[float] = field(default_factory=list)
+    single_ms: dict[str, Spread] = field(default_factory=dict)
     single_queries: int = 0
     memory: dict[str, Memory] = field(default_factory=dict)
     load: dict[str, Load] = field(default_factory=dict)
+    loadavg: list[float] | None = None
     by_size: dict[str, dict[int, Spread]] = field(default_factory=dict)
 
     @property
@@ -150,11 +162,22 @@ class Costs:
         return any((load.others or 0.0) > DISTURBED_CORES for load in self.load.values())
 
     def extrapolated(self, stage: str, n: int) -> Spread:
-        """Return a stage's seconds for n documents, from lines through its medians, least and greatest repeats."""
-        sizes = list(self.by_size[stage])
-        spreads = self.by_size[stage].values()
-        ends = [Line.through(sizes, [getattr(s, name) for s in spreads]).at(n) for name in ("median", "low", "high")]
-        return Spread(ends[0], min(ends), max(ends), min(s.repeats for s in spreads))
+        """Return a stage's seconds for n documents: the line through the medians, and how far off it may be.
+
+        The ends are those of the flattest and the steepest line that the repeats leave room for (through the greatest
+        at small sizes and the least at large ones, and the reverse), widened by the worst relative error of the line
+        through the medians: times that do not lie on a line say little about others.
+        """
+        sizes = sorted(self.by_size[stage])
+        found = [self.by_size[stage][size] for size in sizes]
+        median, low, high = ([getattr(spread, name) for spread in found] for name in ("median", "low", "high"))
+        half = len(found) // 2
+        centre = median[half : len(found) - half]
+        line = Line.through(sizes, median)
+        courses = (high[:half] + centre + low[-half:], low[:half] + centre + high[-half:]) if half else ()
+        ends = [line.at(n), *(Line.through(sizes, course).at(n) for course in (low, high, *courses))]
+        off = line.residual(sizes, median)
+        return Spread(ends[0], max(0.0, min(ends) * (1 - off)), max(ends) * (1 + off), min(s.repeats for s in found))
 
     def as_record(self, n_docs: int, n_queries: int, code_bytes: float, state_bytes: int) -> dict[str, Any]:
         """Return what a run record holds.
@@ -171,10 +194,11 @@ class Costs:
             "seconds": {stage: asdict(spread) for stage, spread in self.seconds.items()},
             "docs_per_second": asdict(self.seconds["encode"].per(n_docs)),
             "queries_per_second": asdict(self.seconds["search"].per(n_queries)),
-            "single_query_ms": dict(zip(("p50", "p95", "p99"), self.single_ms, strict=True)),
+            "single_query_ms": {name: asdict(spread) for name, spread in self.single_ms.items()},
             "single_queries": self.single_queries,
             "memory": {stage: asdict(memory) for stage, memory in self.memory.items()},
             "other_processes_cores": {stage: load.others for stage, load in self.load.items()},
+            "loadavg": self.loadavg,
             "disturbed": self.disturbed,
             "threads": thread_counts(),
             "extrapolated": {
@@ -222,7 +246,24 @@ def measure_cost(
     clock : callable
         Seconds.
     """
-    costs = Costs()
+    costs = Costs(loadavg=_loadavg())
+    with noticed(costs, "all"):
+        _measure_into(costs, make, docs, queries, fit_docs, fit_queries, k, chunk_rows, repeats, clock)
+    return costs
+
+
+def _measure_into(
+    costs: Costs,
+    make: Callable[[], Codec],
+    docs: Float32,
+    queries: Float32,
+    fit_docs: Float32,
+    fit_queries: Float32 | None,
+    k: int,
+    chunk_rows: int | None,
+    repeats: int,
+    clock: Callable[[], float],
+) -> None:
     docs, queries = np.asarray(docs), np.asarray(queries)
 
     def fitted() -> Codec:
@@ -238,26 +279,67 @@ def measure_cost(
     codes: Codes = timed("encode", lambda: encode(codec, docs, chunk_rows))
     with TemporaryDirectory(prefix="vecbudget-") as folder:
         write_index(Path(folder), codec, codes)
+        # what was encoded would count as memory of loading
+        del codec, codes
         codec, codes = timed("load", lambda: read_index(Path(folder), make()))
         timed("search", lambda: search(codec, queries, codes, k, chunk_rows))
     some = queries[np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64)]
-    single = []
-    for row in some:
-        start = clock()
-        search(codec, row[None], codes, k, chunk_rows)
-        single.append(1000 * (clock() - start))
-    costs.single_ms = np.percentile(single, [50, 95, 99]).tolist()
-    costs.single_queries = len(some)
-    for n in sorted({max(1, int(fraction * len(docs))) for fraction in FRACTIONS}):
-        if n == len(docs):
-            spreads = costs.seconds["encode"], costs.seconds["search"]
-        else:
-            encoding, part = repeated(partial(encode, codec, docs[:n], chunk_rows), repeats, clock)
-            searching, _ = repeated(partial(search, codec, queries, part, k, chunk_rows), repeats, clock)
-            spreads = encoding, searching
-        for stage, spread in zip(("encode", "search"), spreads, strict=True):
-            costs.by_size.setdefault(stage, {})[n] = spread
-    return costs
+    with noticed(costs, "single"):
+        costs.single_ms, costs.single_queries = single_queries(
+            lambda row: search(codec, row, codes, k, chunk_rows), some, repeats, clock
+        )
+    with noticed(costs, "sizes"):
+        for n in sorted({max(1, int(fraction * len(docs))) for fraction in FRACTIONS}):
+            if n == len(docs):
+                spreads = costs.seconds["encode"], costs.seconds["search"]
+            else:
+                encoding, part = repeated(partial(encode, codec, docs[:n], chunk_rows), repeats, clock)
+                searching, _ = repeated(partial(search, codec, queries, part, k, chunk_rows), repeats, clock)
+                spreads = encoding, searching
+            for stage, spread in zip(("encode", "search"), spreads, strict=True):
+                costs.by_size.setdefault(stage, {})[n] = spread
+
+
+def single_queries(
+    find: Callable[[Float32], Any],
+    queries: Float32,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[dict[str, Spread], int]:
+    """Return milliseconds of one query at a time at the percentiles 50, 95 and 99, and of how many queries.
+
+    The first query is asked once before, uncounted. A pass goes through all queries; slow methods are passed through
+    once, and no further than patience lasts.
+
+    Parameters
+    ----------
+    find : callable
+        Searches for queries, float32 (1, d).
+    queries : float32 (m, d)
+    repeats : int
+        Passes.
+    clock : callable
+        Seconds.
+    """
+    find(queries[:1])
+    begin = clock()
+    passes: list[list[float]] = []
+    asked = len(queries)
+    for _ in range(repeats):
+        if passes and clock() - begin > PATIENCE_S:
+            break
+        found: list[float] = []
+        for row in queries[:asked]:
+            start = clock()
+            find(row[None])
+            found.append(1000 * (clock() - start))
+            if not passes and clock() - begin > PATIENCE_S:
+                break
+        passes.append(found)
+        asked = len(passes[0])
+    percentiles = np.array([np.percentile(found, [50, 95, 99]) for found in passes])
+    spreads = (Spread.of(column) for column in percentiles.T)
+    return dict(zip(("p50", "p95", "p99"), spreads, strict=True)), asked
 
 
 def repeated(
@@ -271,6 +353,8 @@ def repeated(
         start = clock()
         if found and start - begin > PATIENCE_S:
             break
+        # two results at a time would count twice as the stage's memory
+        result = None
         result = work()
         # work that takes long needs no warming up
         if turn >= warmups or clock() - begin > PATIENCE_S:
@@ -281,13 +365,20 @@ def repeated(
 @contextmanager
 def watched(costs: Costs, stage: str) -> Iterator[None]:
     """Note the peak of the resident memory during the body, and what other processes did."""
-    memory, busy, own, start = Memory(), _busy_seconds(), _own_seconds(), time.perf_counter()
-    with peak_memory(memory):
+    memory = Memory()
+    with noticed(costs, stage), peak_memory(memory):
         yield
-    elapsed = time.perf_counter() - start
-    costs.memory[stage], costs.load[stage] = memory, Load()
-    after = _busy_seconds()
-    if busy is not None and after is not None and elapsed > 0.05:
+    costs.memory[stage] = memory
+
+
+@contextmanager
+def noticed(costs: Costs, stage: str) -> Iterator[None]:
+    """Note what other processes did during the body."""
+    busy, own, start = _busy_seconds(), _own_seconds(), time.perf_counter()
+    yield
+    elapsed, after = time.perf_counter() - start, _busy_seconds()
+    costs.load[stage] = Load()
+    if busy is not None and after is not None and elapsed >= RESOLVED_S:
         others = (after - busy - (_own_seconds() - own)) / elapsed
         costs.load[stage] = Load(max(0.0, round(others, 3)))
 
@@ -346,7 +437,10 @@ def _sampled(memory: Memory) -> Iterator[None]:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a lock in a folder, so that of several processes only one measures cost at a time."""
+    """Hold a lock in a folder, so that of several processes only one measures cost at a time.
+
+    A folder that machines share makes them wait for each other, too.
+    """
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -355,7 +449,9 @@ def exclusive(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         log.info("another run measures its cost; waiting for it")
+        start = time.perf_counter()
         lock.acquire()
+        log.info("waited for %.0f s", time.perf_counter() - start)
     try:
         yield
     finally:
@@ -384,15 +480,28 @@ def _status_bytes(status: Path, name: str) -> int:
 
 
 def _busy_seconds() -> float | None:
-    """Return the seconds that all processors of the machine have worked, or None where nobody tells."""
+    """Return the seconds that all processors of the machine have worked, or None where nobody tells.
+
+    What the host of a virtual machine took away counts too.
+    """
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
     except OSError:
         return None
-    user, nice, system, _, _, irq, soft = map(int, fields[:7])
-    return (user + nice + system + irq + soft) / float(os.sysconf("SC_CLK_TCK"))
+    # see proc_stat(5)
+    user, nice, system, _, _, irq, soft, steal = map(int, fields[:8])
+    return (user + nice + system + irq + soft + steal) / float(os.sysconf("SC_CLK_TCK"))
 
 
 def _own_seconds() -> float:
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
+    import resource
+
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _loadavg() -> list[float] | None:
+    try:
+        return [round(value, 2) for value in os.getloadavg()]
+    except OSError:
+        return None

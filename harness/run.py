@@ -12,6 +12,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,9 +147,10 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     }
     draft = store.draft(identifier)
     try:
-        measurement, problem, costs = _measure(
-            cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft
-        )
+        with _alone(cfg):
+            measurement, problem, costs = _measure(
+                cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft
+            )
         record |= _results(measurement, problem)
         if costs is not None:
             storage, (docs, queries) = measurement.storage, (problem.docs, problem.queries)
@@ -212,20 +214,28 @@ def _measure(
     )
     if not cfg.measure.cost:
         return measurement, problem, None
-    from harness.cost import exclusive, measure_cost
+    from harness.cost import measure_cost
 
-    with exclusive(Path(cfg.cache_dir).expanduser()):
-        costs = measure_cost(
-            spec.make,
-            problem.docs,
-            problem.queries,
-            fit_docs=problem.docs if fit_docs is None else fit_docs,
-            fit_queries=taught,
-            k=cfg.k,
-            chunk_rows=cfg.chunk_rows,
-            repeats=cfg.measure.repeats,
-        )
+    costs = measure_cost(
+        spec.make,
+        problem.docs,
+        problem.queries,
+        fit_docs=problem.docs if fit_docs is None else fit_docs,
+        fit_queries=taught,
+        k=cfg.k,
+        chunk_rows=cfg.chunk_rows,
+        repeats=cfg.measure.repeats,
+    )
     return measurement, problem, costs
+
+
+def _alone(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Return what keeps other runs that measure cost from working meanwhile, quality included."""
+    if not cfg.measure.cost:
+        return nullcontext()
+    from harness.cost import exclusive
+
+    return exclusive(Path(cfg.cache_dir).expanduser())
 
 
 @dataclass(frozen=True, eq=False)

@@ -237,6 +237,7 @@ COSTS = (
 )
 """Figures of `measure.cost=true`, each also with `_low` and `_high`, the least and greatest of its repeats."""
 QUERY_MS = ("query_ms_p50", "query_ms_p95", "query_ms_p99")
+"""Percentiles of single queries, likewise with `_low` and `_high`."""
 PEAKS = ("fit_peak_bytes", "encode_peak_bytes", "load_peak_bytes", "search_peak_bytes")
 
 
@@ -249,12 +250,12 @@ def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
     nan = float("nan")
     spreads = {f"cost_{stage}_seconds": spread for stage, spread in cost.get("seconds", {}).items()}
     spreads |= {name: cost.get(name, {}) for name in ("docs_per_second", "queries_per_second")}
+    spreads |= {f"query_ms_{name}": spread for name, spread in cost.get("single_query_ms", {}).items()}
     columns: dict[str, Any] = {}
-    for name in COSTS:
+    for name in (*COSTS, *QUERY_MS):
         spread = spreads.get(name, {})
         for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
             columns[name + suffix] = spread.get(end, nan)
-    columns |= {name: cost.get("single_query_ms", {}).get(name[-3:], nan) for name in QUERY_MS}
     columns |= {name: cost.get("memory", {}).get(name.partition("_")[0], {}).get("peak", nan) for name in PEAKS}
     sizes = cost.get("extrapolated", {}).get("sizes", {})
     for name, size in CORPORA.items():

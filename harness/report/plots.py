@@ -737,7 +737,7 @@ def crosses(segments: Float, boxes: Float) -> Bool:
     """
     start = segments[:, None, :2]
     step = segments[:, None, 2:] - start
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         near = (boxes[None, :, :2] - start) / step
         far = (boxes[None, :, 2:] - start) / step
     # Along an axis in which the segment does not move it is inside all the way, or never.

@@ -650,7 +650,7 @@ def _cost_table(page: Page) -> str:
                 _range_of(row, "cost_fit_seconds"),
                 _range_of(row, "docs_per_second"),
                 _range_of(row, "queries_per_second"),
-                *(_digits(row[name]) for name in QUERY_MS),
+                *(_range_of(row, name) for name in QUERY_MS),
                 _range_of(row, "cost_load_seconds", 1000),
                 *peaks,
                 "disturbed" if row["cost_disturbed"] > 0 else "",
@@ -682,7 +682,8 @@ def _cost_note(page: Page) -> str:
         "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search; runs that "
         "measure cost wait for each other. Peaks are the whole process's resident memory, with libraries and float32 "
         "vectors. **On larger corpora** is extrapolated, not measured: lines through the times at a quarter, a half "
-        "and all of the documents, on one machine like this one that has the memory."
+        "and all of the documents, on one machine like this one that has the memory; in brackets the flattest and the "
+        "steepest line that the repeats allow. From few documents the range is wide."
     )
     if busy:
         text += " *disturbed*: other processes used more than a tenth of a core meanwhile; measure again in quiet."

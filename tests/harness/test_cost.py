@@ -1,6 +1,8 @@
+import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import harness.measure
 from harness import cost
-from harness.cost import Costs, Line, Memory, Spread, exclusive, measure_cost, peak_memory, repeated
+from harness.cost import (
+    Costs,
+    Line,
+    Memory,
+    Spread,
+    exclusive,
+    measure_cost,
+    peak_memory,
+    repeated,
+    single_queries,
+    watched,
+)
 from harness.report import tables
 from harness.run import run
 from harness.store import COST_COLUMNS, Store, load_runs
@@ -75,10 +89,68 @@ def test_lines_are_found(fixed: float, slope: float) -> None:
     assert line.at(8000) == pytest.approx(fixed + slope * 8000, rel=1e-6)
 
 
-def test_extrapolation_has_the_spread_of_the_repeats() -> None:
-    sizes = {n: Spread(n * 1e-3, n * 0.9e-3, n * 1.2e-3, 5) for n in (250, 500, 1000)}
-    found = Costs(by_size={"search": sizes}).extrapolated("search", 1_000_000)
-    assert (found.median, found.low, found.high) == pytest.approx((1000, 900, 1200))
+def test_extrapolation_has_room_for_every_line_through_the_repeats() -> None:
+    # medians 2 + n; the flattest line is 2.6 + 0.6 n, the steepest 1.4 + 1.4 n
+    sizes = {1: Spread(3, 2.8, 3.2, 5), 2: Spread(4, 3.8, 4.2, 5)}
+    found = Costs(by_size={"search": sizes}).extrapolated("search", 100)
+    assert (found.median, found.low, found.high) == pytest.approx((102, 62.6, 141.4))
+    # a corpus of one document has one size, and a cost that may as well grow with it as not
+    alone = Costs(by_size={"search": {4: Spread(2, 1, 3, 5)}}).extrapolated("search", 4)
+    assert (alone.median, alone.low, alone.high) == pytest.approx((2, 1, 3))
+
+
+def test_extrapolation_is_less_sure_where_times_lie_on_no_line() -> None:
+    # the line through the origin and (2, 2) is 2/3 too high at 1 and right at 2: least squares of relative errors give
+    # a slope of (1/0.6 + 1) / (1/0.36 + 1), and nothing fixed as the times grow faster than the sizes
+    sizes = {1: Spread(0.6, 0.6, 0.6, 1), 2: Spread(2, 2, 2, 1)}
+    slope = (1 / 0.6 + 1) / (1 / 0.36 + 1)
+    found = Costs(by_size={"search": sizes}).extrapolated("search", 100)
+    assert found.median == pytest.approx(100 * slope)
+    off = max(abs(slope / 0.6 - 1), abs(2 * slope / 2 - 1))
+    assert (found.low, found.high) == pytest.approx((100 * slope * (1 - off), 100 * slope * (1 + off)))
+
+
+def test_percentiles_of_single_queries_have_the_spread_of_the_passes() -> None:
+    clock, queries = Clock(), np.zeros((2, 4), np.float32)
+    # the first is a warm-up; then three passes over two queries
+    work = clock.work([9, 1, 1, 3, 3, 2, 2])
+    found, asked = single_queries(lambda row: work(), queries, 3, clock)  # type: ignore[operator]
+    assert asked == 2
+    assert found == {name: Spread(2000, 1000, 3000, 3) for name in ("p50", "p95", "p99")}
+
+
+def test_slow_single_queries_are_cut_short() -> None:
+    clock, queries = Clock(), np.zeros((200, 4), np.float32)
+    work = clock.work([25.0] * 5)
+    found, asked = single_queries(lambda row: work(), queries, 5, clock)  # type: ignore[operator]
+    assert asked == 3
+    assert found["p99"] == Spread(25_000, 25_000, 25_000, 1)
+
+
+@pytest.mark.parametrize(("others", "disturbed"), [(0.0, False), (0.05, False), (0.15, True), (1.0, True)])
+def test_what_other_processes_do_marks_the_figures(
+    monkeypatch: pytest.MonkeyPatch, others: float, disturbed: bool
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("harness.cost.time.perf_counter", clock)
+    monkeypatch.setattr("harness.cost._own_seconds", lambda: 2 * clock())
+    monkeypatch.setattr("harness.cost._busy_seconds", lambda: (2 + others) * clock())
+    costs = Costs()
+    with watched(costs, "search"):
+        clock.now += 10
+    assert costs.load["search"].others == pytest.approx(others)
+    assert costs.disturbed == disturbed
+    # in so short a time nobody can tell
+    with watched(costs, "search"):
+        clock.now += 0.1
+    assert costs.load["search"].others is None
+
+
+def test_results_of_repeats_do_not_add_up_in_memory() -> None:
+    memory = Memory()
+    with peak_memory(memory):
+        repeated(lambda: np.ones(200_000_000 // 8), 3)
+    assert memory.peak - memory.before == pytest.approx(200e6, rel=0.2)
 
 
 def test_the_peak_of_a_stage_is_its_own() -> None:
@@ -121,14 +193,41 @@ with exclusive(Path({str(tmp_path)!r})):
     assert "waiting for it" in caplog.text
 
 
+def test_a_run_does_nothing_while_another_measures(
+    small_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+
+    @contextlib.contextmanager
+    def lock(folder: Path) -> Iterator[None]:
+        held.append("held")
+        yield
+        held.append("released")
+
+    def noted(*args: object, **kwargs: object) -> object:
+        held.append("quality")
+        return measure(*args, **kwargs)  # type: ignore[arg-type]
+
+    measure = harness.measure.measure
+    monkeypatch.setattr("harness.cost.exclusive", lock)
+    monkeypatch.setattr("harness.measure.measure", noted)
+    run(configuration(small_collection, tmp_path, "method=int8", "measure.cost=true", "measure.repeats=1"), "int8")
+    assert held == ["held", "quality", "released"]
+    run(configuration(small_collection, tmp_path, "method=binary"), "binary")
+    assert held[3:] == ["quality"], "a run that measures no cost waits for nobody"
+
+
 def test_every_stage_is_measured() -> None:
     docs = clustered_vectors(400, 32)
     found = measure_cost(lambda: PerDimension(bits=8), docs, docs[:20], fit_docs=docs, repeats=2, k=10)
-    assert set(found.seconds) == set(found.memory) == set(found.load) == {"fit", "encode", "load", "search"}
+    assert set(found.seconds) == set(found.memory) == {"fit", "encode", "load", "search"}
+    assert set(found.load) == {"fit", "encode", "load", "search", "single", "sizes", "all"}
     assert all(0 < spread.low <= spread.median <= spread.high for spread in found.seconds.values())
     assert list(found.by_size["search"]) == [100, 200, 400]
     assert found.by_size["encode"][400] == found.seconds["encode"]
-    assert found.single_queries == 20 and sorted(found.single_ms) == found.single_ms
+    assert found.loadavg is not None and len(found.loadavg) == 3
+    assert found.single_queries == 20 and found.single_ms["p50"].repeats == 2
+    assert found.single_ms["p50"].median <= found.single_ms["p95"].median <= found.single_ms["p99"].median
     record = found.as_record(400, 20, 32.0, 256)
     assert record["extrapolated"]["sizes"]["1000000"]["index_bytes"] == 32e6 + 256
     assert record["docs_per_second"]["median"] == pytest.approx(400 / found.seconds["encode"].median)
@@ -150,6 +249,8 @@ def test_a_run_that_did_not_measure_cost_is_due_again(small_collection: Path, tm
     assert Store(tmp_path).read(plain)["created"] == record["created"], "what has cost serves those who do not ask"
     frame = load_runs(tmp_path)
     assert frame["queries_per_second_low"][0] <= frame["queries_per_second"][0] <= frame["queries_per_second_high"][0]
+    assert frame["query_ms_p99_low"][0] <= frame["query_ms_p99"][0] <= frame["query_ms_p99_high"][0]
+    assert record["cost"]["single_query_ms"]["p50"]["repeats"] == 2
     (page,) = tables.pages(frame)
     text = tables.page_markdown(page, None, "vecbudget report")
     assert "## Cost" in text and "| int8 |" in text.partition("### On larger corpora")[2]
@@ -165,3 +266,5 @@ def test_two_measurements_on_a_quiet_machine_agree() -> None:
     if first.disturbed or second.disturbed:
         pytest.skip("other processes are busy on this machine")
     assert all(first.seconds[stage].agrees(second.seconds[stage]) for stage in cost.STAGES)
+    assert all(first.single_ms[name].agrees(second.single_ms[name]) for name in ("p50", "p95"))
+    assert first.extrapolated("search", 1_000_000).agrees(second.extrapolated("search", 1_000_000))
