@@ -51,7 +51,8 @@ fi
 for name in quick scifact_zoo paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
     "$vecbudget" report --results "$runs/$name" --out "results/reference/$name"
 done
-find results/reference \( -name '*.svg' -o -name '*.parquet' \) -delete  # the same as the PNGs and CSVs, and large or binary
+# the same as the PNGs and CSVs, and large or binary; scores.parquet stays: from it the tables can be made again
+find results/reference \( -name '*.svg' -o -path '*/tables/*.parquet' \) -delete
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md
 .venv/bin/python scripts/frontier.py --runs "$runs/frontier" --half "$runs/frontier_half" --out results/reference/frontier
 .venv/bin/python scripts/predictors.py --runs "$runs/frontier" --out results/reference

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.report import figures, plots, tables, views
+from harness.report import figures, plots, saved, tables, views
 from harness.report.dominance import analyse, dominance_markdown
 from harness.report.significance import with_intervals
 from harness.report.views import TableOptions
@@ -48,7 +48,7 @@ def write_report(
     Returns
     -------
     list of Path
-        The files: `summary.md`, `runs.csv`, then for each dataset and model a page (.md), its table (.csv)
+        The files: `summary.md`, `runs.csv` and `scores.parquet` (see `harness.report.saved`), then for each dataset and model a page (.md), its table (.csv)
         and its plot (.png, .svg), and where errors are known at two sizes at least, a plot of them (-distortion.png,
         .svg); likewise what queries lose (-queries) and the speed (-speed). Without a successful run there is a page
         alone. With several collections, plots over all of them (`collections`, `kept-<budget>-bytes`). With
@@ -118,7 +118,7 @@ def write_report(
             written += views.save(view, out / "tables")
     written = [
         _write(out / "summary.md", summary),
-        _write(out / "runs.csv", frame.to_csv(index=False)),
+        *saved.save(frame, per_query, out),
         *written,
     ]
     log.info("wrote %d files to %s", len(written), out)
