@@ -48,12 +48,12 @@ def write_report(
     Returns
     -------
     list of Path
-        The files: `summary.md`, `runs.csv` and `scores.parquet` (see `harness.report.saved`), then for each dataset and model a page (.md), its table (.csv)
-        and its plot (.png, .svg), and where errors are known at two sizes at least, a plot of them (-distortion.png,
-        .svg); likewise what queries lose (-queries) and the speed (-speed). Without a successful run there is a page
-        alone. With several collections, plots over all of them (`collections`, `kept-<budget>-bytes`). With
-        `per_query`, the Pareto analysis of each page (-pareto.md); and `tables/`, every view of the results as
-        Markdown, CSV, Parquet and LaTeX.
+        The files: `summary.md`, `runs.csv` and `scores.parquet` (see `harness.report.saved`), then for each dataset and
+        model a page (.md), its table (.csv) and its plot (.png, .svg), and where errors are known at two sizes at
+        least, a plot of them (-distortion.png, .svg); likewise what queries lose (-queries) and the speed (-speed).
+        Without a successful run there is a page alone. With several collections, plots over all of them
+        (`collections`, `kept-<budget>-bytes`). With `per_query`, the Pareto analysis of each page (-pareto.md); and
+        `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX.
 
     Raises
     ------
