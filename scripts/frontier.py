@@ -21,7 +21,7 @@ from harness.store import Store, load_runs
 
 BUDGETS = (192, 96, 48, 24, 12)
 OURS = ("transform_coding", "codec.codebook=joint")
-FEW = 20
+FEW = 60
 """A collection with fewer settings was not part of the whole comparison."""
 TRAINABLE = 256
 METRICS = ("ndcg_at_10", "overlap_at_10")
