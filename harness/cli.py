@@ -196,6 +196,7 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument("--columns", default="", metavar="A,B", help="of the tables of settings in tables/")
     parser.add_argument("--filter", default="", metavar="EXPR", help="of them, such as 'bytes_per_vector <= 64'")
     parser.add_argument("--baseline", default="best", metavar="NAME", help="what significance marks are against (best)")
+    parser.add_argument("--no-site", action="store_true", help="leave out the leaderboard, site/index.html")
     parser.add_argument("--decimals", type=int, default=3, metavar="N", help="of scores between 0 and 1 (3)")
     options = parser.parse_args(arguments)
     from harness.report import write_report
@@ -210,7 +211,9 @@ def _report(arguments: list[str]) -> int:
         baseline=options.baseline,
         decimals=options.decimals,
     )
-    for path in write_report(frame, out, per_query=Store(options.results).per_query, options=table):
+    store = Store(options.results)
+    records = None if options.no_site else store.read
+    for path in write_report(frame, out, per_query=store.per_query, options=table, records=records):
         sys.stdout.write(f"{path}\n")
     return 0
 

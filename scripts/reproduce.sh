@@ -49,7 +49,7 @@ else
 fi
 
 for name in quick scifact_zoo paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
-    "$vecbudget" report --results "$runs/$name" --out "results/reference/$name"
+    "$vecbudget" report --no-site --results "$runs/$name" --out "results/reference/$name"
 done
 # the same as the PNGs and CSVs, and large or binary; scores.parquet stays: from it the tables can be made again
 find results/reference \( -name '*.svg' -o -path '*/tables/*.parquet' \) -delete

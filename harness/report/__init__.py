@@ -6,15 +6,18 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import MissingExtraError
 from harness.report import figures, plots, saved, tables, views
 from harness.report.dominance import analyse, dominance_markdown
 from harness.report.significance import with_intervals
+from harness.report.site import write_site
 from harness.report.views import TableOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.report.significance import PerQuery
+    from harness.report.site import Records
 
 __all__ = ["write_report"]
 
@@ -28,6 +31,7 @@ def write_report(
     command: str = "vecbudget report",
     per_query: PerQuery | None = None,
     options: TableOptions | None = None,
+    records: Records | None = None,
 ) -> list[Path]:
     """Write tables and plots of all runs to the folder `out`.
 
@@ -44,6 +48,9 @@ def write_report(
         certain the figures are.
     options : TableOptions or None
         Of the tables in `tables/`; None for the usual ones.
+    records : callable or None
+        Returns the record of a run id, as `harness.store.Store.read` does: then the leaderboard is written too, into
+        `site/`, if the packages of the extra "site" are installed.
 
     Returns
     -------
@@ -121,6 +128,11 @@ def write_report(
         *saved.save(frame, per_query, out),
         *written,
     ]
+    if records is not None:
+        try:
+            written += write_site(frame, out / "site", pages=found, records=records, command=command)
+        except MissingExtraError as error:
+            log.warning("no leaderboard: %s", error)
     log.info("wrote %d files to %s", len(written), out)
     return written
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Float64 = NDArray[np.float64]
 PerQuery = Callable[[str], "pd.DataFrame"]
 
-METRICS = ("ndcg_at_10", "overlap_at_10")
+METRICS = ("ndcg_at_10", "overlap_at_10", "recall_at_100")
 
 
 @dataclass(frozen=True)

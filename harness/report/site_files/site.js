@@ -1,0 +1,340 @@
+/* The frontier, the budget and the table's filters. Numbers come as text from the records: nothing is formatted here. */
+"use strict";
+(() => {
+  const root = document.body.dataset.root;
+  const html = document.documentElement;
+
+  /* A custom property's colour, as a plotting library understands it. */
+  function colour(name) {
+    const probe = document.createElement("span");
+    probe.style.color = `var(--${name})`;
+    document.body.append(probe);
+    const value = getComputedStyle(probe).color;
+    probe.remove();
+    return value;
+  }
+
+  const redraws = [];
+
+  function setUpTheme() {
+    const button = document.getElementById("theme");
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    const isDark = () => (html.dataset.theme ? html.dataset.theme === "dark" : media.matches);
+    const show = () => {
+      html.classList.toggle("dark", isDark());
+      button.textContent = isDark() ? "Light" : "Dark";
+      button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+      redraws.forEach((redraw) => redraw());
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      html.dataset.theme = isDark() ? "light" : "dark";
+      try { localStorage.setItem("vecbudget-theme", html.dataset.theme); } catch { /* this page only */ }
+      show();
+    });
+    media.addEventListener("change", show);
+    show();
+  }
+
+  function setUpCopying() {
+    for (const button of document.querySelectorAll("button.copy")) {
+      const code = button.previousElementSibling;
+      button.hidden = false;
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(code.textContent);
+          button.textContent = "Copied";
+        } catch {
+          getSelection().selectAllChildren(code);
+          button.textContent = "Selected";
+        }
+        setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      });
+    }
+  }
+
+  async function setUpTables() {
+    if (!window.datatables) return;
+    const { default: DataTable } = await window.datatables;
+    for (const element of document.querySelectorAll("table.settings")) {
+      const form = element.closest(".scroll").previousElementSibling;
+      const table = new DataTable(element, {
+        order: [],
+        pageLength: 25,
+        lengthMenu: [25, 50, 100, { label: "all", value: -1 }],
+        autoWidth: false,
+        columnDefs: [{ targets: "number", orderSequence: ["desc", "asc", ""] }],
+        language: { search: "Search", lengthMenu: "_MENU_ rows", emptyTable: "nothing measured" },
+      });
+      /* what stands around the table must not scroll with it */
+      const scroll = element.closest(".scroll");
+      const container = element.closest(".dt-container");
+      scroll.before(container);
+      const cell = container.querySelector(".dt-layout-table");
+      cell.replaceWith(scroll);
+      scroll.append(element);
+      const field = (name) => form.elements[name];
+      table.search.fixed("filters", (text, data, index) => {
+        const row = table.row(index).node().dataset;
+        const frontier = table.row(index).node().classList.contains("frontier");
+        return (!field("page")?.value || field("page").value === row.page)
+          && (!field("family")?.value || field("family").value === row.family)
+          && (!field("bytes").value || Number(row.bytes) <= Number(field("bytes").value))
+          && (!field("frontier").checked || frontier);
+      });
+      form.hidden = false;
+      form.addEventListener("submit", (event) => event.preventDefault());
+      form.addEventListener("input", () => table.draw());
+      table.draw();
+    }
+    html.dataset.tables = "ready";
+  }
+
+  /* No other point has at least its quality for at most its bytes: as harness.pareto.frontier. */
+  function frontier(points, metric) {
+    return points.filter((point) => !points.some((other) => other.bytes <= point.bytes
+      && other.values[metric] >= point.values[metric]
+      && (other.bytes < point.bytes || other.values[metric] > point.values[metric])));
+  }
+
+  /* The best and the second within a budget: as harness.pareto.best_within. */
+  function ranked(points, metric, budget) {
+    return points.filter((point) => point.fits <= budget).sort((a, b) =>
+      b.values[metric] - a.values[metric] || a.bytes - b.bytes || a.place - b.place);
+  }
+
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+  function stops(points) {
+    const most = Math.max(...points.map((point) => point.fits));
+    const found = [];
+    for (let power = 1; ; power *= 2) {
+      for (const step of power < 8 ? [1, 1.5] : [1, 1.25, 1.5, 1.75]) {
+        found.push(power * step);
+        if (power * step >= most) return found.filter(Number.isInteger);
+      }
+    }
+  }
+
+  function setUpExplorer(section) {
+    const data = window.vecbudget;
+    const form = section.querySelector(".controls");
+    const { page: pages, metric: metrics, slider, budget } = form.elements;
+    const slot = (name) => section.querySelector(`[data-slot="${name}"]`);
+    const plot = section.querySelector(".plot");
+    const highlighted = section.dataset.method;
+    data.pages.forEach((page) => page.points.forEach((point, place) => { point.place = place; }));
+
+    function readAddress() {
+      const asked = new URLSearchParams(location.hash.slice(1));
+      const title = asked.get("collection");
+      for (const option of pages.options) if (option.text === title) pages.value = option.value;
+      if (asked.get("metric") in data.metrics) metrics.value = asked.get("metric");
+      if (Number(asked.get("budget")) > 0) budget.value = asked.get("budget");
+    }
+
+    function writeAddress() {
+      const state = { collection: pages.selectedOptions[0].text, metric: metrics.value, budget: budget.value };
+      try { history.replaceState(null, "", `#${new URLSearchParams(state)}`); } catch { /* not from this origin */ }
+    }
+
+    const current = () => data.pages[pages.value];
+    const boxes = () => [...section.querySelectorAll(".families input")];
+
+    function listMethods() {
+      const unchosen = new Set(boxes().filter((box) => !box.checked).map((box) => box.value));
+      const families = new Map();
+      for (const point of current().points) {
+        if (!families.has(point.family)) families.set(point.family, new Set());
+        families.get(point.family).add(point.method);
+      }
+      section.querySelector(".families").replaceChildren(...[...families].sort().map(([family, methods]) => {
+        const set = document.createElement("fieldset");
+        const legend = document.createElement("legend");
+        legend.textContent = family;
+        set.append(legend, ...[...methods].sort().map((method) => {
+          const label = document.createElement("label");
+          const box = Object.assign(document.createElement("input"), { type: "checkbox", value: method });
+          box.checked = !unchosen.has(method);
+          box.dataset.family = family;
+          label.append(box, method);
+          return label;
+        }));
+        return set;
+      }));
+    }
+
+    function shown() {
+      const chosen = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
+      return current().points.filter((point) => chosen.has(point.method) && metrics.value in point.values);
+    }
+
+    function setUpPage() {
+      for (const option of metrics.options) option.disabled = !(option.value in current().metrics);
+      if (metrics.selectedOptions[0].disabled) metrics.value = current().quality;
+      form.stops = stops(current().points);
+      slider.max = form.stops.length - 1;
+      listMethods();
+      placeSlider();
+    }
+
+    function placeSlider() {
+      const wanted = Math.log(Math.max(Number(budget.value), 0.01));
+      const distances = form.stops.map((stop) => Math.abs(Math.log(stop) - wanted));
+      slider.value = distances.indexOf(Math.min(...distances));
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+    }
+
+    function answer(points) {
+      const metric = metrics.value;
+      const [best, second] = ranked(points, metric, Number(budget.value));
+      const all = boxes();
+      const chosen = all.filter((box) => box.checked).length;
+      slot("budget").textContent = budget.value;
+      slot("collection").textContent = current().title;
+      slot("metric").textContent = data.metrics[metric];
+      slot("among").textContent = chosen < all.length ? `, among ${chosen} of ${all.length} methods` : "";
+      slot("chosen").textContent = chosen < all.length ? `${chosen} of ${all.length}` : "all";
+      const link = slot("link");
+      link.textContent = best ? best.name : "nothing measured";
+      if (best) link.href = root + best.url; else link.removeAttribute("href");
+      slot("said").textContent = best ? best.said[metric] : "";
+      slot("verdict").textContent = best && metric === "ndcg_at_10" ? best.verdict : "";
+      slot("size").textContent = best ? best.size : "";
+      const pair = best && second && metric === current().quality ? `${best.place},${second.place}` : "";
+      const named = best && second ? `Runner-up: ${second.name}, ${second.said[metric]}` : "";
+      slot("rival").textContent = current().pairs[pair] ?? named;
+      const own = ranked(points.filter((point) => point.method === highlighted), metric, Number(budget.value))[0];
+      slot("own").textContent = !highlighted || own === best ? "" : own ? `Of ${highlighted} within it: ${own.name}, ${own.said[metric]}` : `Of ${highlighted}, nothing measured is as small`;
+      slot("command").textContent = best?.command || "not on record";
+      return best;
+    }
+
+    function draw() {
+      const metric = metrics.value;
+      const points = shown();
+      const best = answer(points);
+      const on = new Set(frontier(points, metric));
+      const steps = [...on].filter((point) => point.bytes > 0).sort((a, b) => a.bytes - b.bytes);
+      const ink = colour("ink"), quiet = colour("quiet"), rule = colour("rule"), accent = colour("accent"), ground = colour("ground");
+      const drawn = points.filter((point) => point.bytes > 0);
+      const families = [...new Set(drawn.map((point) => point.family))].sort();
+      const { base, floor } = current().metrics[metric];
+      const most = Math.max(1, ...drawn.map((point) => point.bytes));
+      const traces = [{
+        x: [...steps.map((point) => point.bytes), 1.2 * most],
+        y: [...steps.map((point) => point.values[metric]), steps.at(-1)?.values[metric]],
+        mode: "lines", line: { shape: "hv", width: 2, color: ink }, opacity: 0.55, hoverinfo: "skip", showlegend: false,
+      }];
+      for (const family of families) {
+        traces.push({ name: family, x: [null], y: [null], mode: "markers", marker: { ...data.looks[family], size: 11 } });
+      }
+      const hover = (point) => `<b>${escaped(point.name)}</b><br>${point.size}<br>${point.said[metric]}`;
+      for (const isOn of [false, true]) {
+        for (const family of families) {
+          const members = drawn.filter((point) => point.family === family && on.has(point) === isOn);
+          const ringed = members.map((point) => Boolean(highlighted) && highlighted === point.method);
+          const bar = (point, end) => Math.abs((point.bars[metric]?.[end] ?? point.values[metric]) - point.values[metric]);
+          traces.push({
+            name: family,
+            showlegend: false,
+            x: members.map((point) => point.bytes),
+            y: members.map((point) => point.values[metric]),
+            customdata: members.map((point) => point.url),
+            hovertext: members.map(hover),
+            hoverinfo: "text",
+            mode: "markers",
+            marker: {
+              ...data.looks[family],
+              size: isOn ? 11 : 7,
+              opacity: members.map((point, place) => (isOn ? 1 : ringed[place] ? 0.9 : 0.55)),
+              line: { width: ringed.map((ring) => (ring ? 2 : 0.8)), color: ringed.map((ring) => (ring ? ink : ground)) },
+            },
+            error_y: {
+              visible: isOn, type: "data", symmetric: false, thickness: 1, width: 2,
+              array: members.map((point) => bar(point, 1)), arrayminus: members.map((point) => bar(point, 0)),
+            },
+          });
+        }
+      }
+      if (best && best.bytes > 0) {
+        traces.push({ x: [best.bytes], y: [best.values[metric]], mode: "markers", showlegend: false,
+          hovertext: [hover(best)], hoverinfo: "text", customdata: [best.url],
+          marker: { size: 20, color: "rgba(0,0,0,0)", line: { width: 3, color: accent } } });
+      }
+      const values = drawn.map((point) => point.values[metric]);
+      const highest = Math.max(base ?? -Infinity, ...values, ...steps.map((point) => point.bars[metric]?.[1] ?? -Infinity));
+      const lowest = Math.min(...values);
+      const bottom = lowest >= floor ? lowest : floor;
+      const margin = 0.05 * (highest - bottom || 1);
+      const powers = [...Array(24).keys()].map((power) => 2 ** power).filter((power) => power <= 2 * most);
+      const narrow = plot.clientWidth < 500;
+      const shapes = [{ type: "line", x0: Number(budget.value), x1: Number(budget.value), yref: "paper", y0: 0, y1: 1,
+        line: { color: accent, width: 1.5, dash: "dot" } }];
+      const annotations = [];
+      if (base !== null) {
+        shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: base, y1: base, line: { color: quiet, width: 1, dash: "dash" } });
+        annotations.push({ xref: "paper", x: 1, xanchor: "right", y: base, yanchor: "bottom", text: "float32", showarrow: false, font: { color: quiet, size: 12 } });
+      }
+      const axis = { gridcolor: rule, zeroline: false, linecolor: quiet, tickfont: { color: ink }, automargin: true };
+      const least = Math.min(...drawn.map((point) => point.bytes));
+      window.Plotly.react(plot, traces, {
+        margin: { l: 10, r: 10, t: 10, b: 10 },
+        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+        font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 13 },
+        hovermode: "closest",
+        hoverlabel: { bgcolor: colour("raised"), bordercolor: quiet, font: { color: ink }, align: "left" },
+        dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+        legend: { orientation: "h", y: narrow ? -0.22 : -0.16, yanchor: "top", x: 0, itemsizing: "constant", itemdoubleclick: false },
+        xaxis: { ...axis, type: "log", title: { text: narrow ? "bytes per vector" : "bytes per vector, with a share of codebooks and matrices", standoff: 8 },
+          tickvals: powers, ticktext: powers.map(String), range: drawn.length ? [Math.log10(least / 1.15), Math.log10(1.15 * most)] : undefined },
+        yaxis: { ...axis, title: { text: data.metrics[metric], standoff: 8 }, range: drawn.length ? [bottom - margin, highest + margin] : undefined },
+        shapes, annotations,
+      }, { displayModeBar: false, responsive: true, doubleClick: "autosize" });
+      plot.dataset.winner = best ? best.name : "";
+    }
+
+    const change = () => { draw(); writeAddress(); };
+    form.addEventListener("submit", (event) => event.preventDefault());
+    pages.addEventListener("input", () => { setUpPage(); change(); });
+    metrics.addEventListener("input", change);
+    slider.addEventListener("input", () => {
+      budget.value = form.stops[slider.value];
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+      change();
+    });
+    budget.addEventListener("input", () => { placeSlider(); change(); });
+    section.querySelector(".families").addEventListener("change", draw);
+    for (const button of section.querySelectorAll("[data-choose]")) {
+      button.addEventListener("click", () => {
+        for (const box of boxes()) box.checked = button.dataset.choose === "all";
+        draw();
+      });
+    }
+    form.hidden = false;
+    section.querySelector(".methods").hidden = false;
+    metrics.value = data.pages[pages.value].quality;
+    readAddress();
+    setUpPage();
+    draw();
+    redraws.push(draw);
+    plot.on("plotly_click", ({ points }) => { if (points[0].customdata) location.href = root + points[0].customdata; });
+    plot.on("plotly_legendclick", ({ data: traces, curveNumber }) => {
+      const family = traces[curveNumber].name;
+      const own = boxes().filter((box) => box.dataset.family === family);
+      const others = boxes().filter((box) => box.dataset.family !== family);
+      /* a click shows this family alone; the next one, all again */
+      const alone = others.every((box) => !box.checked);
+      own.forEach((box) => { box.checked = true; });
+      others.forEach((box) => { box.checked = alone; });
+      draw();
+      return false;
+    });
+    html.dataset.explorer = "ready";
+  }
+
+  setUpCopying();
+  document.querySelectorAll(".explorer").forEach(setUpExplorer);
+  setUpTheme();
+  setUpTables();
+})();
