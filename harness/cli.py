@@ -39,6 +39,9 @@ How much retrieval quality does each byte of an embedding buy?
   compare A B             two settings, query by query: is the difference real? or two results folders: what changed?
   recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
   inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
+  merge A B --into C      several people's results in one folder, if they agree on what they measured
+  export-mteb             write the records as MTEB's task results, for its ResultCache
+  check-mteb PATH         our float32 figures beside those that MTEB has published
   list                    show the methods, models, datasets or experiments there are
 
 Examples:
@@ -63,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report": _report,
         "compare": _compare,
         "recommend": _recommend,
+        "merge": _merge,
+        "export-mteb": _export_mteb,
+        "check-mteb": _check_mteb,
         "inspect": _inspect,
         "list": _list,
     }
@@ -298,6 +304,73 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any]]:
         for run_id in frame.loc[frame["status"] == "ok", "run_id"]:
             homes.setdefault(run_id, Store(folder))
     return pd.concat(frames.values(), ignore_index=True), lambda run_id: homes[run_id].per_query(run_id)
+
+
+def _merge(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget merge",
+        description="Bring several results folders into one; refuse, and copy nothing, where records disagree.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="results folders, which are not changed")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="results folder, new or with records")
+    options = parser.parse_args(arguments)
+    from harness.merge import merge, merged_text
+
+    sys.stdout.write(merged_text(merge(options.folders, options.into), options.into))
+    return 0
+
+
+def _export_mteb(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget export-mteb", description="Write the records as MTEB's task results, for its ResultCache."
+    )
+    _mteb_names(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="to be read by mteb.ResultCache(DIR)")
+    options = parser.parse_args(arguments)
+    from harness.mteb.export import export
+    from harness.store import Store
+
+    records = [record for folder in options.results for record in Store(folder).records()]
+    done = export(records, options.out, tasks=dict(options.task), models=dict(options.model))
+    for run_id, reason in done.skipped.items():
+        sys.stderr.write(f"vecbudget: run {run_id} is left out: {reason}\n")
+    sys.stdout.write(f"{len(done.files)} task results written to {options.out}\n")
+    return int(not done.files)
+
+
+def _check_mteb(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget check-mteb",
+        description="Compare the float32 figures on record with those that MTEB has published; 1 if any differs.",
+    )
+    parser.add_argument("published", type=Path, help="a task result (JSON), or a folder of them such as MTEB's results")
+    _mteb_names(parser)
+    options = parser.parse_args(arguments)
+    from harness.mteb.published import compare_published, published_text
+    from harness.store import Store
+
+    records = [record for folder in options.results for record in Store(folder).records()]
+    baselines, without = compare_published(
+        records, options.published, tasks=dict(options.task), models=dict(options.model)
+    )
+    sys.stdout.write(published_text(baselines, without))
+    return int(not baselines or any(baseline.off() for baseline in baselines))
+
+
+def _mteb_names(parser: argparse.ArgumentParser) -> None:
+    def pair(text: str) -> tuple[str, str]:
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise argparse.ArgumentTypeError(f"'{text}' is not of the form OURS=MTEB'S")
+        return name, value
+
+    parser.add_argument("--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="(results)")
+    parser.add_argument(
+        "--task", type=pair, nargs="+", default=[], metavar="DATASET=TASK", help="MTEB's names, as scifact=SciFact"
+    )
+    parser.add_argument(
+        "--model", type=pair, nargs="+", default=[], metavar="MODEL=ORG/NAME", help="likewise, for models in folders"
+    )
 
 
 def _list(arguments: list[str]) -> int:
