@@ -209,11 +209,7 @@ class _Part:
         A query's part is what it adds to the ratio, to first order.
         """
         values = self.values[rows]
-        if self.base is None:
-            return values
-        share = values.mean(axis=1, keepdims=True) / self.base.mean()
-        parts: Float64 = share + (values - share * self.base) / self.base.mean()
-        return parts
+        return values if self.base is None else stats.ratio_parts(values, self.base)
 
     def differences(self, rows: NDArray[np.int64], reference: int) -> Float64:
         """Return what each query adds to the difference of two scores: float64 (rows, m)."""

@@ -286,6 +286,24 @@ def holm(p: ArrayLike) -> Float64:
     return corrected
 
 
+def ratio_parts(values: Float64, base: Float64) -> Float64:
+    """Return what each query adds to the ratio of two means, to first order, such that the mean is the ratio.
+
+    Parameters
+    ----------
+    values : float64 (r, m)
+    base : float64 (m,)
+        What the ratio is over; its mean is not 0.
+
+    Returns
+    -------
+    float64 (r, m)
+    """
+    ratio = values.mean(axis=1, keepdims=True) / base.mean()
+    parts: Float64 = ratio + (values - ratio * base) / base.mean()
+    return parts
+
+
 def macro_interval(scores: Sequence[ArrayLike], count: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return means over datasets, and their 95 % intervals by a hierarchical bootstrap.
 

@@ -140,9 +140,7 @@ def over_all(frames: list[pd.DataFrame]) -> list[str]:
         for frame, table in zip(frames, tables, strict=True):
             plain = frame[frame["method"] == "float32"].iloc[0]["ndcg_at_10"]
             own = np.stack(table.loc[names, "ndcg_at_10"].tolist())
-            share = own.mean(axis=1, keepdims=True) / plain.mean()
-            # what each query adds to the ratio of the means, to first order
-            shares.append(share + (own - share * plain) / plain.mean())
+            shares.append(stats.ratio_parts(own, plain))
         overlaps = [np.stack(table.loc[names, "overlap_at_10"].tolist()) for table in tables]
         kept, overlap = stats.macro_interval(shares), stats.macro_interval(overlaps)
         ranks = stats.mean_ranks(np.stack([values.mean(axis=1) for values in overlaps], axis=1))

@@ -213,9 +213,7 @@ def _equals(size: float, keys: list[tuple[str, str, str]], group: pd.DataFrame, 
         values = page.scores.values[page.quality]
         reference = values[page.scores.reference]
         own = values[[int(places[(*key, number)]) for key in keys]]
-        # what each query adds to the ratio of the means, to first order
-        share = own.mean(axis=1, keepdims=True) / reference.mean()
-        contributions.append(share + (own - share * reference) / reference.mean())
+        contributions.append(stats.ratio_parts(own, reference))
     shares = np.stack([values.mean(axis=1) for values in contributions], axis=1)
     ranks = stats.mean_ranks(shares)
     difference = stats.critical_difference(len(keys), len(pages))
