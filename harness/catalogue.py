@@ -70,6 +70,7 @@ FAMILIES = (
     "additive",
     "dimension",
     "two tiers",
+    "vector store",
     "sparse",
     "table",
     "convention",

@@ -258,6 +258,9 @@ class Part:
 class Transform(Part, ABC):
     """A map from one vector space to another, such as truncation, a projection or a rotation."""
 
+    principal: ClassVar[bool] = False
+    """Whether the new dimensions are principal axes, in the order of falling variance."""
+
     def transform_docs(self, docs: ArrayLike) -> Float32:
         """Return documents (n, d) in the new space, float32 (n, d')."""
         return self._transform_docs(as_vectors(docs, "docs", self._check_fitted()))
@@ -347,6 +350,13 @@ class Codec(Part, ABC):
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
         return set()
 
+    def bits_per_axis(self) -> Array | None:
+        """Return the bits of a code that each principal axis takes, float64 (d,), for reports; None without such axes.
+
+        Axes are in the order of falling variance. What belongs to no axis, such as a factor, is not among them.
+        """
+        return None
+
     @abstractmethod
     def _encode(self, docs: Float32) -> Codes: ...
 
@@ -356,6 +366,10 @@ class Codec(Part, ABC):
     def _lengths(self, decoded: Float32) -> Array:
         """Return the lengths of decoded documents, float64 (n,), which `renormalize` divides by."""
         return row_lengths(decoded)
+
+    def _bits_per_dimension(self) -> Array | None:
+        """Return the bits that each dimension of the given vectors takes, float64 (d,); None if that is not known."""
+        return None
 
     def _levels(self, codes: Codes) -> Float32:
         """Return the integer codes as numbers, float32 (n, d'), for scoring="raw_codes"."""

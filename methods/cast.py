@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Codec, Codes, Float32
+from methods.base import Array, Codec, Codes, Float32
 from methods.packing import pack, unpack
 
 Format = Literal[
@@ -79,6 +79,9 @@ class Cast(Codec):
         # a float32 holds the factor; float16 and wider formats would overflow it for tiny inputs
         factor = min(factor, float(np.finfo(np.float32).max))
         self.factor_ = float(2.0 ** np.floor(np.log2(factor))) if self.scale == "power_of_two" else factor
+
+    def _bits_per_dimension(self) -> Array:
+        return np.full(self._check_fitted(), float(bits_of(self.dtype)))
 
     def _encode(self, docs: Float32) -> Codes:
         if self.dtype == "float32":

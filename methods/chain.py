@@ -51,6 +51,12 @@ class Chain(Codec):
         """Return the codec's answer."""
         return self.codec.on_disk(names)
 
+    def bits_per_axis(self) -> Array | None:
+        """Return the codec's bits of each dimension, if a transform to principal axes comes right before it."""
+        dim = self._check_fitted()
+        bits = self.codec._bits_per_dimension() if self.transforms and self.transforms[-1].principal else None
+        return None if bits is None else np.pad(bits, (0, max(0, dim - len(bits))))
+
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         for position, transform in enumerate(self.transforms):
             transform.fit(docs, queries)

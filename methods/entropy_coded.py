@@ -190,6 +190,15 @@ class EntropyCoded(Codec):
         """Whether each document has bytes of its own."""
         return self.budget == "hard"
 
+    def _bits_per_dimension(self) -> Array:
+        """Return the entropy of each dimension's numbers with the common step: what they take on average."""
+        bits = np.zeros(self._check_fitted())
+        coded, classes = self._coded(0), self._classes_at(0)
+        for number in np.unique(classes).tolist():
+            shares = self._models[number].probabilities.astype(np.float64)
+            bits[coded[classes == number]] = np.mean(-np.sum(shares * np.log2(shares), axis=1))
+        return bits
+
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         self._forget()
         self.mean_ = docs.mean(axis=0, dtype=np.float64).astype(np.float32)

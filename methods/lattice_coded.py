@@ -160,6 +160,10 @@ class LatticeCoded(Codec):
         self.widths_ = np.array([width for width, _ in plan], dtype=np.uint8)
         self.bits_ = np.array([bits for _, bits in plan], dtype=np.uint8)
 
+    def _bits_per_dimension(self) -> Array:
+        # a block's bits are those of all its dimensions together
+        return np.repeat(self.bits_ / self.widths_, self.widths_)[: self.dim_]
+
     def _groups(self) -> list[tuple[_Codebook, Int64, Int64]]:
         """Return (codebook, first dimensions, first bits) of all blocks that share a codebook."""
         first, place = np.cumsum(self.widths_, dtype=np.int64), np.cumsum(self.bits_, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class SVD(Transform):
 
     dim: int | None = None
     centre: Literal["none", "both", "docs"] = "none"
+
+    principal: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require(self.dim is None or self.dim >= 1, f"dim must be at least 1, got {self.dim}")

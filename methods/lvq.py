@@ -34,6 +34,8 @@ class LVQ(Codec):
         Use that part of the range, 1 down to 0.6, whose decoded u has the largest cosine with u, and stretch it so that
         it is nearest to u. At 4 bits, after a rotation and without centring, that is Weaviate's RQ-4 (which judges the
         cosine on the first 512 entries). Without clipping, at 8 bits, it is Weaviate's RQ-8.
+    ends : {"float16", "float32"}
+        How l and h are stored.
 
     Notes
     -----
@@ -44,6 +46,7 @@ class LVQ(Codec):
     residual_bits: int = 0
     centre: Literal["mean", "none"] = "mean"
     clip: bool = False
+    ends: Literal["float16", "float32"] = "float16"
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
@@ -61,16 +64,16 @@ class LVQ(Codec):
         n, d = docs.shape
         rows: dict[str, Array] = {
             "codes": np.empty((n, packed_size(d, self.bits)), dtype=np.uint8),
-            "range": np.empty((n, 2), dtype=np.float16),
+            "range": np.empty((n, 2), dtype=self.ends),
         }
         if self.residual_bits:
             rows["residual"] = np.empty((n, packed_size(d, self.residual_bits)), dtype=np.uint8)
         for start, stop in row_blocks(n, 32 * d):
             u = docs[start:stop] - self.mean_ if self.centre == "mean" else docs[start:stop]
             ends = np.stack([u.min(axis=1), u.max(axis=1)], axis=1)
-            if float(np.abs(ends).max()) > float(np.finfo(np.float16).max):
-                raise MethodError(f"LVQ: an entry of {np.abs(ends).max():.3g} does not fit the stored float16 range")
-            ends = (self._clipped(u, ends) if self.clip else ends).astype(np.float16)
+            if float(np.abs(ends).max()) > float(np.finfo(self.ends).max):
+                raise MethodError(f"LVQ: an entry of {np.abs(ends).max():.3g} does not fit ends={self.ends}")
+            ends = (self._clipped(u, ends) if self.clip else ends).astype(self.ends)
             # what is stored is what decoding will use
             numbers = self._numbers(u, *self._grid(ends))
             rows["range"][start:stop], rows["codes"][start:stop] = ends, pack(numbers, self.bits)

@@ -93,6 +93,12 @@ class SAQ(Codec):
         # factors are stored in units of the segment's own spread, so that float16 neither overflows nor rounds to zero
         self.units_ = np.array([unit if unit > 0 else 1.0 for unit in units], dtype=np.float32)
 
+    def bits_per_axis(self) -> Array:
+        """Return the bits of each segment's axes; a rotation within the segment evens them out."""
+        dim = self._check_fitted()
+        sizes, bits = self.segments_.T
+        return np.pad(np.repeat(bits.astype(np.float64), sizes), (0, dim - int(sizes.sum())))
+
     def _segments(self, variances: Array) -> list[Segment]:
         if self.plan is not None:
             return [(size, bits) for size, bits in self.plan]

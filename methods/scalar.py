@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Codec, Codes, Float32, MethodError, row_blocks
+from methods.base import Array, Codec, Codes, Float32, MethodError, row_blocks
 from methods.packing import pack, unpack
 
 
@@ -69,6 +69,9 @@ class PerDimension(Codec):
             else:
                 values[start:stop] = np.clip(whole, 0, 2**self.bits - 1)
         return Codes.packed(pack(values, self.bits) if self.bits <= 8 else values.view(np.uint8))
+
+    def _bits_per_dimension(self) -> Array:
+        return np.full(self._check_fitted(), float(self.bits))
 
     def _numbers(self, codes: Codes) -> Float32:
         """Return the codes as they are, float32 (n, d)."""

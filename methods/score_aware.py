@@ -41,6 +41,7 @@ class ScoreAware(Transform):
     centre: bool = False
 
     wants_queries: ClassVar[bool] = True
+    principal: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require(0 <= self.weight <= 1, f"weight must be in [0, 1], got {self.weight}")

@@ -129,6 +129,9 @@ class TransformCode(Codec):
     def _is_joint(self) -> bool:
         return self.codebook == "joint" and bool(self.whole_bytes_)
 
+    def _bits_per_dimension(self) -> Array:
+        return self.bits_.astype(np.float64)
+
     def byte_tables(self) -> tuple[list[Int64], list[Float32]]:
         """Return the dimensions of each byte, and their 256 centroids: int64 (w,) and float32 (256, w) for each.
 

@@ -286,6 +286,9 @@ class TrellisCoded(Codec):
             errors[goal:] = errors[goal] * 2.0 ** (-unit * np.arange(len(errors) - goal))
             known = goal
 
+    def _bits_per_dimension(self) -> Array:
+        return self.rates_ / 2
+
     def _trellis(self) -> Trellis:
         books: dict[int, Float32] = {}
         start = 0
