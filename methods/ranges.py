@@ -87,7 +87,7 @@ class TailCut(Range):
         """Return the ends of what the cut leaves."""
         drawn = sampled(docs, self.sample, self.seed)
         numbers = drawn.ravel()
-        cut = 0 if len(docs) < 127 or self.quantile == 1 else max(1, int(len(drawn) * (1 - self.quantile) / 2))
+        cut = 0 if len(docs) < 127 or self.quantile == 1 else max(1, int(len(drawn) * (1 - self.quantile) / 2 + 1e-6))
         cut = min(cut, (len(numbers) - 1) // 2)
         places = [cut, len(numbers) - 1 - cut]
         ordered = np.partition(numbers, places)
