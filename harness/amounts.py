@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNKNOWN = "–"
 
 TOLERANCE = 1e-6
 """Of shares, whose resamples are float32."""
@@ -41,3 +48,41 @@ def milliseconds(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return how many there are of something."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def number(value: float, decimals: int) -> str:
+    """Return a number with so many decimals."""
+    return f"{value:.{decimals}f}" if np.isfinite(value) else UNKNOWN
+
+
+def digits(value: float) -> str:
+    """Return three significant digits without an exponent."""
+    if not np.isfinite(value):
+        return UNKNOWN
+    decimals = 0 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:,.{min(decimals, 6)}f}"
+
+
+def size(value: float, *, fixed: bool = False) -> str:
+    """Return bytes per vector to a tenth, without a unit; `fixed` keeps a zero after the point."""
+    if not np.isfinite(value):
+        return UNKNOWN
+    text = f"{round(value, 1):,.1f}"
+    return text if fixed else text.removesuffix(".0")
+
+
+def ratio(value: float) -> str:
+    """Return how many times smaller something is."""
+    return number(value, 1)
+
+
+def interval(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
+    """Return the ends of a measure's interval, the columns `<measure>_low` and `_high` of a row, times a factor."""
+    low, high = factor * row[f"{measure}_low"], factor * row[f"{measure}_high"]
+    return f"{low:.{decimals}f} to {high:.{decimals}f}" if np.isfinite(low) else UNKNOWN
+
+
+def spread(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
+    """Return a measure of a row times a factor, with the standard deviation `<measure>_sd` if there is one."""
+    value, deviation = number(factor * row[measure], decimals), factor * row[f"{measure}_sd"]
+    return f"{value} ± {deviation:.{decimals}f}" if deviation > 0 else value

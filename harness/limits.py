@@ -56,13 +56,27 @@ def distortion(eigenvalues: ArrayLike, bits: float) -> float:
     values, tails = _sorted(eigenvalues)
     if not len(values):
         return 0.0
+    k, level = _water_level(values, bits)
+    return float(k * level + tails[k])
+
+
+def water_level(eigenvalues: ArrayLike, bits: float) -> float:
+    """Return the level theta of `distortion`, the error that no component exceeds; 0 if no eigenvalue is above zero.
+
+    Component i takes log2(lambda_i / theta) / 2 bits, and those below the level take none.
+    """
+    values, _ = _sorted(eigenvalues)
+    return _water_level(values, bits)[1] if len(values) else 0.0
+
+
+def _water_level(values: Float64, bits: float) -> tuple[int, float]:
+    """Return how many of the positive eigenvalues (k,), in descending order, get bits, and the level."""
     active = np.arange(1, len(values) + 1)
     logs = np.cumsum(np.log2(values))
     # what it takes to bring the level down to each component
     needed = (logs - active * np.log2(values)) / 2
     k = max(1, int(np.searchsorted(needed, bits, side="right")))
-    level = 2.0 ** ((logs[k - 1] - 2 * bits) / k)
-    return float(k * level + tails[k])
+    return k, float(2.0 ** ((logs[k - 1] - 2 * bits) / k))
 
 
 def rate(eigenvalues: ArrayLike, error: float) -> float:

@@ -102,6 +102,8 @@ class Measurement:
     seconds : mapping of stage (fit, encode, save, load, search, evaluate) to wall time
     peak_memory_bytes : int
         The process's largest resident set so far.
+    bits_per_axis : float64 (d,) or None
+        See `methods.base.Codec.bits_per_axis`.
     """
 
     storage: Storage
@@ -111,6 +113,7 @@ class Measurement:
     limits: dict[str, dict[str, Any] | None]
     seconds: dict[str, float]
     peak_memory_bytes: int
+    bits_per_axis: NDArray[np.float64] | None = None
 
 
 @dataclass
@@ -187,7 +190,9 @@ def measure(
         if unseen_rows is not None:
             unseen = problem.limits.on(problem.docs, unseen_rows)
             limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
-    return Measurement(storage, per_query, scores, ranking, limits, watch.seconds, peak_memory_bytes())
+    return Measurement(
+        storage, per_query, scores, ranking, limits, watch.seconds, peak_memory_bytes(), codec.bits_per_axis()
+    )
 
 
 def _build(

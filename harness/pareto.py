@@ -135,6 +135,33 @@ def best_within(frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0) ->
     return _first(frame[fits & frame[quality].notna()], by=[quality, COST], ascending=[False, True])
 
 
+def best_of_methods(
+    frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0, above: float | None = None
+) -> NDArray[np.int64]:
+    """Return the places of each method's best row within a budget, the best method first; float32 is none of them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    max_bytes, spare : float
+        As in `best_within`.
+    above : float or None
+        Share of the budget that the codes must exceed: what is much smaller competes elsewhere. None is no limit.
+
+    Returns
+    -------
+    ndarray of int64 (methods,)
+        Among a method's equals the smaller row is chosen, then the earlier one.
+    """
+    quality, code = quality_column(frame), frame["code_bytes_per_vector"]
+    fits = within(frame[COST], code, max_bytes, spare)
+    fits &= True if above is None else code > above * max_bytes
+    fits &= frame[quality].notna() & (frame["method"] != "float32")
+    ordered = frame.assign(place=np.arange(len(frame)))[fits]
+    ordered = ordered.sort_values([quality, COST], ascending=[False, True], kind="stable")
+    return ordered.drop_duplicates("method")["place"].to_numpy(dtype=np.int64)
+
+
 def within(cost: ArrayLike, code_bytes: ArrayLike, max_bytes: float, spare: float) -> NDArray[np.bool_]:
     """Mark what fits a budget: its cost does, or its codes do and shared state costs no more than `spare` on top.
 

@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from harness import provenance, pseudo_queries
+from harness import provenance, pseudo_queries, spectrum
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
 from harness.errors import ConfigError, VecbudgetError, was_interrupted
@@ -342,6 +342,7 @@ def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
             "index_bytes": storage.index_bytes,
         },
         "limits": measurement.limits,
+        "spectrum": spectrum.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
         "seconds": {stage: round(value, 6) for stage, value in measurement.seconds.items()},
         "peak_memory_bytes": measurement.peak_memory_bytes,
     }

@@ -1,4 +1,9 @@
 import pytest
+from hydra import compose, initialize_config_module
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 
 from hydra_plugins.vecbudget_sweeper import is_sound, without_idle_seed
 
@@ -26,3 +31,17 @@ def test_a_seed_that_nothing_reads_makes_no_further_run() -> None:
 )
 def test_only_what_the_yamls_vouch_for_is_not_composed(job: list[str], sound: bool) -> None:
     assert is_sound(job) is sound
+
+
+def test_the_full_experiment_is_a_table_of_many_sound_settings() -> None:
+    with initialize_config_module("configs", version_base="1.3"):
+        cfg = compose("config", overrides=["experiment=full"], return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=lambda _: None, config=cfg
+        )
+        (jobs,) = sweeper.split_arguments([], None)
+    assert len(jobs) >= 60 and len({tuple(job) for job in jobs}) == len(jobs)
+    assert [job for job in jobs if not is_sound(job)] == []
+    assert not any(text.startswith("seed=") for job in jobs for text in job)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import MissingExtraError
-from harness.report import figures, plots, saved, tables, views
+from harness.report import figures, plots, saved, spectra, tables, views
 from harness.report.dominance import analyse, dominance_markdown
 from harness.report.significance import with_intervals
 from harness.report.site import write_site
@@ -32,6 +32,7 @@ def write_report(
     per_query: PerQuery | None = None,
     options: TableOptions | None = None,
     records: Records | None = None,
+    site: bool = True,
 ) -> list[Path]:
     """Write tables and plots of all runs to the folder `out`.
 
@@ -49,15 +50,18 @@ def write_report(
     options : TableOptions or None
         Of the tables in `tables/`; None for the usual ones.
     records : callable or None
-        Returns the record of a run id, as `harness.store.Store.read` does: then the leaderboard is written too, into
-        `site/`, if the packages of the extra "site" are installed.
+        Returns the record of a run id, as `harness.store.Store.read` does: then there are figures of the spectra that
+        the records hold, and the leaderboard.
+    site : bool
+        Write the leaderboard too, into `site/`, if the packages of the extra "site" are installed.
 
     Returns
     -------
     list of Path
         The files: `summary.md`, `runs.csv` and `scores.parquet` (see `harness.report.saved`), then for each dataset and
         model a page (.md), its table (.csv) and its plot (.png, .svg), and where errors are known at two sizes at
-        least, a plot of them (-distortion.png, .svg); likewise what queries lose (-queries) and the speed (-speed).
+        least, a plot of them (-distortion.png, .svg); likewise what queries lose (-queries), the speed (-speed), and
+        the spectrum with the bits of its axes (-spectrum).
         Without a successful run there is a page alone. With several collections, plots over all of them
         (`collections`, `kept-<budget>-bytes`). With `per_query`, the Pareto analysis of each page (-pareto.md); and
         `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX.
@@ -79,6 +83,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     drawn: list[str] = []
+    without: list[str] = []
     for page in found:
         figure = distortion = None
         files: list[Path] = []
@@ -98,12 +103,20 @@ def write_report(
         if figures.can_draw_speed(page):
             files += plots.save(figures.draw_speed(page, looks), out / f"{page.stem}-speed")
             more.append(("Quality against speed", f"{page.stem}-speed.png"))
+        of_axes = None if records is None else spectra.spectra(page, records)
+        if of_axes is not None:
+            files += plots.save(spectra.draw_spectra(of_axes), out / f"{page.stem}-spectrum")
+            more.append(("Where the power is, and where the bits go", f"{page.stem}-spectrum.png"))
+        elif records is not None and len(page.settings):
+            without.append(page.title)
         analysis = None
         if page.title in analysed:
             analysis = f"{page.stem}-pareto.md"
             files.append(_write(out / analysis, dominance_markdown(analysed.pop(page.title))))
         text = tables.page_markdown(page, figure, command, distortion, more, analysis)
         written += [_write(out / f"{page.stem}.md", text), *files]
+    if without:
+        log.warning("no figure of the spectrum, which older records do not hold, for %s", ", ".join(without))
     measured = [page for page in found if page.stem in drawn]
     overall: list[tuple[str, str]] = []
     if len(measured) > 1:
@@ -128,7 +141,7 @@ def write_report(
         *saved.save(frame, per_query, out),
         *written,
     ]
-    if records is not None:
+    if records is not None and site:
         try:
             written += write_site(frame, out / "site", pages=found, records=records, command=command)
         except MissingExtraError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import pareto, stats
+from harness import amounts, pareto, stats
 from harness.report import tables
 
 if TYPE_CHECKING:
@@ -511,10 +511,10 @@ def dominance_markdown(shares: Shares, margin: float = stats.MARGIN, level: int 
         [
             "●" if row["on_frontier"] else "",
             tables.cell(row["setting"]),
-            _bytes(row["bytes_per_vector"]),
-            _percent(row["share"]),
-            f"{_percent(row['share_low'])} to {_percent(row['share_high'])}",
-            _percent(row["probability"], 0),
+            amounts.size(row["bytes_per_vector"], fixed=True),
+            amounts.number(100 * row["share"], 1),
+            f"{amounts.number(100 * row['share_low'], 1)} to {amounts.number(100 * row['share_high'], 1)}",
+            amounts.number(100 * row["probability"], 0),
         ]
         for row in frontier_table(shares).to_dict("records")
     ]
@@ -524,12 +524,12 @@ def dominance_markdown(shares: Shares, margin: float = stats.MARGIN, level: int 
         [
             f"{row['budget']:g}",
             tables.cell(row["setting"]) or "nothing measured",
-            _bytes(row["bytes_per_vector"]),
-            _percent(row["share"]),
-            f"{_percent(row['share_low'])} to {_percent(row['share_high'])}",
-            _percent(row["probability"], 0),
+            amounts.size(row["bytes_per_vector"], fixed=True),
+            amounts.number(100 * row["share"], 1),
+            f"{amounts.number(100 * row['share_low'], 1)} to {amounts.number(100 * row['share_high'], 1)}",
+            amounts.number(100 * row["probability"], 0),
             tables.cell(row["runner_up"]) or "–",
-            _percent(row["runner_up_share"]),
+            amounts.number(100 * row["runner_up_share"], 1),
         ]
         for row in budget_table(shares).to_dict("records")
     ]
@@ -546,15 +546,15 @@ def dominance_markdown(shares: Shares, margin: float = stats.MARGIN, level: int 
     blocks += [f"{head}# The best for a budget", tables.table(header, rows, {0, 2, 3, 4, 5, 7})]
     rows = [
         [
-            f"{_percent(row['keeps'], 0)} %",
+            f"{amounts.number(100 * row['keeps'], 0)} %",
             tables.cell(row["setting"]) or "nothing measured",
-            _bytes(row["bytes_per_vector"]),
-            _percent(row["share"]),
-            _percent(row["share_bound"]),
+            amounts.size(row["bytes_per_vector"], fixed=True),
+            amounts.number(100 * row["share"], 1),
+            amounts.number(100 * row["share_bound"], 1),
             tables.cell(row["joint_setting"]) or "–",
-            _bytes(row["joint_bytes"]),
+            amounts.size(row["joint_bytes"], fixed=True),
             tables.cell(row["measured_setting"]) or "–",
-            _bytes(row["measured_bytes"]),
+            amounts.size(row["measured_bytes"], fixed=True),
         ]
         for row in kept_table(shares).to_dict("records")
     ]
@@ -566,9 +566,9 @@ def dominance_markdown(shares: Shares, margin: float = stats.MARGIN, level: int 
             tables.cell(row["family"]),
             str(row["settings"]),
             f"{row['hypervolume']:.3f}",
-            _percent(row["area"]),
-            f"{_percent(row['area_low'])} to {_percent(row['area_high'])}",
-            _percent(row["first"], 0),
+            amounts.number(100 * row["area"], 1),
+            f"{amounts.number(100 * row['area_low'], 1)} to {amounts.number(100 * row['area_high'], 1)}",
+            amounts.number(100 * row["first"], 0),
         ]
         for row in family_table(shares).to_dict("records")
     ]
@@ -599,11 +599,3 @@ def _notes(shares: Shares, margin: float) -> str:
         "the number of settings that it was compared with (Bonferroni).",
     ]
     return "\n".join(f"- {note}" for note in notes)
-
-
-def _bytes(value: float) -> str:
-    return f"{value:,.1f}" if np.isfinite(value) else "–"
-
-
-def _percent(share: float, decimals: int = 1) -> str:
-    return f"{100 * share:.{decimals}f}" if np.isfinite(share) else "–"

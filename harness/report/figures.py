@@ -17,7 +17,7 @@ from harness.report.plots import (
     Looks,
     style,
 )
-from harness.report.tables import BUDGETS, Page, setting_name
+from harness.report.tables import BUDGETS, SPARE_BYTE, Page, setting_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,9 @@ PANELS = 3
 
 LOST_COLOURS = ("#B2182B", "#EF8A62", "#F2F2F2", "#92C5DE", "#2166AC")
 """Diverging and safe for colour-blind readers (ColorBrewer's RdBu)."""
+
+HALF = 0.5
+"""Share of a budget above which a setting is in its heat map: the others are in that of a smaller one."""
 
 MOST_BARS = 24
 ALMOST = 0.005
@@ -51,7 +54,7 @@ def draw_side_by_side(pages: Sequence[Page], looks: Looks) -> Figure:
     columns = min(PANELS, len(pages))
     rows = -(-len(pages) // columns)
     with style():
-        figure = _figure(3.3 * columns + 0.4, 2.7 * rows + 0.9)
+        figure = new_figure(3.3 * columns + 0.4, 2.7 * rows + 0.9)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         families: set[str] = set()
         lowest = 1.0
@@ -107,7 +110,7 @@ def draw_lost(page: Page) -> Figure:
     values = page.scores.values["ndcg_at_10"]
     places = _lost_rows(page)
     with style():
-        figure = _figure(8.0, 1.5 + 0.28 * len(places))
+        figure = new_figure(8.0, 1.5 + 0.28 * len(places))
         axes = figure.add_subplot()
         names = []
         for height, place in enumerate(places):
@@ -181,7 +184,7 @@ def draw_speed(page: Page, looks: Looks) -> Figure:
     settings = page.settings
     share = pareto.share_column(settings)
     with style():
-        figure = _figure(9.6, 4.6)
+        figure = new_figure(9.6, 4.6)
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, speed, label in (
             (
@@ -234,10 +237,10 @@ def draw_heat_map(pages: Sequence[Page], budget: int) -> Figure:
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    table = best_of_methods(pages, budget)
+    table = kept_within(pages, budget)
     colours = LinearSegmentedColormap.from_list("share", ["#D9E6F2", "#56A0D3", "#08306B"])
     with style():
-        figure = _figure(2.6 + 1.25 * len(pages), 1.6 + 0.25 * len(table))
+        figure = new_figure(2.6 + 1.25 * len(pages), 1.6 + 0.25 * len(table))
         axes = figure.add_subplot()
         values = table.to_numpy(dtype=float)
         low = float(np.nanquantile(values, 0.05))
@@ -265,20 +268,17 @@ def draw_heat_map(pages: Sequence[Page], budget: int) -> Figure:
     return figure
 
 
-def best_of_methods(pages: Sequence[Page], budget: int) -> pd.DataFrame:
-    """Return the best share of float32's quality within a budget, one row a method, one column a page.
+def kept_within(pages: Sequence[Page], budget: int) -> pd.DataFrame:
+    """Return what each method's best setting within a budget keeps of float32's quality, one column a page.
 
-    A method that uses less than half of the budget at its largest is left out: it competes elsewhere.
+    A setting that takes no more than half of the budget is left out: it competes elsewhere.
     """
     import pandas as pd
 
     columns = []
     for page in pages:
-        settings = page.settings
-        share = pareto.share_column(settings)
-        code = settings["code_bytes_per_vector"]
-        fits = settings[(code <= budget) & (code > budget / 2) & (settings[pareto.COST] <= budget + 1)]
-        columns.append(fits.groupby("method")[share].max())
+        best = pareto.best_of_methods(page.settings, budget, spare=SPARE_BYTE, above=HALF)
+        columns.append(page.settings.iloc[best].set_index("method")[pareto.share_column(page.settings)])
     table = pd.concat(columns, axis="columns").set_axis(range(len(pages)), axis="columns")
     order = table.mean(axis="columns", skipna=False).sort_values(ascending=False, na_position="last")
     ordered: pd.DataFrame = table.loc[order.index]
@@ -291,10 +291,11 @@ def heat_map_budgets(pages: Sequence[Page]) -> list[int]:
         return []
     sizes = [page.settings["code_bytes_per_vector"] for page in pages]
     filled = [budget for budget in BUDGETS if all(size.between(0.98 * budget, budget).any() for size in sizes)]
-    return [budget for budget in filled if len(best_of_methods(pages, budget).dropna()) >= 4]
+    return [budget for budget in filled if len(kept_within(pages, budget).dropna()) >= 4]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches that makes room for its labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -735,17 +735,22 @@ def crosses(segments: Float, boxes: Float) -> Bool:
 
     Source: the parametric line clipping of Liang and Barsky, 1984.
     """
-    start = segments[:, None, :2]
-    step = segments[:, None, 2:] - start
+    low, high = np.minimum(segments[:, :2], segments[:, 2:]), np.maximum(segments[:, :2], segments[:, 2:])
+    crossed: Bool = np.ones((len(segments), len(boxes)), dtype=np.bool_)
+    for axis in (0, 1):
+        crossed &= (low[:, axis, None] < boxes[:, axis + 2]) & (boxes[:, axis] < high[:, axis, None])
+    # few segments reach far enough, and only for these it matters where they pass
+    which, of = np.nonzero(crossed)
+    start, low_edge, high_edge = segments[which, :2], boxes[of, :2], boxes[of, 2:]
+    step = segments[which, 2:] - start
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        near = (boxes[None, :, :2] - start) / step
-        far = (boxes[None, :, 2:] - start) / step
-    # Along an axis in which the segment does not move it is inside all the way, or never.
+        near, far = (low_edge - start) / step, (high_edge - start) / step
+    # along an axis in which the segment does not move it is inside all the way
     still = step == 0
-    inside = (boxes[None, :, :2] < start) & (start < boxes[None, :, 2:])
-    enter = np.where(still, np.where(inside, -np.inf, np.inf), np.minimum(near, far)).max(axis=-1)
-    leave = np.where(still, np.where(inside, np.inf, -np.inf), np.maximum(near, far)).min(axis=-1)
-    return np.asarray(np.maximum(enter, 0.0) < np.minimum(leave, 1.0))
+    enter = np.where(still, -np.inf, np.minimum(near, far)).max(axis=-1)
+    leave = np.where(still, np.inf, np.maximum(near, far)).min(axis=-1)
+    crossed[which, of] = np.maximum(enter, 0.0) < np.minimum(leave, 1.0)
+    return crossed
 
 
 def _candidates(request: Request) -> tuple[Float, Float]:

@@ -14,22 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import pareto, stats
-from harness.amounts import count
+from harness import amounts, pareto, stats
 from harness.errors import MissingExtraError
 from harness.recommend import portable
 from harness.report import plots, tables
 from harness.report.significance import with_intervals
-from harness.report.tables import (
-    _bytes,
-    _digits,
-    _interval,
-    _number,
-    _ratio,
-    _spread,
-    _spread_over,
-    setting_name,
-)
+from harness.report.tables import setting_name
 
 if TYPE_CHECKING:
     import jinja2
@@ -142,18 +132,18 @@ class Entry:
         row = self.row
         unjudged = self._between("overlap_at_10", 3) if self.page.quality == "overlap_at_10" else ""
         return {
-            "bytes": _bytes(row[pareto.COST]),
-            "code": _bytes(row["code_bytes_per_vector"]),
-            "ratio": _ratio(row["compression_ratio"]),
-            "ndcg": _spread(row, "ndcg_at_10", 4),
-            "kept": _spread(row, "retention", 1, 100),
+            "bytes": amounts.size(row[pareto.COST]),
+            "code": amounts.size(row["code_bytes_per_vector"]),
+            "ratio": amounts.ratio(row["compression_ratio"]),
+            "ndcg": amounts.spread(row, "ndcg_at_10", 4),
+            "kept": amounts.spread(row, "retention", 1, 100),
             "interval": f"overlap {unjudged}" if unjudged else self.interval,
             "verdict": row.get("verdict", "") or "–",
-            "overlap": _spread(row, "overlap_at_10", 3),
-            "recall": _number(row["recall_at_100"], 3),
-            "index": _digits(row["index_bytes"] / 1e6),
-            "encode": _digits(row["encode_seconds"]),
-            "search": _digits(self._search_ms),
+            "overlap": amounts.spread(row, "overlap_at_10", 3),
+            "recall": amounts.number(row["recall_at_100"], 3),
+            "index": amounts.digits(row["index_bytes"] / 1e6),
+            "encode": amounts.digits(row["encode_seconds"]),
+            "search": amounts.digits(self._search_ms),
         }
 
     @cached_property
@@ -181,7 +171,7 @@ class Entry:
     def said(self, metric: str) -> str:
         """Return a metric's value and how certain it is, in words."""
         row = self.row
-        text = f"{METRICS[metric]} {_spread(row, metric, DECIMALS[metric])}"
+        text = f"{METRICS[metric]} {amounts.spread(row, metric, DECIMALS[metric])}"
         if metric == "ndcg_at_10":
             if np.isfinite(row["retention"]):
                 text += f", {self.cells['kept']} % of float32"
@@ -203,7 +193,7 @@ class Entry:
 
     def _between(self, measure: str, decimals: int, factor: float = 1) -> str:
         known = np.isfinite(self.row.get(f"{measure}_low", np.nan))
-        return _interval(self.row, measure, decimals, factor) if known else ""
+        return amounts.interval(self.row, measure, decimals, factor) if known else ""
 
 
 def write_site(
@@ -320,7 +310,7 @@ class _Site:
             budgets=MATRIX,
             failed=self.frame[self.frame["status"] != "ok"],
         )
-        self.render("faq.html", "faq.html", spread=_spread_over(self.settings) if self.all else "", budget=BUDGET)
+        self.render("faq.html", "faq.html", spread=tables.spread_over(self.settings) if self.all else "", budget=BUDGET)
         for dataset, link in self.links["dataset"].items():
             self._write_dataset(dataset, link)
         for model, link in self.links["model"].items():
@@ -567,7 +557,7 @@ def _environment(site: _Site) -> jinja2.Environment:
         "metrics": METRICS,
         "initial": BUDGET,
         "size_text": size_text,
-        "count": count,
+        "count": amounts.count,
         "provenance": _provenance(site),
         "machines": _machines(site.records.values()),
     }

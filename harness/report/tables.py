@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import pareto
+from harness import amounts, pareto
 from harness.errors import StoreError
 from harness.report.significance import Step, at_equal_bytes, frontier_steps
 from harness.stats import ALPHA, MARGIN
@@ -290,7 +290,7 @@ def summary_markdown(
                 str(len(page.failed)),
                 _float32_cell(page),
                 *(
-                    "–" if row is None else f"{cell(setting_name(row))}, {_bytes(row[pareto.COST])} B"
+                    "–" if row is None else f"{cell(setting_name(row))}, {amounts.size(row[pareto.COST])} B"
                     for row in smallest
                 ),
                 ", ".join(links) or "–",
@@ -310,7 +310,7 @@ def summary_markdown(
             blocks += [f"### {heading}", f"![{heading}]({name})"]
         blocks += [f"[What is worth its bytes: {cell(title)}]({name})" for title, name in analyses]
         for equals in at_equal_bytes(measured):
-            blocks += [f"## At {_bytes(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
+            blocks += [f"## At {amounts.size(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]
     if len(failed):
         blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
@@ -323,7 +323,7 @@ def summary_markdown(
 def _float32_cell(page: Page) -> str:
     if page.settings.empty:
         return "–"
-    return _number(page.float32_score, 4) if page.quality == "ndcg_at_10" else "no judgements"
+    return amounts.number(page.float32_score, 4) if page.quality == "ndcg_at_10" else "no judgements"
 
 
 def provenance(runs: pd.DataFrame, command: str) -> str:
@@ -368,19 +368,24 @@ def _settings_table(page: Page) -> str:
         name = cell(setting_name(row))
         cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
         cells += [
-            _bytes(row[pareto.COST]),
-            _bytes(row["code_bytes_per_vector"]),
-            *([_bytes(row["resident_bytes_per_vector"])] if tiers else []),
-            _ratio(row["compression_ratio"]),
+            amounts.size(row[pareto.COST]),
+            amounts.size(row["code_bytes_per_vector"]),
+            *([amounts.size(row["resident_bytes_per_vector"])] if tiers else []),
+            amounts.ratio(row["compression_ratio"]),
         ]
-        cells += [_spread(row, "ndcg_at_10", 4), _spread(row, "retention", 1, 100)] if judged else []
-        cells += [_interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
-        cells += [_spread(row, "overlap_at_10", 3)] + ([_number(row["recall_at_100"], 3)] if judged else [])
-        cells += [_interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
-        cells += [] if judged else [_number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
-        cells += [_spread(row, "vector_db_over_bound", 2)] if limits else []
+        cells += [amounts.spread(row, "ndcg_at_10", 4), amounts.spread(row, "retention", 1, 100)] if judged else []
+        cells += [amounts.interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
+        cells += [amounts.spread(row, "overlap_at_10", 3)] + (
+            [amounts.number(row["recall_at_100"], 3)] if judged else []
+        )
+        cells += [amounts.interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
+        cells += [] if judged else [amounts.number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
+        cells += [amounts.spread(row, "vector_db_over_bound", 2)] if limits else []
         cells += [_elsewhere_cell(page.settings, elsewhere.get(place, []))] if elsewhere else []
-        cells += [_digits(row["encode_seconds"]), _digits(1000 * row["search_seconds"] / row["n_queries"])]
+        cells += [
+            amounts.digits(row["encode_seconds"]),
+            amounts.digits(1000 * row["search_seconds"] / row["n_queries"]),
+        ]
         rows.append(cells)
     words = {"method", "95 % interval", "against float32"}
     return table(header, rows, right={place for place in range(2, len(header)) if header[place] not in words})
@@ -404,7 +409,7 @@ def _elsewhere_cell(settings: pd.DataFrame, places: Sequence[int]) -> str:
     for place in places:
         row = settings.iloc[place]
         conditions = " ".join(part for part in row["params"].split() if part.startswith(ELSEWHERE))
-        cells.append(f"{_number(row['overlap_at_10'], 3)} ({cell(conditions)})")
+        cells.append(f"{amounts.number(row['overlap_at_10'], 3)} ({cell(conditions)})")
     return ", ".join(cells) or "–"
 
 
@@ -429,7 +434,7 @@ def _legend(page: Page) -> str:
     notes = [
         f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
         f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
-        f"{_spread_over(page.settings)}; **× smaller** is against float32."
+        f"{spread_over(page.settings)}; **× smaller** is against float32."
         + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
         "**Scoring**: the float query against the decoded document, unless a row says otherwise"
         + "".join(f"; *{SCORINGS[name]}*" for name in sorted(set(page.settings["scoring"]) & set(SCORINGS)))
@@ -478,7 +483,8 @@ def _legend(page: Page) -> str:
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _spread_over(settings: pd.DataFrame) -> str:
+def spread_over(settings: pd.DataFrame) -> str:
+    """Return in words what shared state is spread over in the headline bytes per vector."""
     # Read off the rows: whatever corpus size the records were made with, the sentence is true of them.
     extra = settings[pareto.COST] - settings["code_bytes_per_vector"]
     sizes = (settings["state_bytes"] / extra)[(settings["state_bytes"] > 0) & (extra > 0)]
@@ -515,10 +521,10 @@ def _share_table(page: Page) -> str:
 def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
     if row is None:
         return ["nothing measured", *["–"] * (4 if judged else 3)]
-    cells = [cell(setting_name(row)), _bytes(row[pareto.COST]), _ratio(row["compression_ratio"])]
+    cells = [cell(setting_name(row)), amounts.size(row[pareto.COST]), amounts.ratio(row["compression_ratio"])]
     if judged:
-        return [*cells, _number(row["ndcg_at_10"], 4), _number(100 * row["retention"], 1)]
-    return [*cells, _number(row["overlap_at_10"], 3)]
+        return [*cells, amounts.number(row["ndcg_at_10"], 4), amounts.number(100 * row["retention"], 1)]
+    return [*cells, amounts.number(row["overlap_at_10"], 3)]
 
 
 def _overall_table(found: Sequence[Page]) -> str:
@@ -534,7 +540,7 @@ def _overall_table(found: Sequence[Page]) -> str:
         worst = "–"
         if kept.notna().any():
             lowest = int(np.nanargmin(kept))
-            worst = f"{_number(kept.iloc[lowest], 1)} ({cell(group['page'].iloc[lowest])})"
+            worst = f"{amounts.number(kept.iloc[lowest], 1)} ({cell(group['page'].iloc[lowest])})"
         rows.append(
             (
                 -group["compression_ratio"].mean(),
@@ -542,9 +548,9 @@ def _overall_table(found: Sequence[Page]) -> str:
                     cell(setting_name(pd.Series(dict(zip(SETTING, key, strict=True))))),
                     _range(group["compression_ratio"]),
                     f"{len(group)} of {len(found)}",
-                    _number(kept.mean(), 1) if complete else "–",
+                    amounts.number(kept.mean(), 1) if complete else "–",
                     worst,
-                    _number(overlap.mean(), 3) if complete else "–",
+                    amounts.number(overlap.mean(), 3) if complete else "–",
                 ],
             )
         )
@@ -560,7 +566,7 @@ def _steps_table(page: Page, steps: Sequence[Step]) -> str:
         row, below = page.settings.iloc[step.row], page.settings.iloc[step.below]
         rows.append(
             [
-                f"{_bytes(below[pareto.COST])} → {_bytes(row[pareto.COST])}",
+                f"{amounts.size(below[pareto.COST])} → {amounts.size(row[pareto.COST])}",
                 f"{cell(setting_name(below))} → {cell(setting_name(row))}",
                 f"{step.difference:+.4f}",
                 f"{step.low:+.4f} to {step.high:+.4f}",
@@ -633,7 +639,7 @@ def _with_costs(page: Page) -> pd.DataFrame:
 
 def _range_of(row: pd.Series[Any], measure: str, factor: float = 1) -> str:
     """Return a median and the range of its repeats."""
-    ends = (_digits(factor * row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
+    ends = (amounts.digits(factor * row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
     return "{} ({} to {})".format(*ends)
 
 
@@ -642,11 +648,11 @@ def _cost_table(page: Page) -> str:
     header += ["one query at a time, ms: p50", "p95", "p99", "load ms", "peak MB: fit", "encode", "search", ""]
     rows = []
     for _, row in _with_costs(page).iterrows():
-        peaks = [_digits(row[name] / 1e6) for name in PEAKS if not name.startswith("load")]
+        peaks = [amounts.digits(row[name] / 1e6) for name in PEAKS if not name.startswith("load")]
         rows.append(
             [
                 cell(setting_name(row)),
-                _bytes(row[pareto.COST]),
+                amounts.size(row[pareto.COST]),
                 _range_of(row, "cost_fit_seconds"),
                 _range_of(row, "docs_per_second"),
                 _range_of(row, "queries_per_second"),
@@ -668,7 +674,7 @@ def _corpora_table(page: Page) -> str:
         cells = [cell(setting_name(row))]
         for name in CORPORA:
             cells += [
-                _digits(row[f"index_bytes_at_{name}"] / 1e9),
+                amounts.digits(row[f"index_bytes_at_{name}"] / 1e9),
                 _range_of(row, f"encode_seconds_at_{name}", 1 / 3600),
                 _range_of(row, f"search_seconds_at_{name}"),
             ]
@@ -714,35 +720,5 @@ def cell(text: str) -> str:
     return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
 
 
-def _number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if np.isfinite(value) else "–"
-
-
-def _digits(value: float) -> str:
-    """Return three significant digits without an exponent."""
-    if not np.isfinite(value):
-        return "–"
-    decimals = 0 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
-    return f"{value:,.{min(decimals, 6)}f}"
-
-
-def _bytes(value: float) -> str:
-    return f"{round(value, 1):,.1f}".removesuffix(".0") if np.isfinite(value) else "–"
-
-
-def _ratio(value: float) -> str:
-    return _number(value, 1)
-
-
 def _range(values: pd.Series[float]) -> str:
-    return "–".join(dict.fromkeys((_ratio(values.min()), _ratio(values.max()))))
-
-
-def _interval(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
-    low, high = factor * row[f"{measure}_low"], factor * row[f"{measure}_high"]
-    return f"{low:.{decimals}f} to {high:.{decimals}f}" if np.isfinite(low) else "–"
-
-
-def _spread(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
-    value, deviation = _number(factor * row[measure], decimals), factor * row[f"{measure}_sd"]
-    return f"{value} ± {deviation:.{decimals}f}" if deviation > 0 else value
+    return "–".join(dict.fromkeys((amounts.ratio(values.min()), amounts.ratio(values.max()))))

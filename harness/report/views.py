@@ -364,14 +364,7 @@ def _best_of_methods(
 ) -> list[dict[float, Best]]:
     found: list[dict[float, Best]] = []
     for place, (settings, rows) in enumerate(_filtered(pages, options)):
-        quality = pages[place].quality
-        measured = settings[quality].notna() & (settings["method"] != REFERENCE)
-        chosen = []
-        for budget in budgets:
-            code = settings["code_bytes_per_vector"]
-            fits = measured & pareto.within(settings[pareto.COST], code, budget, tables.SPARE_BYTE)
-            ordered = settings.assign(row=rows)[fits].sort_values([quality, pareto.COST], ascending=[False, True])
-            chosen.append(ordered.drop_duplicates("method")["row"].to_numpy(dtype=np.int64))
+        chosen = [rows[pareto.best_of_methods(settings, budget, spare=tables.SPARE_BYTE)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
         plain = (settings["method"] == REFERENCE).to_numpy()

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -10,9 +9,8 @@ from hypothesis import strategies as st
 from harness import pareto, stats
 from harness.report import dominance
 from harness.report.dominance import Shares, pool, sample
-from harness.report.significance import Scores, with_intervals
-from harness.report.tables import Page, pages
-from tests.harness.test_report import frame_of, run
+from harness.report.significance import with_intervals
+from harness.report.tables import pages
 from tests.harness.test_significance import page_of, records
 
 UNTIMED = settings(deadline=None)
@@ -425,29 +423,6 @@ def test_the_markdown_has_all_parts_and_escapes_names() -> None:
         elif line.startswith("|") and above.startswith("|") and width:
             assert line.count("|") == width
         above = line
-
-
-def test_five_collections_of_95_settings_take_less_than_ten_seconds() -> None:
-    rng = np.random.default_rng(0)
-    found = []
-    for place, m in enumerate((225, 1500, 300, 2034, 1185)):
-        rows = [
-            run(
-                run_id=f"{place}-{i}",
-                dataset=f"d{place}",
-                method="float32" if i == 94 else f"m{i}",
-                code_bytes_per_vector=8.0 + i,
-            )
-            for i in range(95)
-        ]
-        (page,) = pages(frame_of(*rows))
-        values = rng.uniform(0, 1, m) - 0.1 * rng.random((95, m)) * np.linspace(1, 0, 95)[:, None]
-        reference = int(np.flatnonzero(page.settings["method"] == "float32")[0])
-        found.append(Page(page.stem, page.title, page.runs, page.settings, Scores({"ndcg_at_10": values}, reference)))
-    started = process_time()
-    for shares in dominance.analyse(found):
-        dominance.dominance_markdown(shares)
-    assert process_time() - started < 10
 
 
 @pytest.mark.parametrize("table", ["frontier", "family", "kept", "budget", "beaten"])

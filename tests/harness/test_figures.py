@@ -16,12 +16,12 @@ def pages_of(*datasets: str) -> list[tables.Page]:
 
 def test_the_best_of_each_method_within_a_budget() -> None:
     pages = pages_of("a", "b")
-    table = figures.best_of_methods(pages, 48)
+    table = figures.kept_within(pages, 48)
     assert list(table.index) == ["opq", "pq", "binary"]
     kept = pages[1].settings.set_index("method").loc["pq", "retention"]
     assert table.loc["pq", 1] == pytest.approx(kept)
     # int8 has 384 bytes, and what fits 384 and takes 48 competes elsewhere
-    assert list(figures.best_of_methods(pages, 384).index) == ["int8"]
+    assert list(figures.kept_within(pages, 384).index) == ["int8"]
     assert figures.heat_map_budgets(pages) == []
     assert figures.heat_map_budgets(pages[:1]) == []
 
@@ -30,7 +30,7 @@ def test_a_method_that_lacks_a_collection_comes_last() -> None:
     frame, per_query = records(("a", "b"))
     frame = frame[~((frame["dataset"] == "b") & (frame["method"] == "opq"))]
     pages = [with_intervals(page, per_query) for page in tables.pages(frame)]
-    table = figures.best_of_methods(pages, 48)
+    table = figures.kept_within(pages, 48)
     assert list(table.index) == ["pq", "binary", "opq"]
     assert np.isnan(table.loc["opq", 1])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.pareto import best_within, frontier, hypervolume, quality_column, smallest_keeping
+from harness.pareto import best_of_methods, best_within, frontier, hypervolume, quality_column, smallest_keeping
 
 UNTIMED = settings(deadline=None)
 
@@ -168,3 +168,18 @@ def test_the_best_within_a_budget_is_on_the_frontier(points: list[tuple[float, f
         assert not ((cost <= budget) & ~np.isnan(quality)).any()
     else:
         assert frontier(cost, quality)[best.name]
+
+
+def test_the_best_of_each_method_within_a_budget_by_hand() -> None:
+    frame = pd.DataFrame(
+        {
+            "method": ["pq", "pq", "pq", "opq", "opq", "float32", "half", "large"],
+            "code_bytes_per_vector": [48.0, 48.0, 48.0, 40.0, 44.0, 10.0, 24.0, 96.0],
+            "bytes_per_vector": [48.5, 48.4, 48.4, 40.0, 44.0, 10.0, 24.0, 96.0],
+            "ndcg_at_10": [0.6, 0.6, 0.6, 0.61, np.nan, 0.9, 0.7, 0.8],
+        }
+    )
+    assert best_of_methods(frame, 48, spare=1.0).tolist() == [6, 3, 1]
+    assert best_of_methods(frame, 48, spare=1.0, above=0.5).tolist() == [3, 1]
+    assert best_of_methods(frame, 48).tolist() == [6, 3], "48.4 bytes are no 48 without a byte to spare"
+    assert best_of_methods(frame, 8).tolist() == []

@@ -1,6 +1,5 @@
 import re
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from harness import stats
 from harness.errors import ConfigError
 from harness.report import dominance, tables, views
 from harness.report.filters import selected
-from harness.report.significance import Scores, with_intervals
+from harness.report.significance import with_intervals
 from harness.report.tables import Page
 from harness.report.views import TableOptions, budget_view, budgets_view, collection_view, frontier_view, kept_view
 from harness.store import Store, load_runs
@@ -427,29 +426,10 @@ def test_the_frame_of_a_view_has_marks_as_words() -> None:
     assert view.frame.columns[:3].tolist() == ["method", "a", "a_mark"]
 
 
-def test_views_of_five_collections_take_seconds() -> None:
-    rng = np.random.default_rng(0)
-    pages = []
-    for place, m in enumerate((225, 1500, 300, 2034, 1185)):
-        rows = [
-            run(
-                run_id=f"{place}-{i}",
-                dataset=f"d{place}",
-                method="float32" if i == 94 else f"m{i % 25}",
-                params=f"n={i}",
-                code_bytes_per_vector=8.0 + 2 * i,
-            )
-            for i in range(95)
-        ]
-        (page,) = tables.pages(frame_of(*rows))
-        values = rng.uniform(0, 1, m) - 0.1 * rng.random((95, m))
-        pages.append(Page(page.stem, page.title, page.runs, page.settings, Scores({"ndcg_at_10": values}, None)))
-    started = process_time()
-    found = views.all_views(pages)
-    for view in found:
-        view.markdown()
-    assert len(found) == 5 * 3 + 2 * 7 + 1
-    assert process_time() - started < 15
+def test_every_page_and_every_budget_that_something_fits_has_its_views() -> None:
+    found = views.all_views(small_pages(), budgets=(16, 48, 96))
+    assert len(found) == 2 * 3 + 2 * 2 + 1, "three a page, two a budget, and what each setting keeps"
+    assert len({view.stem for view in found}) == len(found)
 
 
 @pytest.mark.slow
