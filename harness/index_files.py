@@ -6,9 +6,10 @@ the arrays one after another; the arrays of the codes file are the bytes that gr
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from methods.base import Codec, Codes
 
 CODES_FILE = "codes.safetensors"
 STATE_FILE = "state.safetensors"
+
+DTYPES = {
+    **{f"U{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
+    **{f"I{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+    "BOOL": "?",
+}
+"""NumPy's names of safetensors' types."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,23 @@ class Storage:
         return self.codes_file_bytes + self.state_file_bytes
 
 
-def write_index(directory: Path, codec: Codec, codes: Codes) -> Storage:
-    """Write codes and state, and size the files."""
-    _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
+def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n: int | None = None) -> Storage:
+    """Write codes and state, and size the files.
+
+    Parameters
+    ----------
+    directory : Path
+    codec : fitted Codec
+    codes : Codes or iterable of Codes
+        All at once, or chunk by chunk in order: then no more than a chunk is in memory.
+    n : int or None
+        Documents in all chunks.
+    """
+    if isinstance(codes, Codes):
+        _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
+    else:
+        assert n is not None
+        _write_chunks(directory / CODES_FILE, iter(codes), n)
     _write(directory / STATE_FILE, codec.state(), {})
     return storage_of(directory, codec)
 
@@ -87,9 +110,14 @@ def storage_of(directory: Path, codec: Codec) -> Storage:
     )
 
 
-def read_index(directory: Path, fresh: Codec) -> tuple[Codec, Codes]:
-    """Load the files into a fresh, unfitted codec; all that it will know of the documents is in them."""
-    codes = Codes.from_arrays(int(_metadata(directory / CODES_FILE)["n"]), _read(directory / CODES_FILE))
+def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Codec, Codes]:
+    """Load the files into a fresh, unfitted codec; all that it will know of the documents is in them.
+
+    With `mapped` the codes stay on disk, as memory-mapped arrays.
+    """
+    path = directory / CODES_FILE
+    arrays = _map(path) if mapped else _read(path)
+    codes = Codes.from_arrays(int(_metadata(path)["n"]), arrays)
     return fresh.load_state(_read(directory / STATE_FILE)), codes
 
 
@@ -97,6 +125,58 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}, path, dict(metadata))
+
+
+def _write_chunks(path: Path, chunks: Iterator[Codes], n: int) -> None:
+    """Write the file that `_write` would write of all chunks together, a chunk at a time."""
+    first = next(chunks)
+    # an array's place follows from its row's shape; the header's from a file of no rows, which is a valid one
+    _write(path, {name: array[:0] for name, array in first.to_arrays().items()}, {"n": str(n)})
+    _, header = _header(path)
+    rows = dict(first.rows)
+    sizes = {name: n * array[:1].nbytes for name, array in rows.items()}
+    names = [name for name in header if name != "__metadata__"]
+    place = 0
+    for name in names:
+        header[name] |= {"shape": [n, *rows[name].shape[1:]], "data_offsets": [place, place + sizes[name]]}
+        place += sizes[name]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + place)
+    done = 0
+    with path.open("r+b") as file:
+        for chunk in itertools.chain([first], chunks):
+            for name in names:
+                array = np.ascontiguousarray(chunk.rows[name])
+                file.seek(8 + len(text) + header[name]["data_offsets"][0] + done * array[:1].nbytes)
+                file.write(array.tobytes())
+            done += chunk.n
+    if done != n:
+        raise StoreError(f"{path}: {done} documents were encoded, expected {n}")
+
+
+def _map(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file, memory-mapped."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            # it has checked the offsets against the file's size
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: not a readable index file ({error})") from error
+    start, header = _header(path)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, kind in kinds.items():
+        shape, offset = tuple(header[name]["shape"]), header[name]["data_offsets"][0]
+        arrays[name] = (
+            np.memmap(path, dtype=DTYPES[kind], mode="r", offset=start + offset, shape=shape)
+            if np.prod(shape)
+            else np.empty(shape, DTYPES[kind])
+        )
+    return arrays
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

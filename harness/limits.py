@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.paging import release
 from methods.base import Codec, Codes, row_blocks
 
 Float32 = NDArray[np.float32]
@@ -202,6 +203,7 @@ class Limits:
         """Take the second moments of documents (n, d) and queries (m, d)."""
         rows = evenly_spaced(len(docs), MAX_DOCS)
         some = np.ascontiguousarray(docs if len(rows) == len(docs) else docs[rows])
+        release(docs)
         asked = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
         of_docs, of_queries = second_moment(some), second_moment(asked)
         values, vectors = np.linalg.eigh(of_queries)

@@ -25,10 +25,11 @@ from harness.datasets import Dataset
 from harness.fidelity import fidelity
 from harness.index_files import Storage, read_index, write_index
 from harness.limits import Limits
+from harness.paging import blocks
 from harness.search import own_rows, search, without_own
 from harness.ties import Collection, tie_metrics
 from methods import topk
-from methods.base import Codec, Codes, row_blocks
+from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -64,8 +65,7 @@ class Problem:
         """Rank with the float32 vectors themselves."""
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
-        blocks = ((start, docs[start:stop]) for start, stop in row_blocks(len(docs), 4 * docs.shape[1]))
-        scores, rows = topk.search(np.asarray(queries), blocks, wide)
+        scores, rows = topk.search(np.asarray(queries), blocks(docs), wide)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = metrics.Judgements.of(dataset)
@@ -132,11 +132,20 @@ class Stopwatch:
 
 def encode(codec: Codec, docs: Float32, chunk_rows: int | None = None) -> Codes:
     """Encode documents, `chunk_rows` at a time where the codec is row-wise."""
-    if chunk_rows is None or not codec.row_wise or chunk_rows >= len(docs):
+    if not in_chunks(codec, len(docs), chunk_rows):
         return codec.encode(docs)
-    return Codes.concatenate(
-        [codec.encode(docs[start : start + chunk_rows]) for start in range(0, len(docs), chunk_rows)]
-    )
+    return Codes.concatenate(list(encoded_chunks(codec, docs, chunk_rows)))
+
+
+def in_chunks(codec: Codec, n: int, chunk_rows: int | None) -> bool:
+    """Whether documents are encoded in chunks: there are several, and the codec is row-wise."""
+    return chunk_rows is not None and codec.row_wise and chunk_rows < n
+
+
+def encoded_chunks(codec: Codec, docs: Float32, chunk_rows: int | None) -> Iterator[Codes]:
+    """Encode documents chunk by chunk; no more than a chunk of memory-mapped ones is in memory at a time."""
+    for _, chunk in blocks(docs, chunk_rows):
+        yield codec.encode(chunk)
 
 
 def measure(
@@ -177,7 +186,7 @@ def measure(
         examples = problem.docs if fit_docs is None else fit_docs
         storage = _build(make(), examples, fit_queries, problem.docs, chunk_rows, target, watch)
         with watch.stage("load"):
-            codec, codes = read_index(target, make())
+            codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):
             depth = k if problem.own is None else k + 1
             scores, ranking = search(codec, np.asarray(problem.queries), codes, depth, chunk_rows)
@@ -207,13 +216,22 @@ def _build(
     """Fit, encode and write; the codec and its codes die here."""
     with watch.stage("fit"):
         codec.fit(fit_docs, fit_queries if codec.wants_queries else None)
+    if in_chunks(codec, len(docs), chunk_rows):
+        # a corpus may be larger than memory, and so may its codes
+        with watch.stage("encode"):
+            return write_index(target, codec, encoded_chunks(codec, docs, chunk_rows), len(docs))
     with watch.stage("encode"):
-        codes = encode(codec, docs, chunk_rows)
+        codes = codec.encode(docs)
     with watch.stage("save"):
         return write_index(target, codec, codes)
 
 
 def peak_memory_bytes() -> int:
     """Return the largest resident set of this process so far."""
+    if sys.platform == "linux":
+        # getrusage's figure outlives exec: a process that was started by a large one would show the large one's
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -50,7 +50,8 @@ class Judgements:
         """Collect a dataset's judgements; None where it has none."""
         if dataset.qrels is None:
             return None
-        row_of = {doc_id: row for row, doc_id in enumerate(dataset.doc_ids)}
+        judged = {doc_id for judgements in dataset.qrels.values() for doc_id in judgements}
+        row_of = {doc_id: row for row, doc_id in enumerate(dataset.doc_ids) if doc_id in judged}
         n, m = len(dataset.doc_ids), len(dataset.query_ids)
         # a judged document that the corpus lacks (row -1) is relevant and never found
         triples = [

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import Dataset
+from harness.paging import release
 from methods import topk
 from methods.base import Codec, Codes
 
@@ -32,6 +33,7 @@ def search(
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for start in range(0, codes.n, chunk_rows):
         more_scores, more_rows = codec.search(queries, codes[start : start + chunk_rows], k)
+        release(*codes.rows.values())
         scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(k, start + more_rows.shape[1]))
     return scores, rows
 

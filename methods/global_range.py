@@ -36,8 +36,10 @@ class GlobalRange(Codec):
         Pack codes of less than 8 bits. Stores that keep a byte for 7 bits do not.
     corrected : bool
         Add Lucene's first-order correction to scores, o(x) = sum of low (x_i - low / 2) + (dx_i - dx^_i) dx^_i, for
-        dx = x - low and dx^ its decoded form, and o(q) likewise. The first term makes the products with `low` exact,
-        the second is right for queries like the document. o(x) is stored, 4 bytes. Needs scoring="symmetric".
+        dx = x - low clipped to the interval and its decoded form dx^, and o(q) likewise. The first term makes the
+        products with `low` exact, the second is right for queries like the document. What the interval clips, the
+        first term counts and the second does not: with an interval that clips much, the correction does harm. o(x) is
+        stored, 4 bytes. Needs scoring="symmetric".
 
     Notes
     -----
@@ -100,7 +102,8 @@ class GlobalRange(Codec):
             wide = vectors[start:stop].astype(np.float64)
             decoded = self.step_ * numbers[start:stop]
             along = self.low_ * (wide - self.low_ / 2)
-            out[start:stop] = (along + (wide - self.low_ - decoded) * decoded).sum(axis=1)
+            inside = np.clip(wide - self.low_, 0, self.steps * self.step_)
+            out[start:stop] = (along + (inside - decoded) * decoded).sum(axis=1)
         return out
 
     def _levels(self, codes: Codes) -> Float32:

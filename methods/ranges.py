@@ -98,6 +98,8 @@ class TailCut(Range):
 class ChunkQuantiles(Range):
     """Lucene's until 10.3: quantiles of the numbers of 20 documents at a time, averaged, which damps outliers.
 
+    Its first version, 9.9, took those of the whole sample at once: chunk = sample.
+
     Parameters
     ----------
     confidence : float or None
@@ -174,7 +176,7 @@ class ScoreCorrelation(Range):
             if step <= 0:
                 return -np.inf
             decoded = low + step * np.rint((np.clip(drawn, low, high) - low) / step)
-            correction = ((drawn - decoded) * (decoded - low)).sum(axis=1)
+            correction = ((np.clip(drawn, low, high) - decoded) * (decoded - low)).sum(axis=1)
             scores = np.einsum("ijk,ik->ij", decoded[near], decoded) + correction[near] + correction[:, None]
             lost = np.divide((scores - exact).var(axis=1), spread, out=np.zeros(len(spread)), where=spread > 0)
             return float(1 - lost.mean())

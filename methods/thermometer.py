@@ -98,7 +98,7 @@ class Thermometer(Codec):
         places = self.spread * (2 * np.arange(1, self.bits + 1) / (self.bits + 1) - 1)
         thresholds = centre + places[:, None] * sigma
         # what is left of a constant dimension is rounding
-        constant = sigma <= 1e-7 * np.abs(centre)
+        constant = sigma <= np.finfo(np.float32).eps * np.maximum(np.abs(centre), 1)
         thresholds[:, constant] = np.inf
         thresholds[0, constant] = 0
         learned: Float32 = thresholds.astype(np.float32)

@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.row_numbers import RowNumbers
 from harness.errors import DatasetError
+from harness.paging import blocks
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> graded relevance."""
@@ -64,7 +66,7 @@ class Dataset:
 
     name: str
     revision: str
-    doc_ids: list[str]
+    doc_ids: Sequence[str]
     doc_texts: list[str] | None
     query_ids: list[str]
     query_texts: list[str] | None
@@ -123,7 +125,7 @@ class Dataset:
                 raise DatasetError(f"{name}: {len(part)} {label} for {len(ids)} ids")
         judged: list[int] = list(range(len(query_ids)))
         if qrels is not None:
-            known = set(doc_ids)
+            known = doc_ids if isinstance(doc_ids, RowNumbers) else set(doc_ids)
             for query_id, judgements in qrels.items():
                 for doc_id in judgements:
                     if doc_id not in known and not count_unknown_docs:
@@ -135,23 +137,27 @@ class Dataset:
             qrels = {query_ids[row]: dict(qrels[query_ids[row]]) for row in judged}
         if not judged:
             raise DatasetError(f"{name}: no query is judged")
-        order = sorted(range(len(doc_ids)), key=doc_ids.__getitem__, reverse=True)
-        rows = np.array(order, dtype=np.int64)
+        ordered_ids: Sequence[str]
+        if isinstance(doc_ids, RowNumbers):
+            rows, ordered_ids = np.arange(len(doc_ids) - 1, -1, -1), doc_ids.reverse()
+        else:
+            order = sorted(range(len(doc_ids)), key=doc_ids.__getitem__, reverse=True)
+            rows, ordered_ids = np.array(order, dtype=np.int64), [doc_ids[i] for i in order]
         return cls(
             name=name,
             revision=revision,
-            doc_ids=[doc_ids[i] for i in order],
-            doc_texts=None if doc_texts is None else [doc_texts[i] for i in order],
+            doc_ids=ordered_ids,
+            doc_texts=None if doc_texts is None else [doc_texts[i] for i in rows.tolist()],
             query_ids=[query_ids[i] for i in judged],
             query_texts=None if query_texts is None else [query_texts[i] for i in judged],
             qrels=qrels,
-            titles=None if titles is None else [titles[i] for i in order],
+            titles=None if titles is None else [titles[i] for i in rows.tolist()],
             train_query_texts=list(train_query_texts),
             source_rows=rows,
             query_source_rows=np.arange(len(judged), dtype=np.int64),
             skip_identical_ids=skip_identical_ids,
             task=task,
-            doc_vectors=None if doc_vectors is None else doc_vectors[rows],
+            doc_vectors=None if doc_vectors is None else _in_order(doc_vectors, rows),
             query_vectors=None if query_vectors is None else query_vectors[np.array(judged)],
         )
 
@@ -178,7 +184,7 @@ class Dataset:
             json.dumps(
                 {
                     "format": 1,
-                    "doc_ids": self.doc_ids,
+                    "doc_ids": list(self.doc_ids),
                     "doc_texts": self.doc_texts,
                     "query_ids": self.query_ids,
                     "query_texts": self.query_texts,
@@ -193,8 +199,15 @@ class Dataset:
         for vectors in (self.doc_vectors, self.query_vectors):
             if vectors is not None:
                 digest.update(repr(vectors.shape).encode())
-                digest.update(np.ascontiguousarray(vectors).data)
+                for _, block in blocks(vectors):
+                    digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()[:16]
+
+
+def _in_order(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return rows in another order: without a copy where it is the reverse, as for numbered rows."""
+    n = len(vectors)
+    return vectors[::-1] if np.array_equal(rows, np.arange(n - 1, -1, -1)) else vectors[rows]
 
 
 def document_text(title: str | None, text: str) -> str:
@@ -215,7 +228,7 @@ def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> list[st
 
 
 def _refuse_duplicates(name: str, kind: str, ids: Sequence[str]) -> None:
-    if len(set(ids)) == len(ids):
+    if isinstance(ids, RowNumbers) or len(set(ids)) == len(ids):
         return
     seen: set[str] = set()
     for position, item in enumerate(ids, start=1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from harness.datasets.dataset import Dataset
 from harness.datasets.folder import read_qrels
+from harness.datasets.row_numbers import RowNumbers
 from harness.errors import ConfigError, DatasetError
 from harness.options import Options
-from methods.base import row_blocks
+from harness.paging import blocks
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -127,9 +128,9 @@ class VectorFiles(Options):
         return Dataset.build(
             name=f"{name}-heldout{self.held_out}",
             revision=f"{self.held_out} of {n} rows held out as queries",
-            doc_ids=[names[row] for row in np.flatnonzero(~drawn)],
+            doc_ids=[names[row] for row in np.flatnonzero(~drawn).tolist()],
             doc_vectors=docs.vectors[~drawn],
-            query_ids=[names[row] for row in np.flatnonzero(drawn)],
+            query_ids=[names[row] for row in np.flatnonzero(drawn).tolist()],
             query_vectors=docs.vectors[drawn],
             qrels=None,
         )
@@ -143,11 +144,8 @@ class _Rows:
     vectors: Float32
     ids: list[str] | None
 
-    def names(self) -> list[str]:
-        if self.ids is not None:
-            return self.ids
-        width = len(str(len(self.vectors) - 1))
-        return [f"{row:0{width}d}" for row in range(len(self.vectors))]
+    def names(self) -> Sequence[str]:
+        return RowNumbers(len(self.vectors)) if self.ids is None else self.ids
 
     def finder(self) -> Callable[[str], str | None]:
         """Return a function from an id, as a qrels file writes it, to the row's id, or None."""
@@ -190,8 +188,8 @@ def _checked(path: Path, given: Array) -> Float32:
         raise DatasetError(f"{path}: expected real numbers, got {given.dtype}")
     with np.errstate(over="ignore"):
         vectors: Float32 = np.asanyarray(given, dtype=np.float32)
-    for start, stop in row_blocks(len(vectors), 4 * vectors.shape[1]):
-        finite = np.isfinite(vectors[start:stop]).all(axis=1)
+    for start, block in blocks(vectors):
+        finite = np.isfinite(block).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             column = int(np.argmin(np.isfinite(vectors[row])))

@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_vectors(tmp_path: Path, name: str) -> None:
     WRITERS[name](queries, QUERIES)
     dataset = VectorFiles(docs=str(docs), queries=str(queries)).load()
     assert dataset.doc_vectors is not None and dataset.query_vectors is not None
-    assert dataset.doc_ids == [f"{row:02d}" for row in reversed(range(N))]
+    assert list(dataset.doc_ids) == [f"{row:02d}" for row in reversed(range(N))]
     expected, given = (DOCS, QUERIES), (dataset.doc_vectors[::-1], dataset.query_vectors)
     if name.startswith("bf16"):
         expected = tuple(rows.astype(ml_dtypes.bfloat16).astype(np.float32) for rows in expected)

@@ -1,0 +1,50 @@
+"""Memory-mapped arrays that are larger than memory: read in blocks, and given back after each."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import row_blocks
+
+Array = NDArray[Any]
+
+
+def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
+    """Yield (first row, block) over a matrix (n, d), in blocks of `rows` or of a few megabytes.
+
+    Of a memory-mapped matrix no more than a block is resident: its pages are given back when the next one is asked for,
+    so that a block must not be kept.
+    """
+    width = vectors.itemsize * int(np.prod(vectors.shape[1:]))
+    runs = row_blocks(len(vectors), width) if rows is None else _runs(len(vectors), rows)
+    for start, stop in runs:
+        yield start, np.ascontiguousarray(vectors[start:stop])
+        release(vectors)
+
+
+def _runs(n: int, rows: int) -> Iterable[tuple[int, int]]:
+    return ((start, min(n, start + rows)) for start in range(0, n, rows))
+
+
+def release(*arrays: Array) -> None:
+    """Give back the resident pages of memory-mapped arrays; they are read from disk again when they are needed.
+
+    Does nothing to arrays in memory, and on systems without `madvise`.
+    """
+    for array in arrays:
+        mapping = mapping_of(array)
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def mapping_of(array: Array) -> mmap.mmap | None:
+    """Return the mapping that an array is a view of, or None if it is in memory."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None

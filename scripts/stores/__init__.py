@@ -1,0 +1,1 @@
+"""Vector stores that run in this process or on loopback, each with its quantisation switched on."""
