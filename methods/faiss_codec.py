@@ -203,6 +203,17 @@ class FaissCodec(Codec):
         return scores, rows
 
 
+@dataclass(kw_only=True, eq=False)
+class UnitCentroids(FaissCodec):
+    """One codebook of 2^bits centroids of unit length: the lists of FAISS's IVF indexes under inner products."""
+
+    factory: str = "PQ1x{bits}np"
+
+    def _set_up(self, quantizer: Any, n: int) -> None:
+        super()._set_up(quantizer, n)
+        quantizer.cp.spherical = True
+
+
 def _quantizers(index: Any) -> Iterator[Any]:
     """Yield every trained quantiser inside an index, those of a product's splits one by one."""
     import faiss as untyped

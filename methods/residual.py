@@ -76,6 +76,33 @@ class Residual(Codec):
         return self
 
 
+@dataclass(kw_only=True, eq=False)
+class ExactAlongFirst(Residual):
+    """A residual code that keeps <x - x^, c> too, with c what the first codec decodes to: scores are exact along c.
+
+    As IVF indexes of RaBitQ codes have it, c being the centroid of the document's list: <q, c> and <x - c, c> are
+    known, and only <x - c, q - c> is estimated. The number, float32, is one more coordinate of a decoded document,
+    which is 1 in queries.
+    """
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        whole = self.scoring == "asymmetric" and not self.renormalize
+        self._require(whole, "what is kept is no part of a document: scoring=asymmetric and renormalize=false only")
+
+    def _encode(self, docs: Float32) -> Codes:
+        codes = super()._encode(docs)
+        left = docs.astype(np.float64) - super()._decode(codes)
+        along = np.einsum("ij,ij->i", left, self.first.decode(_own(codes, "first.")), dtype=np.float64)
+        return Codes(n=codes.n, rows={**codes.rows, "along": along.astype(np.float32)})
+
+    def _decode(self, codes: Codes) -> Float32:
+        return np.column_stack([super()._decode(codes), codes.rows["along"]])
+
+    def _project_queries(self, queries: Float32) -> Float32:
+        return np.column_stack([queries, np.ones(len(queries), np.float32)])
+
+
 def _own(codes: Codes, prefix: str) -> Codes:
     rows = {name.removeprefix(prefix): array for name, array in codes.rows.items() if name.startswith(prefix)}
     return Codes(n=codes.n, rows=rows)

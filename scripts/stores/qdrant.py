@@ -83,7 +83,8 @@ def setting(
 
 
 SETTINGS = [
-    setting("scalar int8, quantile 0.99", "qdrant_int8", "scalar", "0.99"),
+    # the quantile is that of 5,000 documents drawn at random
+    setting("scalar int8, quantile 0.99", "qdrant_int8", "scalar", "0.99", drawn=True),
     setting("binary one_bit", "qdrant_binary", "binary", "OneBit"),
     setting("binary one_bit, scalar8bits", "qdrant_binary_scalar8", "binary", "OneBit", "Scalar8Bits"),
     setting("binary one_and_half_bits", "qdrant_binary_1_5", "binary", "OneAndHalfBits"),

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from methods.base import MethodError, unit_rows
+from methods.base import Codes, MethodError, unit_rows
 from methods.binary import Sign
 from methods.chain import Chain
+from methods.faiss_codec import UnitCentroids
 from methods.linear import Truncate
 from methods.qjl import QJL
-from methods.residual import Residual
+from methods.residual import ExactAlongFirst, Residual
 from methods.rotation import RandomRotation
 from methods.scalar import PerDimension
 from methods.scaled_levels import ScaledLevels
@@ -83,3 +84,15 @@ def test_parts_that_do_not_fit_together() -> None:
         Residual(first=PerDimension(scoring="symmetric"), second=QJL())
     with pytest.raises(MethodError, match="dim"):
         QJL(dim=0)
+
+
+def test_what_is_kept_along_the_first_makes_scores_exact_there() -> None:
+    docs = clustered_vectors(400, 32)
+    codec = ExactAlongFirst(first=UnitCentroids(bits=3), second=ScaledLevels(bits=1, scale="unbiased")).fit(docs)
+    codes = codec.encode(docs)
+    first = codec.first.decode(Codes(n=400, rows={"codes": codes.rows["first.codes"]}))
+    assert np.allclose(np.linalg.norm(np.unique(first, axis=0), axis=1), 1, atol=1e-5)
+    scores = np.einsum("ij,ij->i", codec.decode(codes), np.column_stack([first, np.ones(400, np.float32)]))
+    assert np.allclose(scores, np.einsum("ij,ij->i", docs, first), atol=1e-5)
+    with pytest.raises(MethodError, match="scoring"):
+        ExactAlongFirst(first=UnitCentroids(bits=3), second=PerDimension(), scoring="symmetric")
