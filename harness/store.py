@@ -9,7 +9,9 @@ results/runs/<run_id>/run.json            what was run, with what, and what came
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +29,10 @@ RECORD = "run.json"
 PER_QUERY = "per_query.parquet"
 RANKING = "ranking.safetensors"
 INDEX = "index"
+
+_OWNER = "@"
+"""Between the parts of a draft's name: run id, machine, process."""
+
 CORPUS_SIZE = 1_000_000
 """Documents over which shared state is spread in the headline bytes per vector."""
 
@@ -69,9 +75,14 @@ class Store:
         return record
 
     def draft(self, run_id: str) -> Path:
-        """Return a new private folder to write a record into before `commit`."""
+        """Return a new private folder to write a record into before `commit`; remove those that killed runs left."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=self.runs))
+        for left in self.runs.glob(f".*{_OWNER}{socket.gethostname()}{_OWNER}*"):
+            process = left.name.split(_OWNER)[2]
+            if process.isdecimal() and not _is_running(int(process)):
+                shutil.rmtree(left, ignore_errors=True)
+        owner = f"{socket.gethostname()}{_OWNER}{os.getpid()}"
+        return Path(tempfile.mkdtemp(prefix=f".{run_id}{_OWNER}{owner}{_OWNER}", dir=self.runs))
 
     def commit(
         self,
@@ -83,6 +94,35 @@ class Store:
         ranking: Mapping[str, NDArray[Any]] | None = None,
     ) -> Path:
         """Write the record's files into the draft, then give the folder its name in one step."""
+        try:
+            self._write(draft, record, query_ids, per_query, ranking)
+            target = self.path(run_id)
+            if target.exists():
+                discarded = self.draft(run_id)
+                target.replace(discarded / "old")
+                draft.replace(target)
+                shutil.rmtree(discarded)
+            else:
+                try:
+                    draft.replace(target)
+                except OSError:
+                    # another process finished the same run in between: its record is as good
+                    if not self.has(run_id):
+                        raise
+        finally:
+            # an interruption, or a full disk, leaves nothing
+            shutil.rmtree(draft, ignore_errors=True)
+        _sync(self.runs)
+        return target
+
+    def _write(
+        self,
+        draft: Path,
+        record: Mapping[str, Any],
+        query_ids: list[str] | None,
+        per_query: Mapping[str, NDArray[np.float64]] | None,
+        ranking: Mapping[str, NDArray[Any]] | None,
+    ) -> None:
         if per_query is not None:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -96,21 +136,9 @@ class Store:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         (draft / RECORD).write_text(text + "\n", encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp makes it private
-        target = self.path(run_id)
-        if target.exists():
-            discarded = self.draft(run_id)
-            target.replace(discarded / "old")
-            draft.replace(target)
-            shutil.rmtree(discarded)
-        else:
-            try:
-                draft.replace(target)
-            except OSError:
-                # another process finished the same run in between: its record is as good
-                if not self.has(run_id):
-                    raise
-                shutil.rmtree(draft)
-        return target
+        # the name says that the files are there; after a power cut too
+        for path in (*sorted(path for path in draft.rglob("*") if path.is_file()), draft):
+            _sync(path)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield all records, in the order of their ids."""
@@ -125,6 +153,31 @@ class Store:
         import pandas as pd
 
         return pd.read_parquet(self.path(run_id) / PER_QUERY)
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process of this machine exists; one of another user does."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no folders
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems cannot
+    finally:
+        os.close(handle)
 
 
 def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Regenerates results/reference/: the README's main job, every method on SciFact, two published comparisons, and the
-# frontier at equal bytes.
+# Regenerates results/reference/: the README's main job, every method on SciFact, two published comparisons, the frontier
+# at equal bytes, and a hundred settings and every vector store's switches on three collections.
 #
 #   scripts/reproduce.sh                    SciFact through MTEB, from the Hugging Face hub
 #   SCIFACT=data/scifact MLQUESTIONS=data/mlquestions scripts/reproduce.sh
@@ -18,8 +18,10 @@ else
 fi
 if [ -n "${MLQUESTIONS:-}" ]; then
     elsewhere=(dataset@fit_dataset=folder "fit_dataset.path=$MLQUESTIONS")
+    mlquestions=(dataset=folder "dataset.path=$MLQUESTIONS" dataset.name=mlquestions)
 else
     elsewhere=(dataset@fit_dataset=mteb fit_dataset.name=MLQuestions)
+    mlquestions=(dataset=mteb dataset.name=MLQuestions)
 fi
 runs=results/reference-runs
 vecbudget=.venv/bin/vecbudget
@@ -30,6 +32,17 @@ for paper in paper_2505_00105 paper_corect; do
     "$vecbudget" sweep "experiment=$paper" "${scifact[@]}" "results_dir=$runs/$paper"
 done
 "$vecbudget" sweep experiment=paper_2505_00105 "${scifact[@]}" "${elsewhere[@]}" "results_dir=$runs/paper_2505_00105_elsewhere"
+
+for experiment in full databases; do
+    for collection in scifact mlquestions builtin; do
+        case $collection in
+            scifact) data=("${scifact[@]}") ;;
+            mlquestions) data=("${mlquestions[@]}") ;;
+            builtin) data=() ;;
+        esac
+        "$vecbudget" sweep "experiment=$experiment" "${data[@]}" "results_dir=$runs/$experiment"
+    done
+done
 
 frontier() { # collection, half of its documents, overrides
     local name=$1 half=$2
@@ -48,11 +61,13 @@ else
     frontier scifact 2591 "${scifact[@]}"
 fi
 
-for name in quick scifact_zoo paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
+for name in quick scifact_zoo full databases paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
     "$vecbudget" report --no-site --results "$runs/$name" --out "results/reference/$name"
 done
 # the same as the PNGs and CSVs, and large or binary; scores.parquet stays: from it the tables can be made again
 find results/reference \( -name '*.svg' -o -path '*/tables/*.parquet' \) -delete
+[ -z "${SCIFACT:-}" ] || .venv/bin/python scripts/store_recall.py --scifact "$SCIFACT" --out results/reference/databases/recall.md
+.venv/bin/python scripts/write_readme.py
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md
 .venv/bin/python scripts/frontier.py --runs "$runs/frontier" --half "$runs/frontier_half" --out results/reference/frontier
 .venv/bin/python scripts/predictors.py --runs "$runs/frontier" --out results/reference

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,32 @@ def test_no_nan_goes_into_json(tmp_path: Path) -> None:
     assert not store.has("abc")
     commit(store, "def", **FINISHED)
     assert json.loads((store.path("def") / RECORD).read_text())["run_id"] == "def"
+
+
+def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    mine = store.draft("abc")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = mine.name.split("@")
+    left = mine.with_name("@".join([*names[:2], str(dead.pid), "x1"]))
+    elsewhere = mine.with_name("@".join([names[0], "another-machine", str(dead.pid), "x2"]))
+    foreign = mine.with_name(".something")
+    for folder in (left, elsewhere, foreign):
+        folder.mkdir()
+        (folder / "half.json").write_text("{")
+    store.draft("def")
+    assert not left.exists(), "its process is gone"
+    assert mine.exists() and elsewhere.exists() and foreign.exists()
+    assert list(store.records()) == []
+
+
+def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for error in (KeyboardInterrupt, OSError):
+        with monkeypatch.context() as patch, pytest.raises(error):
+            patch.setattr("harness.store._sync", lambda path, error=error: (_ for _ in ()).throw(error("no space")))
+            store.commit("abc", store.draft("abc"), record("abc"))
+        assert list(store.runs.iterdir()) == [] and not store.has("abc")
+    store.commit("abc", store.draft("abc"), record("abc"))
+    assert store.has("abc")
