@@ -6,9 +6,12 @@ import dataclasses
 import functools
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 NOT_PARAMETERS = ("about", "_target_", "defaults")
 SHARED = ("renormalize", "scoring")
@@ -70,17 +73,20 @@ FAMILIES = (
     "additive",
     "dimension",
     "two tiers",
-    "vector store",
     "sparse",
     "table",
     "convention",
 )
-"""In the order of tables."""
+"""In the order of tables; vector stores' presets have a list of their own, `harness.stores.listing`."""
 
 
 def method_rows() -> list[tuple[str, ...]]:
-    """Return the method table, a row for each yaml with an entry for each of `COLUMNS`, family by family."""
+    """Return the method table, a row for each yaml with an entry for each of `COLUMNS`, family by family.
+
+    Presets of vector stores are left out.
+    """
     cards = {name: method_card(entry) for name, entry in members("method").items()}
+    cards = {name: card for name, card in cards.items() if "store" not in card}
     last = len(FAMILIES)
 
     def place(name: str) -> tuple[int, str]:
@@ -118,10 +124,6 @@ def markdown_methods() -> str:
 
 def catalogue(group: str) -> str:
     """Return a table of a group's members, for a terminal."""
-    import io
-    import shutil
-
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -141,14 +143,26 @@ def catalogue(group: str) -> str:
         table.add_column("what it is")
         for name, entry in members(group).items():
             table.add_row(name, first_comment(entry))
+    text = printed(table)
+    if group == "method":
+        presets = len(members("method")) - len(method_rows())
+        text += "\nEvery method also takes renormalize=true|false and scoring=asymmetric|symmetric|raw_codes.\n"
+        text += f"Vector stores' own switches, {presets} presets: vecbudget list databases\n"
+    return text
+
+
+def printed(table: Table) -> str:
+    """Return a table as a terminal shows it."""
+    import io
+    import shutil
+
+    from rich.console import Console
+
     width = max(120, shutil.get_terminal_size((160, 24)).columns)
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    if group == "method":
-        lines += ["", "Every method also takes renormalize=true|false and scoring=asymmetric|symmetric|raw_codes."]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
 
 
 def _plain(value: Any) -> str:

@@ -42,7 +42,7 @@ How much retrieval quality does each byte of an embedding buy?
   merge A B --into C      several people's results in one folder, if they agree on what they measured
   export-mteb             write the records as MTEB's task results, for its ResultCache
   check-mteb PATH         our float32 figures beside those that MTEB has published
-  list                    show the methods, models, datasets or experiments there are
+  list                    show the methods, models, datasets, experiments or databases' switches there are
 
 Examples:
   vecbudget run method=int8
@@ -51,6 +51,7 @@ Examples:
   vecbudget report --results results
   vecbudget compare "pq m=48" "opq m=48"
   vecbudget recommend --ram 8GB --corpus-size 40e6
+  vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
 
 `vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep and inspect.
 """
@@ -218,8 +219,8 @@ def _report(arguments: list[str]) -> int:
         decimals=options.decimals,
     )
     store = Store(options.results)
-    records = None if options.no_site else store.read
-    for path in write_report(frame, out, per_query=store.per_query, options=table, records=records):
+    site = not options.no_site
+    for path in write_report(frame, out, per_query=store.per_query, options=table, records=store.read, site=site):
         sys.stdout.write(f"{path}\n")
     return 0
 
@@ -264,6 +265,7 @@ def _recommend(arguments: list[str]) -> int:
     parser.add_argument("--max-query-ms", metavar="MS", help="milliseconds that a query may take")
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="collections that count (all)")
     parser.add_argument("--model", metavar="NAME", help="the embedding model, if there are several on record")
+    parser.add_argument("--database", metavar="STORE", help="among this vector store's switches; bytes are in memory")
     parser.add_argument(
         "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
     )
@@ -281,15 +283,16 @@ def _recommend(arguments: list[str]) -> int:
         max_query_ms=options.max_query_ms,
         corpus_size=options.corpus_size,
         ram=options.ram,
+        database=options.database,
     )
-    frame, per_query = _records(options.results)
-    answer = recommend(frame, needs, per_query)
+    frame, per_query, records = _records(options.results)
+    answer = recommend(frame, needs, per_query, records)
     sys.stdout.write(recommendation_text(answer))
     return int(answer.choice is None)
 
 
-def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any]]:
-    """Return the runs of all folders, and what reads the queries' scores of one from the first folder that has it."""
+def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callable[[str], Any]]:
+    """Return the runs of all folders, and what reads the queries' scores and the record of one."""
     import pandas as pd
 
     from harness.errors import StoreError
@@ -303,7 +306,11 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any]]:
     for folder, frame in frames.items():
         for run_id in frame.loc[frame["status"] == "ok", "run_id"]:
             homes.setdefault(run_id, Store(folder))
-    return pd.concat(frames.values(), ignore_index=True), lambda run_id: homes[run_id].per_query(run_id)
+    return (
+        pd.concat(frames.values(), ignore_index=True),
+        lambda run_id: homes[run_id].per_query(run_id),
+        lambda run_id: homes[run_id].read(run_id),
+    )
 
 
 def _merge(arguments: list[str]) -> int:
@@ -375,9 +382,14 @@ def _mteb_names(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="vecbudget list", description="Show what there is to choose from.")
-    parser.add_argument("what", choices=list(GROUPS), nargs="?", default="methods")
+    parser.add_argument("what", choices=[*GROUPS, "databases"], nargs="?", default="methods")
     parser.add_argument("--markdown", action="store_true", help="the methods as a markdown table")
     options = parser.parse_args(arguments)
+    if options.what == "databases":
+        from harness.stores import listing
+
+        sys.stdout.write(listing())
+        return 0
     from harness.catalogue import catalogue, markdown_methods
 
     table = markdown_methods() if options.markdown and options.what == "methods" else catalogue(GROUPS[options.what])

@@ -12,6 +12,7 @@ from harness import stats
 from harness.amounts import amount, per_vector, percent
 from harness.errors import ConfigError
 from harness.store import CORPUS_SIZE
+from harness.stores import store_named
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -39,6 +40,9 @@ class Needs:
         Vectors; None spreads shared state over a million.
     ram_bytes : float or None
         Memory for what must be resident of the index, of `corpus_size` vectors.
+    database : str or None
+        A vector store, as `harness.stores.store_named` returns it: its presets are what there is to choose from, and
+        bytes per vector are those in memory. None is every method.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class Needs:
     max_query_ms: float | None = None
     corpus_size: int | None = None
     ram_bytes: float | None = None
+    database: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
@@ -93,6 +98,7 @@ class Needs:
         max_query_ms: str | None = None,
         corpus_size: str | None = None,
         ram: str | None = None,
+        database: str | None = None,
     ) -> Needs:
         """Read what was typed after each option.
 
@@ -113,6 +119,7 @@ class Needs:
             max_query_ms=_number("max-query-ms", max_query_ms, "a number of milliseconds such as 5"),
             corpus_size=None if size is None else int(size),
             ram_bytes=_bytes_of("ram", ram),
+            database=None if database is None else store_named(database),
         )
 
     @property
@@ -134,7 +141,8 @@ class Needs:
         """Return in words what the answer must keep to."""
         limits = []
         if self.max_bytes is not None:
-            limits.append(f"within {self.max_bytes:g} bytes per vector")
+            memory = "" if self.database is None else " in memory"
+            limits.append(f"within {self.max_bytes:g} bytes per vector{memory}")
         if self.ram_bytes is not None:
             limits.append(
                 f"within {amount(self.ram_bytes)} of memory for {self.size:,} vectors "

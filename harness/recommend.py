@@ -9,9 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 
 from harness import pareto, stats
 from harness.amounts import TOLERANCE, amount, count, milliseconds, per_vector
+from harness.command import portable
 from harness.errors import ConfigError, StoreError
 from harness.needs import Needs
 from harness.report import tables
 from harness.report.dominance import LEAST_SAVING
 from harness.report.significance import PerQuery, load_scores
+from harness.stores import Preset, matches, of_store, own_name, presets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,17 +32,15 @@ if TYPE_CHECKING:
     from harness.report.tables import Page
 
 Float64 = NDArray[np.float64]
+Records = Callable[[str], Mapping[str, Any]]
 
 FEW_COLLECTIONS = 3
 FEW_QUERIES = 100
 MANY_SETTINGS = 10
 FAR = 10
 """A corpus this many times as large as those measured is another matter."""
-MACHINE = ("results_dir", "cache_dir", "overwrite", "keep_index")
-"""Options that say where a run's files lay, not what was measured."""
 CONVENTION = "convention"
 """The family of what other papers measured, which scores a query by the queries beside it: nothing to deploy."""
-BUILT_IN = "stdlib"
 COMPLICATIONS = {"tiers": "a second tier", "taught": "training queries", "seeded": "random numbers"}
 """What a setting may need: a column of the settings, and its name."""
 
@@ -64,6 +63,7 @@ class Setting:
         As tables call it, and the parts of it.
     bytes_per_vector, code_bytes, resident_bytes, disk_bytes : float
         Of each vector; the first with its share of the state, the last two without. Where collections differ, the most.
+        Among a database's presets the first is what must be in memory.
     state_bytes : float
     index_bytes, memory_bytes : float
         Of the index of the corpus asked for, and of what must be resident of it.
@@ -168,6 +168,10 @@ class Recommendation:
         Why the evidence is too thin to rely on.
     notes : tuple of str
         What else to know.
+    preset : Preset or None
+        For a database: what the choice is of.
+    own : Rival or None
+        For a database: the highest of the project's own methods that need no more memory than the choice.
     reproduce, export : str
         Commands; empty if the record holds none.
     """
@@ -183,6 +187,8 @@ class Recommendation:
     collections: tuple[Collection, ...]
     thin: tuple[str, ...]
     notes: tuple[str, ...]
+    preset: Preset | None = None
+    own: Rival | None = None
 
     @property
     def reproduce(self) -> str:
@@ -297,7 +303,7 @@ def _estimates(interval: stats.Interval) -> list[Estimate]:
     ]
 
 
-def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recommendation:
+def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: Records | None = None) -> Recommendation:
     """Choose a setting.
 
     For a budget: of the settings that are interchangeable with the highest measured, those that take no more than 5 %
@@ -306,7 +312,8 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     second tier, training queries and random numbers; and then the one of the highest score, or bound.
 
     Settings count that were measured on every collection, on the documents that they were fitted on. Those of other
-    papers' conventions do not.
+    papers' conventions do not. For a database it is its presets that count, found by their parameters, whichever
+    preset's name a record bears.
 
     Parameters
     ----------
@@ -315,6 +322,8 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     needs : Needs
     per_query : callable
         Returns the queries' scores of a run id.
+    records : callable or None
+        Returns the record of a run id; only needed for a database.
 
     Returns
     -------
@@ -331,6 +340,8 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     """
     tables.check(frame)
     runs = _relevant(frame, needs)
+    if needs.database is not None:
+        runs = _of_database(runs, needs, records)
     pages = [page for page in tables.pages(runs) if len(page.settings)]
     notes = []
     judged = [page for page in pages if page.quality == "ndcg_at_10"]
@@ -341,6 +352,7 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
     # the largest comes first, and its command is shown
     pages.sort(key=lambda page: (-float(page.settings["n_docs"].iloc[0]), page.title))
     table, incomplete = _complete(pages, runs, needs)
+    table, others = table[~table["aside"]].reset_index(drop=True), table[table["aside"]].reset_index(drop=True)
     if incomplete:
         notes.append(
             f"{count(incomplete, 'setting')} not measured on all {len(pages)} collections left out; "
@@ -362,6 +374,9 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery) -> Recomme
         )
     choose = _smallest_keeping if needs.min_retention is not None else _best_within
     answer = choose(evidence, needs, collections)
+    if answer.choice is not None and needs.database is not None:
+        rival = _own(answer.choice, evidence.table, others, pages, per_query, needs)
+        answer = replace(answer, preset=presets().get(answer.choice.method), own=rival)
     return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer)))
 
 
@@ -393,9 +408,54 @@ def _relevant(frame: pd.DataFrame, needs: Needs) -> pd.DataFrame:
     if len(models) > 1:
         raise ConfigError(f"several models are on record, choose one by --model: {', '.join(models)}")
     codes, state = (pd.to_numeric(runs[name], errors="coerce") for name in ("code_bytes_per_vector", "state_bytes"))
+    if needs.database is not None and "resident_bytes_per_vector" in runs:
+        codes = pd.to_numeric(runs["resident_bytes_per_vector"], errors="coerce").fillna(codes)
     words = runs[["params", "scoring"]].fillna("")
     found: pd.DataFrame = runs.assign(**words, **{pareto.COST: codes + state / needs.size})
     return found
+
+
+def _of_database(runs: pd.DataFrame, needs: Needs, records: Records | None) -> pd.DataFrame:
+    """Return the store's runs under their presets' names, and the project's own runs, which stand aside.
+
+    A record that several presets share bears the name of one of them; its command becomes that of the preset.
+    """
+    import pandas as pd
+
+    if records is None:
+        raise ConfigError("--database needs the records: presets are told apart by their parameters")
+    rows: list[dict[str, Any]] = []
+    for entry in runs.to_dict("records"):
+        row = {str(key): value for key, value in entry.items()}
+        record = records(row["run_id"])
+        own = own_name(record)
+        if own is not None:
+            rows.append(row | {"aside": True, "method": own, "current": True})
+        for match in matches(record):
+            if match.preset.store == needs.database:
+                name, same = match.preset.name, match.preset.name == row["method"]
+                command = row.get("command") if same else _renamed(row.get("command"), name)
+                rows.append(
+                    row
+                    | {"aside": False, "method": name, "params": match.params, "scoring": ""}
+                    | {"command": command, "current": match.current}
+                )
+    found = pd.DataFrame(rows)
+    if found.empty or found["aside"].all():
+        names = ",".join(preset.name for preset in of_store(str(needs.database)))
+        raise StoreError(f"nothing of {needs.database} is on record: measure it by 'vecbudget sweep method={names}'")
+    # records of an earlier version of a preset count as long as there are no others
+    replaced = ~found["current"] & found["method"].isin(found.loc[found["current"], "method"])
+    replaced &= found["params"] == ""
+    return found[~replaced].astype({"seed": "Int64"})
+
+
+def _renamed(command: Any, name: str) -> Any:
+    """Return a command with another method's name, without what was set of the old one."""
+    if not isinstance(command, str) or not command:
+        return command
+    kept = [text for text in shlex.split(command) if not text.startswith("method.")]
+    return shlex.join(f"method={name}" if text.startswith("method=") else text for text in kept)
 
 
 def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, int]:
@@ -419,16 +479,21 @@ def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[
     table = groups[largest].agg(_largest)
     table["runs"], table["places"] = groups["runs"].min(), groups["place"].agg(list)
     table["family"], table["pages"] = groups["family"].first(), groups["page"].size()
-    own = runs.assign(
-        seeded=runs["seed"].notna(),
-        taught=~runs.get("fit_queries", pd.Series("", index=runs.index)).fillna("").isin(("", "none")),
-    ).groupby(tables.SETTING)[["seeded", "taught"]]
+    own = (
+        runs[[*tables.SETTING]]
+        .assign(
+            seeded=runs["seed"].notna(),
+            taught=~runs.get("fit_queries", pd.Series("", index=runs.index)).fillna("").isin(("", "none")),
+            aside=runs.get("aside", pd.Series(False, index=runs.index)),
+        )
+        .groupby(tables.SETTING)[["seeded", "taught", "aside"]]
+    )
     table = table.join(own.any()).reset_index()
     table["name"] = [tables.setting_name(row) for _, row in table.iterrows()]
     table["tiers"] = table["resident"] < table["code_bytes_per_vector"] - TOLERANCE
     complete = table["pages"] == len(pages)
     good = table[complete].sort_values([pareto.COST, "name"], kind="stable", ignore_index=True)
-    return good, int((~complete).sum())
+    return good, int((~complete & ~table["aside"].astype(bool)).sum())
 
 
 def _largest(column: pd.Series[Any]) -> Any:
@@ -443,7 +508,8 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     fits, reasons = np.isfinite(cost), []
     checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
     if needs.max_bytes is not None:
-        within = pareto.within(cost, table["code_bytes_per_vector"], needs.max_bytes, tables.SPARE_BYTE)
+        codes = table["code_bytes_per_vector" if needs.database is None else "resident"]
+        within = pareto.within(cost, codes, needs.max_bytes, tables.SPARE_BYTE)
         checks.append((within, cost, per_vector))
     if needs.ram_bytes is not None:
         memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
@@ -599,6 +665,33 @@ def _over(scores: Any, other: float) -> Any:
     return scores / other - 1 if other > 0 else np.where(np.asarray(scores) > 0, np.inf, 0.0)
 
 
+def _own(
+    choice: Setting,
+    table: pd.DataFrame,
+    others: pd.DataFrame,
+    pages: Sequence[Page],
+    per_query: PerQuery,
+    needs: Needs,
+) -> Rival | None:
+    """Return the highest of the project's own settings that need no more memory than the choice."""
+    import pandas as pd
+
+    limit = choice.bytes_per_vector
+    others = others[pareto.within(others[pareto.COST], others["resident"], limit, tables.SPARE_BYTE)]
+    if others.empty:
+        return None
+    joined = pd.concat([table[table["name"] == choice.name], others], ignore_index=True)
+    evidence = _with_scores(joined, pages, per_query, "")
+    if len(evidence.table) < 2 or evidence.table["aside"].iloc[0]:
+        return None
+    scores, rows = evidence.scores, np.arange(1, len(evidence.table))
+    best = int(rows[np.lexsort((evidence.table[pareto.COST].to_numpy()[1:], -scores[1:]))[0]])
+    p = float(stats.holm(evidence.p_values(rows, 0))[best - 1])
+    difference = float(_over(scores[best], scores[0]))
+    setting = _settings(evidence, [best], needs, np.full(len(scores), np.nan))[0]
+    return Rival(setting, difference, p, abs(difference) < stats.MARGIN and p >= stats.ALPHA)
+
+
 def _nothing(
     needs: Needs, measure: str, collections: tuple[Collection, ...], why: str, notes: Sequence[str]
 ) -> Recommendation:
@@ -648,36 +741,10 @@ def _settings(evidence: _Evidence, rows: Sequence[int], needs: Needs, bounds: Fl
 def _command(page: Page, place: int) -> str:
     """Return the command of a setting's first seed, or "" if it is not on record."""
     row = page.settings.iloc[place]
-    runs = page.runs[page.runs["run_id"].isin(row["run_ids"].split())].sort_values("seed", kind="stable")
+    runs = page.runs[page.runs["run_id"].isin(row["run_ids"].split()) & (page.runs["method"] == row["method"])]
+    runs = runs.sort_values("seed", kind="stable")
     recorded = runs["command"].iloc[0] if "command" in runs.columns else None
     return portable(recorded, row["dataset"]) if isinstance(recorded, str) and recorded else ""
-
-
-def portable(command: str, dataset: str) -> str:
-    """Return a record's command without what belongs to the machine where it ran.
-
-    Absolute paths become `PATH/name`. An experiment is a list of runs, of which the command is one: it is left out,
-    unless the collection is named nowhere else.
-
-    Parameters
-    ----------
-    command : str
-        Such as "vecbudget run method=pq method.m=48 experiment=quick results_dir=/tmp/results".
-    dataset : str
-        What the collection is called.
-    """
-    program, overrides = shlex.split(command)[:2], shlex.split(command)[2:]
-    named = dataset == BUILT_IN or any(text.startswith("dataset=") for text in overrides)
-    kept = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if key.lstrip("+~") in MACHINE or (key == "experiment" and named):
-            continue
-        path = value.strip("'\"")
-        if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute() or path.startswith("~"):
-            value = f"PATH/{PureWindowsPath(path).name}"
-        kept.append(f"{key}{equals}{value}")
-    return shlex.join([*program, *kept])
 
 
 def _collection(page: Page) -> Collection:

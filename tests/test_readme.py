@@ -1,5 +1,6 @@
 """The README's promises: its example runs, its commands exist."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -57,10 +58,14 @@ def test_every_script_exists() -> None:
         assert (ROOT / script).is_file()
 
 
-def test_the_method_table_is_the_catalogues() -> None:
-    """After a change: python scripts/write_method_table.py."""
-    table = README.partition("<!-- methods: begin -->\n")[2].partition("<!-- methods: end -->")[0]
-    assert table.strip() == markdown_methods().strip()
+def test_generated_parts_are_as_they_are_now() -> None:
+    """The table of methods and the headline. After a change: python scripts/write_readme.py."""
+    spec = importlib.util.spec_from_file_location("write_readme", ROOT / "scripts" / "write_readme.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.written(README) == README
+    assert markdown_methods() in README and script.headline() in README
 
 
 def test_every_family_has_its_place_in_the_table() -> None:

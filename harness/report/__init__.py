@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import MissingExtraError
-from harness.report import figures, plots, saved, spectra, tables, views
+from harness.report import databases, figures, int8, plots, saved, spectra, tables, views
 from harness.report.dominance import analyse, dominance_markdown
 from harness.report.significance import with_intervals
 from harness.report.site import write_site
 from harness.report.views import TableOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from harness.report.significance import PerQuery
     from harness.report.site import Records
+    from harness.report.tables import Page
 
 __all__ = ["write_report"]
 
@@ -51,7 +54,7 @@ def write_report(
         Of the tables in `tables/`; None for the usual ones.
     records : callable or None
         Returns the record of a run id, as `harness.store.Store.read` does: then there are figures of the spectra that
-        the records hold, and the leaderboard.
+        the records hold, pages on vector stores' switches, and the leaderboard.
     site : bool
         Write the leaderboard too, into `site/`, if the packages of the extra "site" are installed.
 
@@ -64,7 +67,8 @@ def write_report(
         the spectrum with the bits of its axes (-spectrum).
         Without a successful run there is a page alone. With several collections, plots over all of them
         (`collections`, `kept-<budget>-bytes`). With `per_query`, the Pareto analysis of each page (-pareto.md); and
-        `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX.
+        `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX. Where presets of vector stores were
+        run, `databases--<page>` (.md, .csv, .png, .svg), and `databases_int8` (.md, .csv) over all collections.
 
     Raises
     ------
@@ -117,6 +121,8 @@ def write_report(
         written += [_write(out / f"{page.stem}.md", text), *files]
     if without:
         log.warning("no figure of the spectrum, which older records do not hold, for %s", ", ".join(without))
+    stores = [] if records is None else _write_databases(found, records, out, command)
+    written += stores
     measured = [page for page in found if page.stem in drawn]
     overall: list[tuple[str, str]] = []
     if len(measured) > 1:
@@ -132,6 +138,9 @@ def write_report(
         written.append(_write(out / f"{stem}-pareto.md", dominance_markdown(pooled)))
         analyses.append((title, f"{stem}-pareto.md"))
     summary = tables.summary_markdown(found, frame, drawn, command, overall, analyses)
+    if stores:
+        links = [f"[{tables.cell(path.stem)}]({path.name})" for path in stores if path.suffix == ".md"]
+        summary += f"\nVector stores' switches: {', '.join(links)}.\n"
     with_settings = [page for page in found if len(page.settings)]
     if with_settings:
         for view in views.all_views(with_settings, options or TableOptions(), shares=shares):
@@ -147,6 +156,26 @@ def write_report(
         except MissingExtraError as error:
             log.warning("no leaderboard: %s", error)
     log.info("wrote %d files to %s", len(written), out)
+    return written
+
+
+def _write_databases(pages: Sequence[Page], records: Records, out: Path, command: str) -> list[Path]:
+    """Write what vector stores' switches keep, where their presets were run."""
+    written: list[Path] = []
+    found = [own for page in pages if (own := databases.switches(page, records)) is not None]
+    for own in found:
+        stem, figure = f"databases--{own.page.stem}", None
+        if databases.can_draw(own):
+            written += plots.save(databases.draw(own), out / stem)
+            figure = f"{stem}.png"
+        written.append(_write(out / f"{stem}.md", databases.markdown(own, figure, command)))
+        written.append(_write(out / f"{stem}.csv", databases.frame(own).to_csv(index=False, float_format="%.10g")))
+    rows = int8.int8_settings(found)
+    if len(rows) > 1:
+        written.append(_write(out / "databases_int8.md", int8.markdown(rows, found, records, command)))
+        written.append(
+            _write(out / "databases_int8.csv", int8.frame(rows, found).to_csv(index=False, float_format="%.10g"))
+        )
     return written
 
 

@@ -10,6 +10,7 @@ from harness.needs import Needs
 from harness.recommend import Estimate, Recommendation, Rival, Setting
 from harness.report import tables
 from harness.report.dominance import LEAST_SAVING
+from harness.stores import DOCUMENTED, Preset
 
 
 def recommendation_text(answer: Recommendation) -> str:
@@ -23,6 +24,9 @@ def recommendation_text(answer: Recommendation) -> str:
         head = f"No recommendation: {answer.why_none}"
     else:
         head = f"Recommended {asked}: {choice.name}"
+        if answer.preset is not None:
+            head += f" ({answer.preset.store}, {answer.preset.switch})"
+            lines += [("set", text) if not place else ("", text) for place, text in enumerate(_setting(answer.preset))]
         lines += [("quality", _quality(answer, choice)), ("size", _size(choice, needs))]
         if needs.ram_bytes is not None or choice.disk_bytes > 0:
             disk = f", and {amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
@@ -34,6 +38,8 @@ def recommendation_text(answer: Recommendation) -> str:
             lines.append(("runner-up", _runner_up(answer, choice, answer.runner_up)))
         else:
             lines.append(("runner-up", "none: nothing else on record will do"))
+        if answer.own is not None:
+            lines.append(("instead", _own(answer.own, answer.measure)))
     if answer.near_miss is not None:
         lines.append(("close" if choice is None else "smaller", _missed(answer.near_miss, needs)))
     where = "; ".join(
@@ -45,6 +51,9 @@ def recommendation_text(answer: Recommendation) -> str:
         lines += [("reproduce", answer.reproduce), ("export", answer.export)]
     elif choice is not None:
         lines.append(("reproduce", "the record holds no command"))
+    if answer.preset is not None and answer.preset.evidence != "source":
+        made = f"{answer.preset.store}'s preset was made from {DOCUMENTED[answer.preset.evidence]}"
+        lines.append(("thin", f"{made} ({answer.preset.version}): the store itself may do otherwise"))
     lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
     return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
 
@@ -73,8 +82,36 @@ def _has_bound(setting: Setting) -> bool:
     return bool(np.isfinite(setting.bound))
 
 
+def _setting(preset: Preset) -> list[str]:
+    """Return the store's own configuration, line by line."""
+    return [*preset.setting.splitlines(), f"(as of {preset.version})"]
+
+
+def _own(rival: Rival, measure: str) -> str:
+    """Say what the project's own methods would keep in the same memory."""
+    setting = rival.setting
+    kept = f"would keep {percent(setting.share.value)} of float32's {measure}" if setting.share else "would score"
+    if setting.share is None:
+        kept += f" {setting.quality.value:.4f}"
+    elif measure != "nDCG@10":
+        kept = f"would have an {measure} of {setting.quality.value:.4f}"
+    if abs(rival.difference) < 5e-5:
+        verdict = "the same"
+    else:
+        more = "more" if rival.difference > 0 else "less"
+        sure = "significantly" if rival.p < stats.ALPHA else "not significantly"
+        verdict = f"{percent(abs(rival.difference), 2)} {more}, {sure} (p {tables.p_value(rival.p)}, corrected)"
+    disk = "" if setting.disk_bytes <= 0 else f" and {per_vector(setting.disk_bytes)} on disk"
+    where = f"{per_vector(setting.bytes_per_vector)} in memory{disk}"
+    return f"the best of this project's own methods for that memory, {setting.name} ({where}), {kept}: {verdict}"
+
+
 def _size(choice: Setting, needs: Needs) -> str:
     state = f" and {amount(choice.state_bytes)} of shared state" if choice.state_bytes else ""
+    if needs.database is not None:
+        disk = f", and {per_vector(choice.disk_bytes)} on disk" if choice.disk_bytes > 0 else ""
+        smaller = f"{choice.compression:.1f} times smaller than float32"
+        return f"{per_vector(choice.bytes_per_vector)} per vector in memory, {smaller}{disk}"
     assumed = "" if needs.corpus_size is not None else " (assumed; --corpus-size)"
     return (
         f"{per_vector(choice.bytes_per_vector)} per vector, {choice.compression:.1f} times smaller than float32; "

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import amounts, pareto, stats
+from harness.command import portable
 from harness.errors import MissingExtraError
-from harness.recommend import portable
 from harness.report import plots, tables
 from harness.report.significance import with_intervals
 from harness.report.tables import setting_name

@@ -54,11 +54,23 @@ def test_an_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-@pytest.mark.parametrize("what, group", [("methods", "method"), ("datasets", "dataset"), ("models", "model")])
+@pytest.mark.parametrize("what, group", [("datasets", "dataset"), ("models", "model")])
 def test_list_names_every_member(what: str, group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
     out = capsys.readouterr().out
     assert all(f"\n{name} " in out for name in members(group))
+
+
+def test_a_method_is_listed_once_presets_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {}
+    for what in ("methods", "databases"):
+        assert main(["list", what]) == 0
+        out = capsys.readouterr().out
+        listed[what] = {name for name in members("method") if f"\n{name} " in out}
+        assert what == "databases" or "vecbudget list databases" in out
+    assert listed["methods"] | listed["databases"] == set(members("method"))
+    assert not listed["methods"] & listed["databases"]
+    assert {"pq", "int8"} <= listed["methods"] and "qdrant_int8" in listed["databases"]
 
 
 def test_help_and_list_import_nothing_heavy() -> None:

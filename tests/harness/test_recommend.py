@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import amounts, cli, recommend, stats
+from harness import amounts, cli, recommend, stats, stores
+from harness.command import portable
 from harness.errors import ConfigError, StoreError
 from harness.needs import Needs
-from harness.recommend import Recommendation, portable
+from harness.recommend import Recommendation
 from harness.report.recommendation import recommendation_text
 from harness.store import Store, load_runs
 from tests.harness.test_report import frame_of, run, unjudged
@@ -584,3 +585,68 @@ def test_on_real_records_of_scifact(shared_data: Path, tmp_path: Path) -> None:
     assert kept.choice.share.value == pytest.approx(int4.mean() / exact.mean())
     assert kept.choice.bound == pytest.approx(1 - expected.loss_bound[0], abs=2e-3)
     assert recommendation_text(kept).count("\n") < 20
+
+
+def of_store(**needs: Any) -> Recommendation:
+    """A recommendation among a made-up store's settings; the project has pq and float32."""
+    records = Records().add("float32", 1536, EXACT).add("pq m=48", 48, losing(0.08, 0.02))
+    records.add("qdrant_int8", 388, losing(0.001, 0.02)).add("qdrant_turbo4", 200, losing(0.05, 0.02))
+    # with what is read again on disk
+    records.add("qdrant_binary", 48, losing(0.3, 0.02), code_bytes_per_vector=1584.0, disk_bytes_per_vector=1536.0)
+    records.add("usearch_i8", 384, losing(0.01, 0.02)).add("weaviate_sq", 392, losing(0.0, 0.0))
+    rows = {row["run_id"]: row for row in records.rows}
+
+    def record(run_id: str) -> dict[str, Any]:
+        row = rows[run_id]
+        identity = {**stores.preset_identity(row["method"]), **({"made up": row["params"]} if row["params"] else {})}
+        return {"identity": {"method": identity}, "method": {"name": row["method"], "params": row["params"]}}
+
+    return recommend.recommend(records.frame(), Needs.parse(**needs), records.queries.__getitem__, record)
+
+
+def test_a_database_limits_the_choice_to_its_presets() -> None:
+    answer = of_store(database="qdrant", ram="8GB", corpus_size="40e6")
+    assert name(answer) == "qdrant_turbo4" and answer.compared == 2, "qdrant_int8 needs more than 200 bytes"
+    assert answer.runner_up is not None and answer.runner_up.setting.name == "qdrant_binary"
+    assert name(of_store(database="Qdrant", ram="16GB", corpus_size="40e6")) == "qdrant_int8"
+
+
+def test_for_a_database_bytes_are_those_in_memory() -> None:
+    answer = of_store(database="qdrant", max_bytes="50")
+    assert name(answer) == "qdrant_binary" and answer.choice is not None
+    assert (answer.choice.bytes_per_vector, answer.choice.disk_bytes) == (48, 1536)
+    assert answer.choice.compression == 32
+
+
+def test_a_database_answer_says_what_the_project_would_keep_in_the_same_memory() -> None:
+    answer = of_store(database="qdrant", max_bytes="50")
+    assert answer.own is not None and answer.own.setting.name == "pq m=48"
+    assert answer.own.difference == pytest.approx(0.92 / 0.7 - 1) and answer.own.p < 0.05
+    text = recommendation_text(answer)
+    assert "pq m=48 (48 bytes in memory), would keep 92.0 % of float32's nDCG@10" in text
+    assert all(line in text for line in stores.presets()["qdrant_binary"].setting.splitlines())
+    assert "documentation only" not in text, "its source was read"
+
+
+def test_a_record_under_another_name_is_the_stores_own() -> None:
+    answer = of_store(database="clickhouse", max_bytes="400")
+    assert name(answer) == "clickhouse_i8" and "method=clickhouse_i8" in answer.reproduce
+    assert answer.runner_up is None
+    text = recommendation_text(answer)
+    assert "documentation only" in text and "vector_similarity('hnsw'" in text
+    exact = of_store(database="duckdb", max_bytes="1536")
+    assert name(exact) == "duckdb_vss" and "method=duckdb_vss" in exact.reproduce
+    assert exact.own is not None and exact.own.difference == 0
+
+
+def test_a_database_and_a_share_to_keep() -> None:
+    answer = of_store(database="qdrant", min_retention="0.9")
+    assert name(answer) == "qdrant_turbo4", "the smallest in memory that keeps it"
+    assert name(of_store(database="weaviate", min_retention="0.9")) == "weaviate_sq"
+
+
+def test_an_unknown_database_and_one_without_records() -> None:
+    with pytest.raises(ConfigError, match="there is no store 'pinecone'.*Qdrant"):
+        of_store(database="pinecone", max_bytes="50")
+    with pytest.raises(StoreError, match="nothing of Elasticsearch is on record.*method=elasticsearch_"):
+        of_store(database="elasticsearch", max_bytes="50")
