@@ -159,3 +159,24 @@ def test_findings_on_real_embeddings(shared_data: Path) -> None:
     assert recall(query_bits=0) > recall(query_bits=0, orthogonal=1.0) + 0.02
     assert recall(query_bits=0) == pytest.approx(default, abs=0.01)
     assert default < recall(bits=2) - 0.08 < recall(bits=4) - 0.15
+
+
+def test_one_bit_by_hand() -> None:
+    # u = (3, 1, -1, -3) gets the levels -b and b. With the weight .1 of the error across it, the loss
+    # .9 (20 - 8 b)^2 / 20 + .1 (20 - 16 b + 4 b^2) is least where 6.56 b = 16
+    docs = np.array([[3, 1, -1, -3]], dtype=np.float32)
+    codec = OSQ(bits=1, query_bits=0, centre="none").fit(docs)
+    codes = codec.encode(docs)
+    assert codes.rows["interval"][0].tolist() == pytest.approx([-16 / 6.56, 16 / 6.56], rel=1e-6)
+    query = np.array([[1, 0.5, 0, -1]], dtype=np.float32)
+    assert codec.score(query, codes)[0, 0] == pytest.approx(2.5 * 16 / 6.56, rel=1e-6)
+
+
+def test_around_a_centre_by_hand() -> None:
+    # documents c +- (3, 1, -1, -3) around c = (1, 1, 1, 1): <x, c> = 4, <q, c> = .5 and <c, c> = 4
+    away = np.array([3, 1, -1, -3], dtype=np.float32)
+    docs = np.stack([1 + away, 1 - away])
+    codec = OSQ(bits=1, query_bits=0, centre="mean").fit(docs)
+    query = np.array([[1, 0.5, 0, -1]], dtype=np.float32)
+    estimate = ((query - 1) @ (16 / 6.56 * np.sign(away)))[0] + 4 + 0.5 - 4
+    assert codec.score(query, codec.encode(docs))[0, 0] == pytest.approx(estimate, rel=1e-5)
