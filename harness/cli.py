@@ -39,6 +39,7 @@ How much retrieval quality does each byte of an embedding buy?
   compare A B             two settings, query by query: is the difference real? or two results folders: what changed?
   recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
   inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
+  export RUN_ID --out DIR a run's compressed index, to use elsewhere: --to faiss, or the vector store of a preset
   merge A B --into C      several people's results in one folder, if they agree on what they measured
   export-mteb             write the records as MTEB's task results, for its ResultCache
   check-mteb PATH         our float32 figures beside those that MTEB has published
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report": _report,
         "compare": _compare,
         "recommend": _recommend,
+        "export": _export,
         "merge": _merge,
         "export-mteb": _export_mteb,
         "check-mteb": _check_mteb,
@@ -311,6 +313,41 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callab
         lambda run_id: homes[run_id].per_query(run_id),
         lambda run_id: homes[run_id].read(run_id),
     )
+
+
+def _export(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget export",
+        description="Write a run's compressed index into a folder, which vecbudget.CompressedIndex.load reads.",
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", help="a run, by the name of its folder in RESULTS/runs")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="what lies elsewhere now: dataset.path=DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty")
+    parser.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="also for faiss, numpy, usearch, or the vector store that the method is a preset of; repeatable",
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where the record is (results)")
+    parser.add_argument("--no-check", action="store_true", help="even if it ranks otherwise than the run did")
+    options = parser.parse_intermixed_args(arguments)
+    from harness.export import export
+
+    done = export(
+        options.run_id,
+        options.out,
+        results=options.results,
+        targets=options.to,
+        overrides=options.overrides,
+        check=not options.no_check,
+    )
+    checked = f"{done.checked} queries ranked as the run ranked them" if done.checked else "not compared with the run"
+    sys.stdout.write(f"{done.path}: {done.n} documents, {checked}\n")
+    for target, notes in done.notes.items():
+        sys.stdout.write("".join(f"  {target}: {note}\n" for note in notes))
+    return 0
 
 
 def _merge(arguments: list[str]) -> int:

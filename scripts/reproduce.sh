@@ -66,6 +66,9 @@ for name in quick scifact_zoo full databases paper_2505_00105 paper_2505_00105_e
 done
 # the same as the PNGs and CSVs, and large or binary; scores.parquet stays: from it the tables can be made again
 find results/reference \( -name '*.svg' -o -path '*/tables/*.parquet' \) -delete
+find results/reference -name scores.parquet ! -path '*/quick/*' -delete
+# of the stores' report, what is said of stores
+find results/reference/databases -mindepth 1 -maxdepth 1 ! -name 'databases*' ! -name runs.csv ! -name recall.md ! -name stores.md -exec rm -r {} +
 [ -z "${SCIFACT:-}" ] || .venv/bin/python scripts/store_recall.py --scifact "$SCIFACT" --out results/reference/databases/recall.md
 .venv/bin/python scripts/write_readme.py
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md

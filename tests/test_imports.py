@@ -31,8 +31,9 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_methods_do_not_know_the_harness() -> None:
-    for path in (ROOT / "methods").rglob("*.py"):
+@pytest.mark.parametrize("package", ["methods", "vecbudget"])
+def test_methods_and_the_loader_do_not_know_the_harness(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
         assert not any(name.split(".")[0] in ("harness", "hydra", "omegaconf") for name in imported(path)), path.name
 
 
@@ -43,7 +44,7 @@ def test_the_harness_knows_methods_by_their_contract() -> None:
         assert used <= allowed, f"{path.name} imports {used - allowed}"
 
 
-@pytest.mark.parametrize("module", ["harness.cli", "harness.run", "harness.catalogue", "methods.chain"])
+@pytest.mark.parametrize("module", ["harness.cli", "harness.run", "harness.catalogue", "methods.chain", "vecbudget"])
 def test_heavy_packages_are_imported_when_needed(module: str) -> None:
     script = f"import sys, {module}; print(*sorted(name for name in sys.modules if '.' not in name))"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
