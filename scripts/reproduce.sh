@@ -69,6 +69,7 @@ find results/reference \( -name '*.svg' -o -path '*/tables/*.parquet' \) -delete
 find results/reference -name scores.parquet ! -path '*/quick/*' -delete
 # of the stores' report, what is said of stores
 find results/reference/databases -mindepth 1 -maxdepth 1 ! -name 'databases*' ! -name runs.csv ! -name recall.md ! -name stores.md -exec rm -r {} +
+# results/reference/databases/stores.md is scripts/check_stores.py's, which needs the stores themselves
 [ -z "${SCIFACT:-}" ] || .venv/bin/python scripts/store_recall.py --scifact "$SCIFACT" --out results/reference/databases/recall.md
 .venv/bin/python scripts/write_readme.py
 .venv/bin/python scripts/paper_claims.py --runs "$runs" --out results/reference/papers.md
