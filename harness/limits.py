@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.paging import release
+from harness.paging import take
 from methods.base import Codec, Codes, row_blocks
 
 Float32 = NDArray[np.float32]
@@ -202,8 +202,7 @@ class Limits:
     def of(cls, docs: Float32, queries: Float32) -> Limits:
         """Take the second moments of documents (n, d) and queries (m, d)."""
         rows = evenly_spaced(len(docs), MAX_DOCS)
-        some = np.ascontiguousarray(docs if len(rows) == len(docs) else docs[rows])
-        release(docs)
+        some = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows))
         asked = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
         of_docs, of_queries = second_moment(some), second_moment(asked)
         values, vectors = np.linalg.eigh(of_queries)
@@ -220,7 +219,7 @@ class Limits:
     def on(self, docs: Float32, rows: Int64) -> Limits:
         """Return the same bounds for the errors on some of the documents (n, d) only."""
         some = rows[evenly_spaced(len(rows), MAX_DOCS)]
-        return replace(self, rows=some, docs=np.ascontiguousarray(docs[some]))
+        return replace(self, rows=some, docs=take(docs, some))
 
     def distances(self, codec: Codec, codes: Codes, code_bytes_per_vector: float) -> dict[str, dict[str, Any] | None]:
         """Measure a method against both bounds.
@@ -284,4 +283,4 @@ def evenly_spaced(n: int, most: int) -> Int64:
 def _picked(codes: Codes, rows: Int64) -> Codes:
     if len(rows) == codes.n:
         return codes
-    return Codes(n=len(rows), rows={name: array[rows] for name, array in codes.rows.items()}, shared=codes.shared)
+    return Codes(n=len(rows), rows={name: take(array, rows) for name, array in codes.rows.items()}, shared=codes.shared)

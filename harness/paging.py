@@ -13,6 +13,9 @@ from methods.base import row_blocks
 
 Array = NDArray[Any]
 
+TAKEN = 2048
+"""Rows that `take` reads from a file at a time."""
+
 
 def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
     """Yield (first row, block) over a matrix (n, d), in blocks of `rows` or of a few megabytes.
@@ -25,6 +28,20 @@ def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array
     for start, stop in runs:
         yield start, np.ascontiguousarray(vectors[start:stop])
         release(vectors)
+
+
+def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
+    """Return some rows of a matrix as a copy in memory.
+
+    Every row that is touched in a memory-mapped file brings its neighbours along, 64 kB of them on Linux: rows spread
+    over a file would make all of it resident, and so they are taken a few thousand at a time.
+    """
+    taken = np.empty((len(rows), *vectors.shape[1:]), dtype=vectors.dtype)
+    step = TAKEN if mapping_of(vectors) is not None else max(1, len(rows))
+    for start in range(0, len(rows), step):
+        taken[start : start + step] = vectors[rows[start : start + step]]
+        release(vectors)
+    return taken
 
 
 def _runs(n: int, rows: int) -> Iterable[tuple[int, int]]:

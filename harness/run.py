@@ -27,6 +27,7 @@ from harness import provenance, pseudo_queries, spectrum
 from harness.config import MethodSpec, run_id, shared
 from harness.datasets import Dataset
 from harness.errors import ConfigError, VecbudgetError, was_interrupted
+from harness.paging import take
 from harness.pseudo_queries import FitQueries
 from harness.store import INDEX, Store
 from methods.base import MethodError
@@ -193,10 +194,10 @@ def _measure(
     fit_vectors = vectors if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir)
     fit_docs = None if fit_dataset is None else fit_vectors.docs
     if split is not None:
-        fit_vectors = dataclasses.replace(vectors, docs=np.ascontiguousarray(vectors.docs[split.fitted_rows]))
+        fit_vectors = dataclasses.replace(vectors, docs=take(vectors.docs, split.fitted_rows))
         fit_docs = fit_vectors.docs
     if fit_rows is not None:
-        fit_vectors = dataclasses.replace(fit_vectors, docs=np.ascontiguousarray(fit_vectors.docs[fit_rows]))
+        fit_vectors = dataclasses.replace(fit_vectors, docs=take(fit_vectors.docs, fit_rows))
         fit_docs = fit_vectors.docs
     unseen = None
     if fit_rows is not None and fit_dataset is None:
@@ -290,7 +291,7 @@ def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Spli
 
     vectors = _vectors(dataset, encoder, cache_dir)
     if split is not None:
-        docs = np.ascontiguousarray(vectors.docs[split.searched_rows])
+        docs = take(vectors.docs, split.searched_rows)
         return vectors, Problem.of(split.searched, docs, vectors.queries, k)
     return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k)
 

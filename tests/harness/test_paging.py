@@ -12,7 +12,7 @@ from harness.datasets.vectors import VectorFiles
 from harness.errors import StoreError
 from harness.index_files import CODES_FILE, read_index, write_index
 from harness.measure import Problem, encoded_chunks, measure
-from harness.paging import blocks, mapping_of, release
+from harness.paging import blocks, mapping_of, release, take
 from methods.base import Codec
 from methods.chain import Chain
 from methods.faiss_codec import FaissCodec
@@ -136,3 +136,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     total, kilobytes = done.stdout.split()
     assert float(total) == 400 * 256
     assert int(kilobytes) < 100_000, "of a file of 400 MB"
+
+
+def test_rows_taken_are_the_rows(mapped: np.ndarray) -> None:
+    rows = np.random.default_rng(0).integers(0, 1000, 5000)
+    for vectors in (mapped, mapped[::-1], np.array(mapped)):
+        taken = take(vectors, rows)
+        assert np.array_equal(taken, vectors[rows]) and mapping_of(taken) is None
+    assert take(mapped, np.empty(0, np.int64)).shape == (0, 32)
