@@ -240,7 +240,7 @@ class _Files:
             identity, shape, checksum = sidecar["identity"], tuple(sidecar["shape"]), sidecar["xxh3_128"]
         except FileNotFoundError:
             raise self._unusable(f"has lost its description {self.sidecar.name}") from None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise self._unusable(f"has an unreadable description {self.sidecar.name}") from None
         if identity != self.identity:
             raise self._unusable(f"belongs to something else, says {self.sidecar.name}")
@@ -276,11 +276,14 @@ class _Draft:
         """Return what an earlier process left, or an empty draft."""
         try:
             progress = json.loads(files.progress.read_text(encoding="utf-8"))
-            size = files.partial.stat().st_size  # before it is mapped, which lengthens a file that is too short
-            vectors = np.lib.format.open_memmap(files.partial, mode="r+")
-            whole = size == vectors.offset + vectors.nbytes and vectors.shape == (n, progress["dim"])
-            if whole and vectors.dtype == np.float32 and 0 < progress["done"] <= n:
-                return cls(files, n, progress["done"], vectors)
+            # mapped for writing, a file that is too short would be lengthened to what its header says
+            vectors = np.lib.format.open_memmap(files.partial, mode="r")
+            whole = files.partial.stat().st_size == vectors.offset + vectors.nbytes
+            done = progress["done"]
+            if whole and vectors.shape == (n, progress["dim"]) and type(done) is int and 0 < done <= n:
+                vectors = np.lib.format.open_memmap(files.partial, mode="r+")
+                if vectors.dtype == np.float32:
+                    return cls(files, n, done, vectors)
         except FileNotFoundError:
             pass
         except Exception as error:  # as in `load`

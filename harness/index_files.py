@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StoreError
-from methods.base import Codec, Codes
+from methods.base import Codec, Codes, MethodError
 
 CODES_FILE = "codes.safetensors"
 STATE_FILE = "state.safetensors"
@@ -114,11 +115,30 @@ def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Cod
     """Load the files into a fresh, unfitted codec; all that it will know of the documents is in them.
 
     With `mapped` the codes stay on disk, as memory-mapped arrays.
+
+    Raises
+    ------
+    StoreError
+        For files that are damaged, or not of such a codec.
     """
-    path = directory / CODES_FILE
+    path, state = directory / CODES_FILE, directory / STATE_FILE
     arrays = _map(path) if mapped else _read(path)
-    codes = Codes.from_arrays(int(_metadata(path)["n"]), arrays)
-    return fresh.load_state(_read(directory / STATE_FILE)), codes
+    n = _metadata(path).get("n", "")
+    if not (n.isascii() and n.isdecimal() and len(n) < 19):
+        raise StoreError(f"{path}: not a readable index file (it says '{n[:40]}' where it has the number of documents)")
+    try:
+        codes = Codes.from_arrays(int(n), arrays)
+    except (MethodError, TypeError) as error:
+        raise StoreError(f"{path}: not a readable index file ({error})") from error
+    learned = _read(state)
+    for name in learned:
+        # other attributes of a codec are its methods
+        if not re.fullmatch(r"([A-Za-z0-9]\w*\.)*[A-Za-z]\w*_", name):
+            raise StoreError(f"{state}: not a readable index file ('{name}' is no name of a fitted parameter)")
+    try:
+        return fresh.load_state(learned), codes
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StoreError(f"{state}: not the state of {type(fresh).__name__} ({error})") from error
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
@@ -159,14 +179,7 @@ def _write_chunks(path: Path, chunks: Iterator[Codes], n: int) -> None:
 
 def _map(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a safetensors file, memory-mapped."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            # it has checked the offsets against the file's size
-            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: not a readable index file ({error})") from error
+    kinds = _kinds(path)
     start, header = _header(path)
     arrays: dict[str, NDArray[Any]] = {}
     for name, kind in kinds.items():
@@ -183,11 +196,27 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    _kinds(path)
     try:
         arrays: dict[str, NDArray[Any]] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: not a readable index file ({error})") from error
     return arrays
+
+
+def _kinds(path: Path) -> dict[str, str]:
+    """Return the type of each array, after the offsets have been checked against the file's size."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: not a readable index file ({error})") from error
+    for name, kind in kinds.items():
+        if kind not in DTYPES:
+            raise StoreError(f"{path}: not a readable index file ('{name}' is of type {kind})")
+    return kinds
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -70,8 +70,10 @@ class Store:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise StoreError(f"there is no run '{run_id}' under {self.runs}") from None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: not a readable record ({error}); delete its folder and run again") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise _unreadable(path, str(error)) from error
+        if problem := _problem(record, run_id):
+            raise _unreadable(path, problem)
         return record
 
     def draft(self, run_id: str) -> Path:
@@ -149,10 +151,73 @@ class Store:
                 yield self.read(path.name)
 
     def per_query(self, run_id: str) -> pd.DataFrame:
-        """Return every metric of every query of a run, one row a query."""
+        """Return every metric of every query of a run, one row a query; raises `StoreError` if it is damaged."""
         import pandas as pd
 
-        return pd.read_parquet(self.path(run_id) / PER_QUERY)
+        path = self.path(run_id) / PER_QUERY
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as error:  # the readers of parquet fail in many ways
+            raise _unreadable(path, str(error)) from error
+        numeric = frame.drop(columns="query_id", errors="ignore").select_dtypes("number")
+        if "query_id" not in frame or numeric.shape[1] != frame.shape[1] - 1:
+            raise _unreadable(path, f"expected query_id and numbers, got {', '.join(map(repr, frame.columns))}")
+        return frame
+
+    def ranking(self, run_id: str) -> dict[str, NDArray[Any]]:
+        """Return the best rows of each query, int32 (m, k), as "rows", and their "scores", float32 (m, k).
+
+        Raises
+        ------
+        StoreError
+            If the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.path(run_id) / RANKING
+        try:
+            arrays = load_file(path)
+            rows, scores = arrays["rows"], arrays["scores"]
+        except (SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
+            raise _unreadable(path, str(error)) from error
+        if rows.ndim != 2 or rows.shape != scores.shape or (rows.dtype.kind, scores.dtype.kind) != ("i", "f"):
+            raise _unreadable(path, f"rows are {rows.dtype} {rows.shape} and scores {scores.dtype} {scores.shape}")
+        return {"rows": rows, "scores": scores}
+
+
+def _unreadable(path: Path, reason: str) -> StoreError:
+    reason = reason.strip().partition("\n")[0]
+    return StoreError(f"{path}: not a readable record ({reason}); delete its folder and run again")
+
+
+def _problem(record: Any, run_id: str) -> str:
+    """Return what is wrong with what every record has, or ""."""
+    if not isinstance(record, dict):
+        return f"expected an object, got {type(record).__name__}"
+    for name, empty in _EMPTY.items():
+        parts = {f"'{name}'": (record.get(name), empty)}
+        if isinstance(empty, dict):
+            if not isinstance(record.get(name), dict):
+                return f"it is not complete: '{name}' is no object"
+            parts = {f"'{name}.{key}'": (record[name].get(key), value) for key, value in empty.items()}
+        for what, (value, like) in parts.items():
+            if like is None and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int if like is None else type(like)):
+                return f"it is not complete: {what} is missing or of another type"
+    if record["run_id"] != run_id:
+        return f"it is of the run '{record['run_id']}'"
+    if record["status"] not in ("ok", "failed"):
+        return f"the status is '{record['status']}'"
+    for name in ("storage", "metrics", "seconds", "limits", "cost"):
+        if not isinstance(record.get(name) or {}, dict):
+            return f"'{name}' is no object"
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "half of a character (an unpaired surrogate)"
+    return ""
 
 
 def _is_running(process: int) -> bool:
@@ -201,11 +266,31 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     """
     import pandas as pd
 
-    rows = [_row(record, corpus_size) for record in Store(Path(results_dir)).records()]
+    store = Store(Path(results_dir))
+    rows = [_checked_row(store, record, corpus_size) for record in store.records()]
     frame = pd.DataFrame(rows, columns=None if rows else list(_row(_EMPTY, corpus_size)))
     frame["seed"] = frame["seed"].astype("Int64")
     return frame
 
+
+def _checked_row(store: Store, record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
+    path = store.path(record["run_id"]) / RECORD
+    try:
+        row = _row(record, corpus_size)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    for name, value in row.items():
+        kind = str if name in TEXT_COLUMNS else int | float
+        too_large = isinstance(value, int) and abs(value) >= 1 << 63
+        if too_large or not isinstance(value, kind | None):
+            raise _unreadable(path, f"'{name}' is {json.dumps(value)[:40]}")
+    return row
+
+
+TEXT_COLUMNS = (
+    *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
+    *("command", "git_commit", "created"),
+)
 
 _EMPTY: dict[str, Any] = {
     "run_id": "",

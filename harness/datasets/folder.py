@@ -20,6 +20,9 @@ LAYOUT = (
     "and qrels/SPLIT.tsv (query-id, corpus-id, score)"
 )
 
+LINE_BYTES = 1 << 28
+"""Longest line that is read: a few megabytes of a gzipped file can be gigabytes without a line's end."""
+
 
 @dataclass(kw_only=True, frozen=True)
 class Folder(Options):
@@ -245,7 +248,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     line = 0
     try:
         with path.open("rb") if path.suffix != ".gz" else cast(BinaryIO, gzip.open(path, "rb")) as file:
-            for line, raw in enumerate(file, start=1):
+            for line, raw in enumerate(iter(lambda: file.readline(LINE_BYTES + 1), b""), start=1):
+                if len(raw) > LINE_BYTES:
+                    raise DatasetError(f"{path}:{line}: a line of more than {LINE_BYTES:,} bytes")
                 if not raw.isspace():
                     yield line, (raw if line > 1 else raw.removeprefix(codecs.BOM_UTF8)).decode()
     except UnicodeDecodeError as error:

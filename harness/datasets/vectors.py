@@ -1,27 +1,41 @@
-"""Vectors that exist already, from npy, parquet, safetensors, fvecs or bvecs files."""
+"""Vectors that exist already, from npy, parquet, safetensors, fvecs, bvecs or HDF5 files."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets import hdf5_layout
 from harness.datasets.dataset import Dataset
 from harness.datasets.folder import read_qrels
 from harness.datasets.row_numbers import RowNumbers
 from harness.errors import ConfigError, DatasetError
 from harness.options import Options
 from harness.paging import blocks
+from methods.base import row_lengths, unit_rows
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 
 ID_COLUMNS = ("id", "_id")
 """Columns of a parquet file that hold ids unless `id_column` says otherwise."""
+
+COPIED_BYTES = 1 << 31
+"""Documents of up to so many bytes are copied to take a random sample out of them."""
+
+HDF5_NAMES = {"docs": "train", "queries": "test"}
+"""What ann-benchmarks calls documents and queries (Aumüller, Bernhardsson & Faithfull, 2020)."""
+
+NORMALISED_DISTANCES = ("angular", "cosine")
+INNER_PRODUCTS = ("dot", "ip", "inner_product", "normalized")
+"""Values of a HDF5 file's attribute "distance" whose ranking is that of the inner product, after normalising or as the
+vectors are; those of ann-benchmarks and of the collections that follow its layout."""
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -34,11 +48,13 @@ class VectorFiles(Options):
     Parameters
     ----------
     docs : str
-        .npy (memory-mapped), .parquet, .safetensors, .fvecs or .bvecs. A parquet file has a column of lists, or a
-        numeric column for each dimension; a safetensors file has a tensor "docs", or one tensor.
+        .npy (memory-mapped), .parquet, .safetensors, .fvecs, .bvecs, or .hdf5 or .h5 as ann-benchmarks publishes it
+        (memory-mapped). A parquet file has a column of lists, or a numeric column for each dimension; a safetensors
+        file has a tensor "docs", or one tensor; a HDF5 file has its documents in "train".
     queries : str or None
-        Likewise. None is the tensor "queries" of a safetensors file that has one; without it, `held_out` documents
-        drawn at random (always the same) leave the corpus and are the queries.
+        Likewise. None is the tensor "queries" of a safetensors file that has one, or "test" of a HDF5 file; without
+        it, `held_out` documents leave the corpus and are the queries: drawn at random (always the same), but the last
+        ones of a corpus of more than `COPIED_BYTES`, which is not copied. If that one is sorted, give queries instead.
     qrels : str or None
         Judgements as in BEIR: query-id, corpus-id and score, with tabs between. None measures fidelity only.
     doc_ids, query_ids : str or None
@@ -48,6 +64,9 @@ class VectorFiles(Options):
         or "_id" if there is one.
     held_out : int
         See `queries`.
+    any_distance : bool
+        Search by inner product in a HDF5 file whose "distance" is another one (euclidean, say), which is refused
+        otherwise. Vectors of an angular one are scaled to unit length: their inner product ranks as the angle does.
     name : str or None
         What tables call the dataset; None is the name of `docs` without its suffix.
     """
@@ -60,6 +79,7 @@ class VectorFiles(Options):
     vector_column: str | None = None
     id_column: str | None = None
     held_out: int = 200
+    any_distance: bool = False
     name: str | None = None
 
     def load(self) -> Dataset:
@@ -69,14 +89,17 @@ class VectorFiles(Options):
         ------
         DatasetError
             For a file that is missing, of an unknown kind or malformed, NaN or infinity (with file and row), docs and
-            queries of different widths, or a judgement (with file and line) of an unknown row.
+            queries of different widths, a judgement (with file and line) of an unknown row, or a HDF5 file whose
+            distance is not the inner product or the angle, or whose vectors are in chunks or compressed.
+        MissingExtraError
+            For a HDF5 file without h5py.
         """
         docs = self._read(self.docs, "docs", self.doc_ids)
         name = self.name or docs.path.stem
         queries: _Rows | None = None
         if self.queries is not None:
             queries = self._read(self.queries, "queries", self.query_ids)
-        elif docs.path.suffix == ".safetensors" and "queries" in _tensor_names(docs.path):
+        elif _holds_queries(docs.path):
             queries = self._read(self.docs, "queries", self.query_ids)
         if queries is None:
             if self.qrels is not None or self.query_ids is not None:
@@ -89,6 +112,7 @@ class VectorFiles(Options):
             )
         return Dataset.build(
             name=name,
+            revision=docs.scaled,
             doc_ids=docs.names(),
             doc_vectors=docs.vectors,
             query_ids=queries.names(),
@@ -113,7 +137,22 @@ class VectorFiles(Options):
             if len(ids) != len(vectors):
                 raise DatasetError(f"{ids_file or path}: {len(ids)} ids for {len(vectors)} vectors of {path}")
             _refuse_repeated(ids_file or str(path), ids)
-        return _Rows(path=path, vectors=vectors, ids=ids)
+        rows = _Rows(path=path, vectors=vectors, ids=ids)
+        return self._for_inner_products(rows) if path.suffix.lower() in hdf5_layout.SUFFIXES else rows
+
+    def _for_inner_products(self, rows: _Rows) -> _Rows:
+        """Return the rows so that their inner product ranks as the file's distance does, or refuse."""
+        distance = hdf5_layout.read_layout(rows.path).distance
+        if distance is None or distance in INNER_PRODUCTS:
+            return rows
+        if distance in NORMALISED_DISTANCES:
+            return replace(rows, vectors=_unit(rows.path, rows.vectors), scaled=f"{distance}: scaled to unit length")
+        if self.any_distance:
+            return replace(rows, scaled=f"{distance} in the file, searched by inner product")
+        raise DatasetError(
+            f"{rows.path} is for the distance '{distance}', but searches here are by inner product, which ranks "
+            "otherwise; dataset.any_distance=true searches by inner product all the same"
+        )
 
     def _hold_out(self, name: str, docs: _Rows) -> Dataset:
         n = len(docs.vectors)
@@ -122,27 +161,39 @@ class VectorFiles(Options):
                 f"{docs.path} has {n} rows, of which {self.held_out} cannot be held out as queries; "
                 "give dataset.queries, or a smaller dataset.held_out"
             )
-        drawn = np.zeros(n, dtype=bool)
-        drawn[np.random.default_rng(0).choice(n, self.held_out, replace=False)] = True
         names = docs.names()
+        if docs.vectors.nbytes > COPIED_BYTES:
+            kept, drawn = slice(n - self.held_out), slice(n - self.held_out, n)
+            what = f"the last {self.held_out} of {n} rows held out as queries"
+            doc_ids = RowNumbers(n - self.held_out) if docs.ids is None else names[kept]
+            query_ids = names[drawn]
+            doc_vectors, query_vectors = docs.vectors[kept], np.array(docs.vectors[drawn])
+        else:
+            chosen = np.zeros(n, dtype=bool)
+            chosen[np.random.default_rng(0).choice(n, self.held_out, replace=False)] = True
+            what = f"{self.held_out} of {n} rows held out as queries"
+            doc_ids = [names[row] for row in np.flatnonzero(~chosen).tolist()]
+            query_ids = [names[row] for row in np.flatnonzero(chosen).tolist()]
+            doc_vectors, query_vectors = docs.vectors[~chosen], docs.vectors[chosen]
         return Dataset.build(
             name=f"{name}-heldout{self.held_out}",
-            revision=f"{self.held_out} of {n} rows held out as queries",
-            doc_ids=[names[row] for row in np.flatnonzero(~drawn).tolist()],
-            doc_vectors=docs.vectors[~drawn],
-            query_ids=[names[row] for row in np.flatnonzero(drawn).tolist()],
-            query_vectors=docs.vectors[drawn],
+            revision=f"{docs.scaled}; {what}" if docs.scaled else what,
+            doc_ids=doc_ids,
+            doc_vectors=doc_vectors,
+            query_ids=query_ids,
+            query_vectors=query_vectors,
             qrels=None,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """What one file holds; `ids` is None where rows are known by their number."""
+    """What one file holds; `ids` is None where rows are known by their number, `scaled` says what became of them."""
 
     path: Path
     vectors: Float32
     ids: list[str] | None
+    scaled: str = ""
 
     def names(self) -> Sequence[str]:
         return RowNumbers(len(self.vectors)) if self.ids is None else self.ids
@@ -153,7 +204,10 @@ class _Rows:
         if self.ids is not None:
             known = set(names)
             return lambda given: given if given in known else None
-        return lambda given: names[int(given)] if given.isdecimal() and int(given) < len(names) else None
+        # Python refuses numbers of thousands of digits
+        return lambda given: (
+            names[int(given)] if given.isdecimal() and len(given) < 20 and int(given) < len(names) else None
+        )
 
 
 def _qrels(path: Path, docs: _Rows, queries: _Rows) -> dict[str, dict[str, int]]:
@@ -215,9 +269,13 @@ def _read_ids(path: Path) -> list[str]:
 
 def _read_npy(path: Path, role: str, options: VectorFiles) -> tuple[Array, list[str] | None]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False), None
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path}: not a readable .npy file of numbers: {error}") from None
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's parser of headers fails in many ways
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"{path}: not a readable .npy file of numbers: {reason}") from None
+    if not isinstance(array, np.ndarray):
+        raise DatasetError(f"{path}: not a readable .npy file of numbers: it is an archive")
+    return array, None
 
 
 def _tensor_names(path: Path) -> list[str]:
@@ -276,18 +334,75 @@ def _read_bvecs(path: Path, role: str, options: VectorFiles) -> tuple[Array, lis
     return _read_vecs(path, np.uint8), None
 
 
+def _holds_queries(path: Path) -> bool:
+    """Whether a file of documents has queries beside them."""
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        return "queries" in _tensor_names(path)
+    return suffix in hdf5_layout.SUFFIXES and HDF5_NAMES["queries"] in hdf5_layout.read_layout(path).places
+
+
+def _read_hdf5(path: Path, role: str, options: VectorFiles) -> tuple[Array, list[str] | None]:
+    name = HDF5_NAMES[role]
+    places = hdf5_layout.read_layout(path).places
+    place = places.get(name)
+    if place is None:
+        raise DatasetError(f"{path}: expected an array '{name}'; there are {', '.join(places) or 'none'}")
+    if isinstance(place, str):
+        raise DatasetError(
+            f"{path}: '{name}' {place}, and cannot be read without a copy; "
+            f"write one that can: h5repack -f NONE -l CONTI {path.name} plain{path.suffix}"
+        )
+    shape, dtype = place.shape, np.dtype(place.dtype)
+    if len(shape) != 2 or dtype.kind not in "fiu":
+        raise DatasetError(f"{path}: '{name}' must be a matrix of real numbers, got {dtype} {shape}")
+    if 0 in shape:
+        raise DatasetError(f"{path}: '{name}' has nothing in it: {shape}")
+    if place.offset + shape[0] * shape[1] * dtype.itemsize > path.stat().st_size:
+        raise DatasetError(f"{path} is cut off: '{name}' ends beyond its {path.stat().st_size} bytes")
+    return np.memmap(path, dtype=dtype, mode="r", offset=place.offset, shape=shape), None
+
+
+def _unit(path: Path, vectors: Float32) -> Float32:
+    """Return rows of unit length (rows of zeros stay), in a temporary file unless they have that length already."""
+    if all(_are_unit(block) for _, block in blocks(vectors)):
+        return vectors
+    try:
+        with tempfile.TemporaryFile() as file:
+            for _, block in blocks(vectors):
+                file.write(unit_rows(block).data)
+            file.flush()
+            scaled: Float32 = np.memmap(file, dtype=np.float32, mode="r", shape=vectors.shape)
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: its vectors, scaled to unit length, cannot be written to {tempfile.gettempdir()} "
+            f"({error.strerror}); choose another folder with the environment variable TMPDIR"
+        ) from None
+    return scaled
+
+
+def _are_unit(block: Array) -> bool:
+    lengths = row_lengths(block)
+    return bool(((np.abs(lengths - 1) < 1e-6) | (lengths == 0)).all())
+
+
 def _read_parquet(path: Path, role: str, options: VectorFiles) -> tuple[Array, list[str] | None]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(path)
-        id_column = options.id_column or next((name for name in ID_COLUMNS if name in schema.names), None)
-        vector_columns = _vector_columns(path, schema, options.vector_column, id_column)
-        table = pq.read_table(path, columns=[*vector_columns, *([id_column] if id_column else [])])
-    except (pa.ArrowException, OSError) as error:
+        return _parquet(path, options)
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DatasetError(f"{path}: not a readable parquet file: {reason}") from None
+
+
+def _parquet(path: Path, options: VectorFiles) -> tuple[Array, list[str] | None]:
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    id_column = options.id_column or next((name for name in ID_COLUMNS if name in schema.names), None)
+    vector_columns = _vector_columns(path, schema, options.vector_column, id_column)
+    table = pq.read_table(path, columns=[*vector_columns, *([id_column] if id_column else [])])
     ids = None
     if id_column is not None:
         column = table.column(id_column)
@@ -377,4 +492,5 @@ READERS: dict[str, Callable[[Path, str, VectorFiles], tuple[Array, list[str] | N
     ".safetensors": _read_safetensors,
     ".fvecs": _read_fvecs,
     ".bvecs": _read_bvecs,
+    **dict.fromkeys(hdf5_layout.SUFFIXES, _read_hdf5),
 }

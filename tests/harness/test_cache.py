@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cache
-from harness.cache import embed
+from harness.cache import _Draft, _Files, embed
 from harness.datasets import Dataset
 from harness.encode import VectorModel
 from harness.errors import CacheError, ModelError
@@ -379,6 +379,35 @@ def work(directory: str, delay: str) -> None:
     vectors = embed(make_dataset(), encoder, Path(directory))
     digest = hashlib.sha256(np.ascontiguousarray(vectors.docs).data).hexdigest()
     print(json.dumps({"encoded": encoder.count("document"), "docs": digest}))
+
+
+def test_a_header_or_progress_that_lies_is_not_resumed(tmp_path: Path) -> None:
+    files = _Files.of(tmp_path, {"n": 40})
+    vectors = np.ones((40, 8), np.float32)
+    np.save(tmp_path / "sound.npy", vectors)
+    sound = (tmp_path / "sound.npy").read_bytes()
+    wide = sound.replace(b"(40, 8)", b"(9999999999, 8)").replace(b" " * 12 + b"\n", b" " * 4 + b"\n")
+    assert len(wide) == len(sound)
+    for content, progress, done in (
+        (sound, {"done": 17, "dim": 8}, 17),
+        (wide, {"done": 17, "dim": 8}, 0),
+        (sound[:-4], {"done": 17, "dim": 8}, 0),
+        (sound, {"done": 1.5, "dim": 8}, 0),
+        (sound, {"done": True, "dim": 8}, 0),
+        (sound, {"done": 41, "dim": 8}, 0),
+    ):
+        files.partial.write_bytes(content)
+        files.progress.write_text(json.dumps(progress))
+        assert _Draft.resume(files, 40).done == done
+        assert files.partial.read_bytes() == content, "and is not lengthened"
+
+
+def test_a_description_of_brackets_is_named(tmp_path: Path) -> None:
+    files = _Files.of(tmp_path, {"n": 40})
+    np.save(files.data, np.ones((40, 8), np.float32))
+    files.sidecar.write_text("[" * 200_000)
+    with pytest.raises(CacheError, match="has an unreadable description"):
+        files.load()
 
 
 if __name__ == "__main__":

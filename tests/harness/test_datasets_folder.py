@@ -186,3 +186,13 @@ def test_scifact(shared_data: Path) -> None:
     # two of its 809 train queries are test queries too, under another id
     assert len(dataset.train_query_texts) == 807
     assert not set(dataset.train_query_texts) & set(dataset.query_texts)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.datasets.folder.LINE_BYTES", 1000)
+    path = tmp_path / "q.tsv.gz"
+    path.write_bytes(gzip.compress(b"q\td\t1\n" + b"q" * 1_000_000))
+    with pytest.raises(DatasetError, match=r"q\.tsv\.gz:2: a line of more than 1,000 bytes"):
+        read_qrels(path)
+    path.write_bytes(gzip.compress(b"q\td\t1\n" + b"q" * 995 + b"\td\t1"))
+    assert len(read_qrels(path)) == 2

@@ -1,3 +1,5 @@
+import mmap
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from hydra import compose, initialize_config_module
 from safetensors.numpy import save_file
 
 from harness.config import build
+from harness.datasets import vectors
 from harness.datasets.vectors import VectorFiles
-from harness.errors import ConfigError, DatasetError
+from harness.errors import ConfigError, DatasetError, MissingExtraError
+from harness.paging import mapping_of
 
 N, M, D = 12, 3, 5
 DOCS = np.random.default_rng(0).integers(0, 200, (N, D)).astype(np.float32)
@@ -168,8 +172,8 @@ def test_held_out_documents(files: Path) -> None:
     dataset = load()
     assert len(dataset.query_ids) == 4 and len(dataset.doc_ids) == N - 4
     assert not set(dataset.query_ids) & set(dataset.doc_ids)
-    for ids, vectors in ((dataset.doc_ids, dataset.doc_vectors), (dataset.query_ids, dataset.query_vectors)):
-        assert np.array_equal(vectors, DOCS[[int(row) for row in ids]])
+    for ids, rows in ((dataset.doc_ids, dataset.doc_vectors), (dataset.query_ids, dataset.query_vectors)):
+        assert np.array_equal(rows, DOCS[[int(row) for row in ids]])
     assert dataset.qrels is None
     assert dataset.name == "docs-heldout4" and dataset.revision == "4 of 12 rows held out as queries"
     assert load().fingerprint == dataset.fingerprint
@@ -237,3 +241,172 @@ def test_scifact(shared_data: Path) -> None:
     dataset = VectorFiles(docs=str(shared_data / "scifact" / "minilm.safetensors")).load()
     assert (len(dataset.doc_ids), len(dataset.query_ids)) == (5183, 300)
     assert dataset.doc_vectors is not None and dataset.doc_vectors.shape == (5183, 384)
+
+
+def hdf5(path: Path, distance: str | None = "angular", docs: np.ndarray = DOCS, **storage: Any) -> Path:
+    h5py = pytest.importorskip("h5py")
+    # a block of the user's own in front moves all that follows
+    with h5py.File(path, "w", userblock_size=512) as file:
+        if distance is not None:
+            file.attrs["distance"] = distance
+        file.create_dataset("train", data=docs, **storage)
+        file["test"] = QUERIES
+    return path
+
+
+def test_hdf5_as_ann_benchmarks_publishes_it(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(5)
+    docs, queries = (rng.standard_normal((n, 16)) * rng.uniform(0.1, 9, (n, 1)) for n in (400, 120))
+    docs[7] = 0
+    for distance in ("angular", "dot"):
+        scores = queries @ docs.T
+        if distance == "angular":
+            # the distance as scikit-learn's brute force has it
+            scores = 1 - scores / np.linalg.norm(queries, axis=1)[:, None] / np.maximum(
+                np.linalg.norm(docs, axis=1), 1e-9
+            )
+            scores = -scores
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+        with h5py.File(tmp_path / "a.hdf5", "w") as file:
+            file.attrs["distance"] = distance
+            file["train"], file["test"] = docs.astype(np.float32), queries.astype(np.float32)
+            file["neighbors"] = order.astype(np.int32)
+            file["distances"] = -np.take_along_axis(scores, order, axis=1)
+        dataset = VectorFiles(docs=str(tmp_path / "a.hdf5")).load()
+        assert dataset.doc_vectors is not None and dataset.query_vectors is not None
+        ranked = np.argsort(-(dataset.query_vectors[:100] @ dataset.doc_vectors.T), axis=1, kind="stable")[:, :10]
+        with h5py.File(tmp_path / "a.hdf5") as file:
+            neighbors = file["neighbors"][:100]
+        assert np.array_equal(np.array([[int(dataset.doc_ids[row]) for row in rows] for rows in ranked]), neighbors)
+        lengths = np.linalg.norm(dataset.doc_vectors, axis=1)
+        if distance == "angular":
+            assert np.allclose(np.delete(lengths, 392), 1) and lengths[392] == 0, "row 7 of 400, in descending order"
+            assert dataset.revision == "angular: scaled to unit length"
+        else:
+            assert np.array_equal(dataset.doc_vectors[::-1], docs.astype(np.float32)) and dataset.revision == ""
+        assert mapping_of(dataset.doc_vectors) is not None
+
+
+def test_hdf5_is_mapped(tmp_path: Path) -> None:
+    unit = DOCS / np.linalg.norm(DOCS, axis=1, keepdims=True)
+    for distance, docs in (("Angular", unit), (None, DOCS), ("dot", DOCS), ("euclidean", DOCS)):
+        path = hdf5(tmp_path / "a.h5", distance, docs)
+        before = path.read_bytes()
+        dataset = VectorFiles(docs=str(path), any_distance=True).load()
+        assert dataset.doc_vectors is not None and np.array_equal(dataset.doc_vectors[::-1], docs)
+        base = dataset.doc_vectors
+        while not isinstance(base.base, mmap.mmap):
+            base = base.base
+        assert Path(base.filename).name == "a.h5", "and not a copy"
+        assert path.read_bytes() == before
+    assert dataset.revision == "euclidean in the file, searched by inner product"
+    held = VectorFiles(docs=str(hdf5(tmp_path / "b.h5", "dot")), queries=str(path), any_distance=True).load()
+    assert held.query_vectors is not None and np.array_equal(held.query_vectors, QUERIES)
+
+
+def test_hdf5_that_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(DatasetError, match=message) as caught:
+            VectorFiles(docs=str(path)).load()
+        assert "\n" not in str(caught.value) and path.name in str(caught.value)
+
+    path = tmp_path / "a.hdf5"
+    refused(hdf5(path, "euclidean"), r"distance 'euclidean', .* dataset\.any_distance=true")
+    refused(
+        hdf5(path, chunks=(2, D)), "'train' is in chunks or compressed.* h5repack -f NONE -l CONTI a.hdf5 plain.hdf5"
+    )
+    refused(hdf5(path, docs=DOCS[0]), r"'train' must be a matrix of real numbers, got float32 \(5,\)")
+    refused(hdf5(path, docs=DOCS > 9), "'train' must be a matrix of real numbers, got bool")
+    refused(hdf5(path, "dot", np.where(DOCS > 9, DOCS, np.nan)), r"row \d+ \(from 0\) has nan")
+    hdf5(tmp_path / "other.hdf5")
+    for link, message in (
+        (h5py.ExternalLink("other.hdf5", "train"), "'train' is a link"),
+        (h5py.SoftLink("/test"), "'train' is a link"),
+        (None, r"expected an array 'train'; there are test"),
+    ):
+        with h5py.File(hdf5(path), "r+") as file:
+            del file["train"]
+            if link is not None:
+                file["train"] = link
+        refused(path, message)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("train", (4, 5), "f4", external=[(str(tmp_path / "other.hdf5"), 0, 80)])
+    refused(path, "'train' is in other files")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("train", (1 << 40, 1 << 20), "f4")
+    refused(path, "'train' is in no one piece")
+    path.write_bytes(b"no")
+    refused(path, "not a readable HDF5 file")
+    content = bytearray(hdf5(path).read_bytes())
+    heap = content.index(b"GCOL")
+    # the free part of the heap that holds the attribute's text says that it has no bytes: the library reads it for ever
+    content[heap + 48 : heap + 56] = bytes(8)
+    path.write_bytes(content)
+    refused(path, "not a readable HDF5 file: the HDF5 library ended with")
+
+
+def test_hdf5_needs_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "a.hdf5").write_bytes(b"x")
+    with pytest.raises(MissingExtraError, match=r"needs the package 'h5py': pip install 'vecbudget\[hdf5\]'"):
+        VectorFiles(docs=str(tmp_path / "a.hdf5")).load()
+
+
+def test_large_documents_are_not_copied_to_hold_some_out(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "COPIED_BYTES", DOCS.nbytes - 1)
+    dataset = VectorFiles(docs=str(files / "docs.npy"), held_out=4).load()
+    assert dataset.revision == "the last 4 of 12 rows held out as queries"
+    assert dataset.doc_vectors is not None and mapping_of(dataset.doc_vectors) is not None
+    assert np.array_equal(dataset.doc_vectors[::-1], DOCS[:8]) and np.array_equal(dataset.query_vectors, DOCS[8:])
+    assert (
+        list(dataset.query_ids) == ["08", "09", "10", "11"]
+        and [int(row) for row in dataset.doc_ids] == [*range(8)][::-1]
+    )
+    (files / "ids.txt").write_text("\n".join(f"d{row:02d}" for row in range(N)))
+    dataset = VectorFiles(docs=str(files / "docs.npy"), doc_ids=str(files / "ids.txt"), held_out=4).load()
+    assert dataset.doc_ids[0] == "d07" and dataset.query_ids[0] == "d08"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (12, 'a')}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 5)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 5)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (12, 5",
+        "(" * 300,
+    ],
+)
+def test_headers_of_npy_files_that_lie(tmp_path: Path, header: str) -> None:
+    text = header.ljust(500).encode() + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + DOCS.tobytes())
+    with pytest.raises(DatasetError, match=r"a\.npy: ") as caught:
+        VectorFiles(docs=str(tmp_path / "a.npy")).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_is_no_npy_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", docs=DOCS)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DatasetError, match="it is an archive"):
+        VectorFiles(docs=str(tmp_path / "a.npy")).load()
+
+
+def test_ids_that_are_not_text(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"id": pa.array(["abc", "d"]), "v": [[1.0], [2.0]]}), tmp_path / "a.parquet", compression="none"
+    )
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content.replace(b"abc", b"a\xffc"))
+    with pytest.raises(DatasetError, match=r"a\.parquet: not a readable parquet file"):
+        VectorFiles(docs=str(tmp_path / "a.parquet"), held_out=1).load()
+
+
+def test_a_row_of_thousands_of_digits_is_unknown(files: Path) -> None:
+    (files / "q.tsv").write_text(f"0\t{'9' * 5000}\t1\n")
+    with pytest.raises(DatasetError, match=r"q\.tsv:1: document '9+' is no row"):
+        options(files, qrels=str(files / "q.tsv")).load()

@@ -1,12 +1,16 @@
 import gc
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from harness.errors import StoreError
 from harness.index_files import CODES_FILE, STATE_FILE, read_index, storage_of, write_index
 from methods.base import Codes
+from methods.chain import Chain
 from methods.scalar import PerDimension
 from tests.conftest import clustered_vectors
 
@@ -63,3 +67,34 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(StoreError, match=name):
         read_index(tmp_path, PerDimension())
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(
+    ("name", "change", "metadata", "message"),
+    [
+        (CODES_FILE, {}, {}, "where it has the number of documents"),
+        (CODES_FILE, {}, {"n": "x"}, "it says 'x' where"),
+        (CODES_FILE, {}, {"n": "9" * 5000}, "where it has the number"),
+        (CODES_FILE, {}, {"n": "11"}, "has 10 rows, expected 11"),
+        (CODES_FILE, {"codes": np.array(3)}, {"n": "10"}, "not a readable index file"),
+        (CODES_FILE, {"codes": np.zeros(10, ml_dtypes.bfloat16)}, {"n": "10"}, "'codes' is of type BF16"),
+        (STATE_FILE, {"__class__": np.zeros(1)}, {}, "'__class__' is no name of a fitted parameter"),
+        (STATE_FILE, {"fit": np.zeros(1)}, {}, "'fit' is no name of a fitted parameter"),
+        (STATE_FILE, {"x_": np.zeros(1, ml_dtypes.float8_e4m3fn)}, {}, "'x_' is of type F8_E4M3"),
+        (STATE_FILE, {"dim_": None}, {}, "not the state of Chain"),
+        (STATE_FILE, {"dim_": np.zeros(2)}, {}, "not the state of Chain"),
+    ],
+)
+def test_what_no_index_says_is_named(
+    tmp_path: Path, mapped: bool, name: str, change: dict[str, Any], metadata: dict[str, str], message: str
+) -> None:
+    docs = clustered_vectors(10, 8)
+    codec = Chain(transforms=[], codec=PerDimension()).fit(docs)
+    write_index(tmp_path, codec, codec.encode(docs))
+    read_index(tmp_path, Chain(transforms=[], codec=PerDimension()), mapped)
+    arrays = {**load_file(tmp_path / name), **change}
+    save_file({key: array for key, array in arrays.items() if array is not None}, tmp_path / name, metadata)
+    with pytest.raises(StoreError, match=message) as caught:
+        read_index(tmp_path, Chain(transforms=[], codec=PerDimension()), mapped)
+    assert name in str(caught.value)

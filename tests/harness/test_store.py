@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from harness.errors import StoreError
-from harness.store import RECORD, Store, load_runs
+from harness.store import PER_QUERY, RANKING, RECORD, Store, load_runs
 
 
 def record(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
@@ -141,3 +143,74 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path, monkeypatc
         assert list(store.runs.iterdir()) == [] and not store.has("abc")
     store.commit("abc", store.draft("abc"), record("abc"))
     assert store.has("abc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        [],
+        {"model": None},
+        {"method": {"name": "int8"}},
+        {"status": "x"},
+        {"dataset": {"name": "d", "n_docs": "many", "n_queries": 2}},
+        {"dataset": {"name": "d", "n_docs": 10**30, "n_queries": 2}},
+        {"method": {**record("abc")["method"], "seed": "1"}},
+        {"method": {**record("abc")["method"], "seed": float("inf")}},
+        {"method": {**record("abc")["method"], "seed": 1 << 63}},
+        {"storage": [192]},
+        {"storage": {"code_bytes_per_vector": "192", "state_bytes": 1}},
+        {"storage": {"code_bytes_per_vector": 0, "state_bytes": 0}, "dim": 384},
+        {"metrics": {"ndcg_at_10": "high"}},
+        {"limits": {"score": {"bound": []}}},
+        {"cost": {"seconds": {"fit": 3}}},
+        {"retention": {}},
+        {"command": 5},
+        {"run_id": "../../abc"},
+        {"error": "\ud800"},
+    ],
+)
+def test_a_record_with_other_values_is_named(tmp_path: Path, change: Any) -> None:
+    store = Store(tmp_path)
+    path = commit(store, "abc", **FINISHED) / RECORD
+    content = {**record("abc", **FINISHED), **change} if isinstance(change, dict) else change
+    path.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=r"abc.run\.json: not a readable record") as caught:
+        load_runs(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_ten_thousand_brackets_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (commit(store, "abc") / RECORD).write_text("[" * 200_000)
+    with pytest.raises(StoreError, match=r"run\.json: not a readable record"):
+        store.has("abc")
+
+
+def test_damaged_scores_and_rankings_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.commit(
+        "abc",
+        store.draft("abc"),
+        record("abc"),
+        ["q1"],
+        {"ndcg_at_10": np.array([0.5])},
+        {"rows": np.array([[3, 1]], np.int32), "scores": np.array([[0.5, 0.25]], np.float32)},
+    )
+    assert store.ranking("abc")["rows"].tolist() == [[3, 1]] and store.ranking("abc")["scores"].dtype == np.float32
+    for name, read in ((PER_QUERY, store.per_query), (RANKING, store.ranking)):
+        content = (path / name).read_bytes()
+        for damaged in (content[:-9], b"", b"x" * len(content)):
+            (path / name).write_bytes(damaged)
+            with pytest.raises(StoreError, match=name) as caught:
+                read("abc")
+            assert "\n" not in str(caught.value)
+        (path / name).unlink()
+        with pytest.raises(StoreError, match=name):
+            read("abc")
+    for arrays in ({"rows": np.zeros((1, 2), np.int32)}, {"rows": np.zeros(2, np.int32), "scores": np.zeros(2)}):
+        save_file(arrays, path / RANKING)
+        with pytest.raises(StoreError, match=RANKING):
+            store.ranking("abc")
+    pd.DataFrame({"query_id": ["q1"], "ndcg_at_10": ["high"]}).to_parquet(path / PER_QUERY)
+    with pytest.raises(StoreError, match="expected query_id and numbers"):
+        store.per_query("abc")
