@@ -167,7 +167,7 @@ def test_an_interrupted_sweep_finishes_on_the_second_try(setting: list[str], tmp
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     runs = tmp_path / "results" / "runs"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not runs.is_dir() or len(list(runs.glob("*/run.json"))) < 2):
+    while time.monotonic() < deadline and (not runs.is_dir() or len(list(runs.glob("[!.]*/run.json"))) < 2):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
