@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.index_files import read_index, write_index
-from harness.measure import encode
+from harness.measure import encode, peak_memory_bytes, status_bytes
 from harness.search import search
 from methods.base import Codec, Codes
 
@@ -392,7 +392,7 @@ def peak_memory(memory: Memory) -> Iterator[None]:
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
         clear.write_text("5", encoding="ascii")
-        memory.before, memory.method = _status_bytes(status, "VmRSS"), "high-water mark, reset before the stage"
+        memory.before, memory.method = status_bytes(status, "VmRSS"), "high-water mark, reset before the stage"
     except OSError:
         with _sampled(memory):
             yield
@@ -400,20 +400,16 @@ def peak_memory(memory: Memory) -> Iterator[None]:
     try:
         yield
     finally:
-        memory.peak = _status_bytes(status, "VmHWM")
+        memory.peak = status_bytes(status, "VmHWM")
 
 
 @contextmanager
 def _sampled(memory: Memory) -> Iterator[None]:
-    import resource
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
     statm, done = Path("/proc/self/statm"), threading.Event()
     if not statm.is_file():
         memory.method = "largest since the process began"
         yield
-        memory.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        memory.peak = peak_memory_bytes()
         return
 
     def resident() -> int:
@@ -470,13 +466,6 @@ def thread_counts() -> dict[str, int]:
     if "torch" in sys.modules:
         counts["torch"] = int(sys.modules["torch"].get_num_threads())
     return counts
-
-
-def _status_bytes(status: Path, name: str) -> int:
-    for line in status.read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"{status} does not tell {name}")
 
 
 def _busy_seconds() -> float | None:

@@ -20,17 +20,10 @@ from numpy.typing import NDArray
 
 from harness.errors import StoreError
 from methods.base import Codec, Codes, MethodError
+from vecbudget.tensors import DTYPES, TensorFileError, read
 
 CODES_FILE = "codes.safetensors"
 STATE_FILE = "state.safetensors"
-
-DTYPES = {
-    **{f"U{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
-    **{f"I{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
-    "BOOL": "?",
-}
-"""NumPy's names of safetensors' types."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +115,8 @@ def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Cod
         For files that are damaged, or not of such a codec.
     """
     path, state = directory / CODES_FILE, directory / STATE_FILE
-    arrays = _map(path) if mapped else _read(path)
-    n = _metadata(path).get("n", "")
+    arrays = _read(path, mapped)
+    n = _contents(path)[1].get("n", "")
     if not (n.isascii() and n.isdecimal() and len(n) < 19):
         raise StoreError(f"{path}: not a readable index file (it says '{n[:40]}' where it has the number of documents)")
     try:
@@ -177,54 +170,25 @@ def _write_chunks(path: Path, chunks: Iterator[Codes], n: int) -> None:
         raise StoreError(f"{path}: {done} documents were encoded, expected {n}")
 
 
-def _map(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a safetensors file, memory-mapped."""
-    kinds = _kinds(path)
-    start, header = _header(path)
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, kind in kinds.items():
-        shape, offset = tuple(header[name]["shape"]), header[name]["data_offsets"][0]
-        arrays[name] = (
-            np.memmap(path, dtype=DTYPES[kind], mode="r", offset=start + offset, shape=shape)
-            if np.prod(shape)
-            else np.empty(shape, DTYPES[kind])
-        )
-    return arrays
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    _kinds(path)
+def _read(path: Path, mapped: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file, in memory or memory-mapped."""
+    for name, kind in _contents(path)[0].items():
+        if kind not in DTYPES:
+            raise StoreError(f"{path}: not a readable index file ('{name}' is of type {kind})")
     try:
-        arrays: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, OSError) as error:
+        return read(path, mapped)
+    except (TensorFileError, OSError) as error:
         raise StoreError(f"{path}: not a readable index file ({error})") from error
-    return arrays
 
 
-def _kinds(path: Path) -> dict[str, str]:
-    """Return the type of each array, after the offsets have been checked against the file's size."""
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the type of each array and the metadata; the offsets have then been checked against the file's size."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: not a readable index file ({error})") from error
-    for name, kind in kinds.items():
-        if kind not in DTYPES:
-            raise StoreError(f"{path}: not a readable index file ('{name}' is of type {kind})")
-    return kinds
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
+            return kinds, dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: not a readable index file ({error})") from error
 

@@ -228,10 +228,17 @@ def _build(
 
 def peak_memory_bytes() -> int:
     """Return the largest resident set of this process so far."""
-    if sys.platform == "linux":
+    try:
         # getrusage's figure outlives exec: a process that was started by a large one would show the large one's
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        return status_bytes(Path("/proc/self/status"), "VmHWM")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def status_bytes(status: Path, name: str) -> int:
+    """Return a size that Linux tells of a process, such as VmHWM in /proc/self/status; OSError where nobody tells."""
+    for line in status.read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{status} does not tell {name}")
