@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.index_files import read_index, write_index
-from harness.measure import encode, peak_memory_bytes, status_bytes
+from harness.measure import encode, peak_memory_bytes, status_bytes, teach
 from harness.search import search
 from methods.base import Codec, Codes
 
@@ -223,6 +223,7 @@ def measure_cost(
     *,
     fit_docs: Float32,
     fit_queries: Float32 | None = None,
+    fit_pairs: NDArray[np.int64] | None = None,
     k: int = 100,
     chunk_rows: int | None = None,
     repeats: int = 5,
@@ -235,7 +236,7 @@ def measure_cost(
     make : callable
         Returns a new, unfitted codec each time.
     docs, queries : float32 (n, d), (m, d)
-    fit_docs, fit_queries : float32 or None
+    fit_docs, fit_queries, fit_pairs : arrays or None
         What `fit` is given.
     k : int
         Depth of the ranking.
@@ -248,7 +249,7 @@ def measure_cost(
     """
     costs = Costs(loadavg=_loadavg())
     with noticed(costs, "all"):
-        _measure_into(costs, make, docs, queries, fit_docs, fit_queries, k, chunk_rows, repeats, clock)
+        _measure_into(costs, make, docs, queries, fit_docs, fit_queries, fit_pairs, k, chunk_rows, repeats, clock)
     return costs
 
 
@@ -259,6 +260,7 @@ def _measure_into(
     queries: Float32,
     fit_docs: Float32,
     fit_queries: Float32 | None,
+    fit_pairs: NDArray[np.int64] | None,
     k: int,
     chunk_rows: int | None,
     repeats: int,
@@ -267,8 +269,7 @@ def _measure_into(
     docs, queries = np.asarray(docs), np.asarray(queries)
 
     def fitted() -> Codec:
-        codec = make()
-        return codec.fit(fit_docs, fit_queries if codec.wants_queries else None)
+        return teach(make(), fit_docs, fit_queries, fit_pairs)
 
     def timed(stage: str, work: Callable[[], Any]) -> Any:
         with watched(costs, stage):

@@ -104,6 +104,8 @@ class Measurement:
         The process's largest resident set so far.
     bits_per_axis : float64 (d,) or None
         See `methods.base.Codec.bits_per_axis`.
+    training : list of dict
+        See `methods.base.Part.training`.
     """
 
     storage: Storage
@@ -114,6 +116,7 @@ class Measurement:
     seconds: dict[str, float]
     peak_memory_bytes: int
     bits_per_axis: NDArray[np.float64] | None = None
+    training: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -154,6 +157,7 @@ def measure(
     *,
     fit_docs: Float32 | None = None,
     fit_queries: Float32 | None = None,
+    fit_pairs: Int64 | None = None,
     unseen_rows: Int64 | None = None,
     k: int = 100,
     chunk_rows: int | None = None,
@@ -170,6 +174,8 @@ def measure(
         Documents for `fit`; None is those of the problem, which is how an index is built.
     fit_queries : float32 (q, d) or None
         Training or pseudo queries for `fit`; never the test queries.
+    fit_pairs : int64 (p, 2) or None
+        Which of the documents of `fit` answer them; never test judgements.
     unseen_rows : int64 (u,) or None
         Documents that `fit_docs` lacks, where it has others of the problem's: their error is measured apart.
     k : int
@@ -184,7 +190,10 @@ def measure(
         target = Path(temporary) if directory is None else directory
         target.mkdir(parents=True, exist_ok=True)
         examples = problem.docs if fit_docs is None else fit_docs
-        storage = _build(make(), examples, fit_queries, problem.docs, chunk_rows, target, watch)
+        learner = make()
+        storage = _build(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
+        training = learner.training()
+        del learner
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):
@@ -200,7 +209,15 @@ def measure(
             unseen = problem.limits.on(problem.docs, unseen_rows)
             limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
     return Measurement(
-        storage, per_query, scores, ranking, limits, watch.seconds, peak_memory_bytes(), codec.bits_per_axis()
+        storage,
+        per_query,
+        scores,
+        ranking,
+        limits,
+        watch.seconds,
+        peak_memory_bytes(),
+        codec.bits_per_axis(),
+        training,
     )
 
 
@@ -208,14 +225,15 @@ def _build(
     codec: Codec,
     fit_docs: Float32,
     fit_queries: Float32 | None,
+    fit_pairs: Int64 | None,
     docs: Float32,
     chunk_rows: int | None,
     target: Path,
     watch: Stopwatch,
 ) -> Storage:
-    """Fit, encode and write; the codec and its codes die here."""
+    """Fit, encode and write; the codes die here."""
     with watch.stage("fit"):
-        codec.fit(fit_docs, fit_queries if codec.wants_queries else None)
+        teach(codec, fit_docs, fit_queries, fit_pairs)
     if in_chunks(codec, len(docs), chunk_rows):
         # a corpus may be larger than memory, and so may its codes
         with watch.stage("encode"):
@@ -224,6 +242,12 @@ def _build(
         codes = codec.encode(docs)
     with watch.stage("save"):
         return write_index(target, codec, codes)
+
+
+def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:
+    """Fit a codec on documents, and on as much of queries and their answers as it makes use of."""
+    wanted = queries if codec.wants_queries else None
+    return codec.fit(docs, wanted, pairs if codec.wants_pairs and wanted is not None else None)
 
 
 def peak_memory_bytes() -> int:

@@ -47,21 +47,28 @@ class FitQueries:
         Which train queries, or which documents.
     texts : list of str or None
         What the model is to encode; None where the vectors exist.
+    pairs : int64 (p, 2)
+        Which documents answer them: rows of these queries and of the dataset's documents. A title or a sentence is
+        answered by the document that it is from, a train query by those judged relevant to it.
     """
 
     source: Source
     rows: NDArray[np.int64]
     texts: list[str] | None
+    pairs: NDArray[np.int64]
 
     @property
     def label(self) -> str:
         """Count and source, such as "2034 titles"."""
         return "none" if self.source == "none" else f"{len(self.rows)} {_in_words(self.source)}"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, with_pairs: bool = False) -> dict[str, Any]:
         """Return what determines them, besides the dataset's fingerprint and the model."""
         content = self.rows.tolist() if self.texts is None else self.texts
-        return {"source": self.source, "content": text_hash([str(item) for item in content])[:16]}
+        made = {"source": self.source, "content": text_hash([str(item) for item in content])[:16]}
+        if with_pairs:
+            made["pairs"] = text_hash([f"{query} {doc}" for query, doc in self.pairs.tolist()])[:16]
+        return made
 
     def vectors(self, dataset: Vectors) -> Float32 | None:
         """Return their vectors, float32 (q, d), from those of the dataset or its model; None for the source "none"."""
@@ -135,7 +142,23 @@ def _collect(source: Source, dataset: Dataset, encoder: Encoder, tested: Dataset
             seen.add(key)
             kept[row] = text
     exist = source in ("documents", "none") or isinstance(encoder, VectorModel)
-    return FitQueries(source, np.array(list(kept), dtype=np.int64), None if exist else list(kept.values()))
+    pairs = _answers(source, list(kept), dataset)
+    return FitQueries(source, np.array(list(kept), dtype=np.int64), None if exist else list(kept.values()), pairs)
+
+
+def _answers(source: Source, rows: list[int], dataset: Dataset) -> NDArray[np.int64]:
+    if source == "train":
+        wanted = {doc_id for row in rows for doc_id in dataset.train_answers[row]}
+        places = {doc_id: place for place, doc_id in enumerate(dataset.doc_ids) if doc_id in wanted} if wanted else {}
+        found = [
+            (number, places[doc_id])
+            for number, row in enumerate(rows)
+            for doc_id in dataset.train_answers[row]
+            if doc_id in places
+        ]
+    else:
+        found = list(enumerate(rows))
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 def _texts(source: Source, dataset: Dataset, encoder: Encoder) -> Sequence[str]:

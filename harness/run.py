@@ -106,12 +106,13 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         conditions.append(f"fit_sample={cfg.fit_sample}")
         conditions += ["fit_disjoint=true"] if split is not None else []
     fit_queries = None
-    if spec.make().wants_queries:
+    method = spec.make()
+    if method.wants_queries:
         source = (fit_dataset or dataset) if split is None else split.fitted
         if fit_rows is not None:
             source = _part(source, len(fit_rows))
         fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
-        identity["fit_queries"] = fit_queries.identity()
+        identity["fit_queries"] = fit_queries.identity(with_pairs=method.wants_pairs)
         if cfg.fit_queries != "auto":
             conditions.append(f"fit_queries={fit_queries.source}")
     params = " ".join([*conditions, _params(overrides or [])]).strip()
@@ -203,12 +204,14 @@ def _measure(
     if fit_rows is not None and fit_dataset is None:
         unseen = np.setdiff1d(np.arange(len(dataset.doc_ids)), fit_rows)
     taught = None if fit_queries is None else fit_queries.vectors(fit_vectors)
+    answers = None if fit_queries is None else fit_queries.pairs
     measurement = measure(
         spec.make,
         problem,
         fit_docs=fit_docs,
         unseen_rows=unseen,
         fit_queries=taught,
+        fit_pairs=answers,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
@@ -223,6 +226,7 @@ def _measure(
         problem.queries,
         fit_docs=problem.docs if fit_docs is None else fit_docs,
         fit_queries=taught,
+        fit_pairs=answers,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         repeats=cfg.measure.repeats,
@@ -344,6 +348,7 @@ def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
         },
         "limits": measurement.limits,
         "spectrum": spectrum.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
+        "training": measurement.training,
         "seconds": {stage: round(value, 6) for stage, value in measurement.seconds.items()},
         "peak_memory_bytes": measurement.peak_memory_bytes,
     }

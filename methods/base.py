@@ -70,6 +70,25 @@ def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float3
     return vectors
 
 
+def as_pairs(pairs: ArrayLike, m: int, n: int) -> NDArray[np.int64]:
+    """Return pairs (row of a query, row of a document) as int64 (p, 2).
+
+    Raises
+    ------
+    VectorsError
+        If they are not pairs of integers, or a row is not among the m queries or n documents.
+    """
+    given = np.asarray(pairs)
+    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu":
+        raise VectorsError(f"pairs must be integers (p, 2), got {given.dtype} of shape {given.shape}")
+    rows: NDArray[np.int64] = given.astype(np.int64)
+    for column, (name, count) in enumerate((("queries", m), ("docs", n))):
+        wrong = (rows[:, column] < 0) | (rows[:, column] >= count)
+        if wrong.any():
+            raise VectorsError(f"pairs name row {rows[wrong, column][0]} of {name}, which have {count} rows")
+    return rows
+
+
 def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) over `n` rows in blocks of about `BLOCK_BYTES`."""
     step = max(1, BLOCK_BYTES // max(1, bytes_per_row))
@@ -197,6 +216,9 @@ class Part:
     wants_queries: ClassVar[bool] = False
     """Whether `fit` makes use of (training or pseudo) queries."""
 
+    wants_pairs: ClassVar[bool] = False
+    """Whether `fit` makes use of which documents answer these queries."""
+
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
@@ -221,8 +243,10 @@ class Part:
             raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
         return int(vars(self)["dim_"])
 
-    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None) -> Self:
+    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None, pairs: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
+
+        `pairs`, integers (p, 2), say which documents answer them: rows of `queries` and of `docs`.
 
         Raises
         ------
@@ -233,12 +257,21 @@ class Part:
         """
         vectors = as_vectors(docs, "docs")
         examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
-        self._fit(vectors, examples)
+        answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
+        self._fit_pairs(vectors, examples, answers)
         self.dim_ = vectors.shape[1]
         return self
 
+    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
+        """Learn; a part that `wants_pairs`, or holds parts that may, overrides this instead of `_fit`."""
+        self._fit(docs, queries)
+
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         """Learn; a part with nothing to learn keeps this."""
+
+    def training(self) -> list[dict[str, Any]]:
+        """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), an entry a run of it."""
+        return []
 
     def state(self) -> dict[str, Array]:
         """Return what `fit` learned as named arrays: all that a fresh object needs besides its parameters."""

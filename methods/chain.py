@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Chain(Codec):
         return any(part.wants_queries for part in (*self.transforms, self.codec))
 
     @property
+    def wants_pairs(self) -> bool:  # type: ignore[override]
+        """Whether any part makes use of pairs."""
+        return any(part.wants_pairs for part in (*self.transforms, self.codec))
+
+    @property
     def row_wise(self) -> bool:  # type: ignore[override]
         """Whether the codec is row-wise (transforms always are)."""
         return self.codec.row_wise
@@ -57,15 +62,21 @@ class Chain(Codec):
         bits = self.codec._bits_per_dimension() if self.transforms and self.transforms[-1].principal else None
         return None if bits is None else np.pad(bits, (0, max(0, dim - len(bits))))
 
-    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+    def training(self) -> list[dict[str, Any]]:
+        """Return what every part did."""
+        return [entry for part in (*self.transforms, self.codec) for entry in part.training()]
+
+    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         for position, transform in enumerate(self.transforms):
-            transform.fit(docs, queries)
+            transform.fit(docs, queries, pairs)
             if position == len(self.transforms) - 1:
                 # a corpus in a file is then read once, and not all of it transformed at a time
-                docs = docs[self.codec.fit_rows(len(docs))]
+                rows = self.codec.fit_rows(len(docs))
+                pairs = None if pairs is None else _within(pairs, rows, len(docs))
+                docs = docs[rows]
             docs = transform.transform_docs(docs)
             queries = None if queries is None else transform.transform_queries(queries)
-        self.codec.fit(docs, queries)
+        self.codec.fit(docs, queries, pairs)
 
     def _transform_docs(self, docs: Float32) -> Float32:
         for transform in self.transforms:
@@ -122,3 +133,11 @@ class Chain(Codec):
             part.load_state(own)
         self.dim_ = int(arrays["dim_"])
         return self
+
+
+def _within(pairs: NDArray[np.int64], rows: slice, n: int) -> NDArray[np.int64]:
+    """Return the pairs whose document is among some rows of n, with its place there."""
+    places = np.full(n, -1, dtype=np.int64)
+    places[rows] = np.arange(len(range(*rows.indices(n))))
+    moved = np.column_stack([pairs[:, 0], places[pairs[:, 1]]])
+    return moved[moved[:, 1] >= 0]

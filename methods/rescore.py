@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,13 +166,22 @@ class Rescore(Codec):
         """Whether a tier makes use of queries."""
         return self.first.wants_queries or self.second.wants_queries
 
+    @property
+    def wants_pairs(self) -> bool:  # type: ignore[override]
+        """Whether a tier makes use of pairs."""
+        return self.first.wants_pairs or self.second.wants_pairs
+
+    def training(self) -> list[dict[str, Any]]:
+        """Return what both tiers did."""
+        return self.first.training() + self.second.training()
+
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that are read for a short list only."""
         return {name for name in names if name.startswith(SECOND)}
 
-    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        self.first.fit(docs, queries if self.first.wants_queries else None)
-        self.second.fit(docs, queries if self.second.wants_queries else None)
+    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
+        for tier in (self.first, self.second):
+            tier.fit(docs, queries if tier.wants_queries else None, pairs)
 
     def _encode(self, docs: Float32) -> Codes:
         first, second = self.first.encode(docs).rows, self.second.encode(docs).rows

@@ -52,6 +52,8 @@ class Dataset:
         Documents' titles ("" where one has none), for pseudo queries.
     train_query_texts : list of str
         Queries that are not test queries: the only real queries that a method may see.
+    train_answers : list of (list of str)
+        For each of these, the ids of the documents judged relevant to it; empty lists where that is not known.
     source_rows : int64 (n,)
         Position of each document in the source, for vectors that were made in that order.
     query_source_rows : int64 (m,)
@@ -73,6 +75,7 @@ class Dataset:
     qrels: Qrels | None
     titles: list[str] | None
     train_query_texts: list[str]
+    train_answers: list[list[str]]
     source_rows: NDArray[np.int64]
     query_source_rows: NDArray[np.int64]
     skip_identical_ids: bool = False
@@ -92,6 +95,7 @@ class Dataset:
         query_texts: Sequence[str] | None = None,
         titles: Sequence[str] | None = None,
         train_query_texts: Iterable[str] = (),
+        train_answers: Sequence[Sequence[str]] | None = None,
         revision: str = "",
         skip_identical_ids: bool = False,
         task: str | None = None,
@@ -123,6 +127,9 @@ class Dataset:
         ):
             if part is not None and len(part) != len(ids):
                 raise DatasetError(f"{name}: {len(part)} {label} for {len(ids)} ids")
+        train_texts = list(train_query_texts)
+        if train_answers is not None and len(train_answers) != len(train_texts):
+            raise DatasetError(f"{name}: answers to {len(train_answers)} of {len(train_texts)} train queries")
         judged: list[int] = list(range(len(query_ids)))
         if qrels is not None:
             known = doc_ids if isinstance(doc_ids, RowNumbers) else set(doc_ids)
@@ -152,7 +159,8 @@ class Dataset:
             query_texts=None if query_texts is None else [query_texts[i] for i in judged],
             qrels=qrels,
             titles=None if titles is None else [titles[i] for i in rows.tolist()],
-            train_query_texts=list(train_query_texts),
+            train_query_texts=train_texts,
+            train_answers=[[] for _ in train_texts] if train_answers is None else [list(ids) for ids in train_answers],
             source_rows=rows,
             query_source_rows=np.arange(len(judged), dtype=np.int64),
             skip_identical_ids=skip_identical_ids,
@@ -215,8 +223,8 @@ def document_text(title: str | None, text: str) -> str:
     return f"{title} {text}".strip() if title else text.strip()
 
 
-def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
-    """Return the train queries' texts, without those that a test query repeats by its id or its text.
+def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> dict[str, str]:
+    """Return the train queries' texts by their ids, without those that a test query repeats by its id or its text.
 
     Parameters
     ----------
@@ -224,7 +232,12 @@ def unseen_queries(train: Mapping[str, str], test: Mapping[str, str]) -> list[st
         Texts by query id. `test` holds every judged query of the test split, dropped ones included.
     """
     seen = {text.strip() for text in test.values()}
-    return [text for query_id, text in train.items() if query_id not in test and text.strip() not in seen]
+    return {query_id: text for query_id, text in train.items() if query_id not in test and text.strip() not in seen}
+
+
+def answers(judgements: Mapping[str, int]) -> list[str]:
+    """Return the documents that a query's judgements call relevant: those of a grade above 0."""
+    return [doc_id for doc_id, grade in judgements.items() if grade > 0]
 
 
 def _refuse_duplicates(name: str, kind: str, ids: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
-from harness.datasets.dataset import Dataset, document_text, unseen_queries
+from harness.datasets.dataset import Dataset, answers, document_text, unseen_queries
 from harness.errors import DatasetError
 from harness.options import Options
 
@@ -80,6 +80,10 @@ class Folder(Options):
         qrels = _qrels(judged_file, known, queries, count_unknown)
         train_file = _qrels_folder(folder) / f"{self.train_split}.tsv"
         train = _qrels(train_file, known, queries, count_unknown) if train_file.is_file() else {}
+        unseen = unseen_queries(
+            {query_id: text for query_id, text in queries.items() if query_id in train},
+            {query_id: queries[query_id] for query_id in qrels},
+        )
         return Dataset.build(
             name=self.name or folder.resolve().name,
             doc_ids=doc_ids,
@@ -88,10 +92,8 @@ class Folder(Options):
             query_ids=list(queries),
             query_texts=list(queries.values()),
             qrels=qrels,
-            train_query_texts=unseen_queries(
-                {query_id: text for query_id, text in queries.items() if query_id in train},
-                {query_id: queries[query_id] for query_id in qrels},
-            ),
+            train_query_texts=unseen.values(),
+            train_answers=[answers(train[query_id]) for query_id in unseen],
             skip_identical_ids=self.skip_identical_ids,
             count_unknown_docs=count_unknown,
         )

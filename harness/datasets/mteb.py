@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.datasets.dataset import Dataset, document_text, unseen_queries
+from harness.datasets.dataset import Dataset, answers, document_text, unseen_queries
 from harness.errors import DatasetError, MissingExtraError
 from harness.options import Options
 
@@ -111,6 +111,7 @@ def from_task(task: Any, split: str | None = None, subset: str | None = None) ->
     doc_ids = [str(doc_id) for doc_id in corpus["id"][:]]
     query_ids = [str(query_id) for query_id in queries["id"][:]]
     query_texts = make_query_texts(queries, name)
+    train_texts, train_answers = _train(splits, split, dict(zip(query_ids, query_texts, strict=True)), name)
     return Dataset.build(
         name="-".join(
             [
@@ -130,7 +131,8 @@ def from_task(task: Any, split: str | None = None, subset: str | None = None) ->
             for query_id, grades in data["relevant_docs"].items()
         },
         count_unknown_docs=True,
-        train_query_texts=_train_texts(splits, split, dict(zip(query_ids, query_texts, strict=True)), name),
+        train_query_texts=train_texts,
+        train_answers=train_answers,
         skip_identical_ids=bool(task.ignore_identical_ids),
         task=name,
     )
@@ -293,10 +295,12 @@ def _add_train_split(task: Any, split: str, subset: str) -> None:
         log.warning("%s: the train queries cannot be fetched, so there are none (%s)", task.metadata.name, reason)
 
 
-def _train_texts(splits: Any, split: str, test: dict[str, str], name: str) -> list[str]:
+def _train(splits: Any, split: str, test: dict[str, str], name: str) -> tuple[list[str], list[list[str]]]:
+    """Return the texts of the train queries, and the ids of the documents relevant to each."""
     if split == TRAIN or TRAIN not in splits:
-        return []
+        return [], []
     data = splits[TRAIN]
-    judged = {str(query_id) for query_id, grades in data["relevant_docs"].items() if grades}
+    judged = {str(query_id): grades for query_id, grades in data["relevant_docs"].items() if grades}
     texts = zip(data["queries"]["id"][:], make_query_texts(data["queries"], name), strict=True)
-    return unseen_queries({str(query_id): text for query_id, text in texts if str(query_id) in judged}, test)
+    unseen = unseen_queries({str(query_id): text for query_id, text in texts if str(query_id) in judged}, test)
+    return list(unseen.values()), [[str(doc_id) for doc_id in answers(judged[query_id])] for query_id in unseen]

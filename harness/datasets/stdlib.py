@@ -71,6 +71,7 @@ class StandardLibrary(Options):
             query_texts=[entry.sentence for entry in test],
             qrels={entry.name: {entry.name: 1} for entry in test},
             train_query_texts=[entry.sentence for entry in queries if is_train(entry.name)],
+            train_answers=[[entry.name] for entry in queries if is_train(entry.name)],
         )
 
     def entries(self, root: Path, packages: frozenset[str]) -> list[Entry]:

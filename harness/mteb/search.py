@@ -24,13 +24,15 @@ from harness.datasets.mteb import make_document_texts
 from harness.encode import Encoder, checked, unit_length
 from harness.errors import ConfigError, DatasetError, ModelError
 from harness.index_files import Storage, read_index, write_index
-from harness.measure import encode
+from harness.measure import encode, teach
 from harness.mteb.naming import FULL_DEPTH, compression, model_meta, mteb_package, name_of, revision_of
 from harness.search import search
 from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+Lesson = tuple[Float32 | None, Int64 | None]
+"""Queries for `fit`, and which documents answer them."""
 
 
 class CompressedSearch:
@@ -158,7 +160,7 @@ class CompressedSearch:
         )
         return found
 
-    def _teacher(self, corpus: Any, given: dict[str, Any], encode_kwargs: Any) -> Callable[[Float32], Float32 | None]:
+    def _teacher(self, corpus: Any, given: dict[str, Any], encode_kwargs: Any) -> Callable[[Float32], Lesson]:
         """Return what makes pseudo queries from the documents' vectors, in descending order of their ids."""
         documents = _documents(corpus, given["task_metadata"].name)
         known: Any = SimpleNamespace(label=self._meta.name)
@@ -175,7 +177,7 @@ class CompressedSearch:
             vectors = self.model.encode(loader, **given, prompt_type=PromptType.query, **encode_kwargs)
             return self._index.matrix(vectors, texts)
 
-        return lambda docs: chosen.vectors(Vectors(docs, docs[:0], None, as_queries, {}))
+        return lambda docs: (chosen.vectors(Vectors(docs, docs[:0], None, as_queries, {})), chosen.pairs)
 
 
 class _Index:
@@ -186,7 +188,7 @@ class _Index:
         self.k = k
         self.chunk_rows = chunk_rows
         self.normalize = normalize
-        self.teach: Callable[[Float32], Float32 | None] | None = None
+        self.teach: Callable[[Float32], Lesson] | None = None
         self.storage: Storage | None = None
         self._loaded: tuple[Codec, Codes, Int64] | None = None
 
@@ -205,7 +207,7 @@ class _Index:
         order = np.array(sorted(range(len(ids)), key=ids.__getitem__, reverse=True), dtype=np.int64)
         docs = np.ascontiguousarray(self.matrix(embeddings, ids)[order])
         codec = self.make()
-        codec.fit(docs, self.teach(docs) if self.teach is not None else None)
+        teach(codec, docs, *(self.teach(docs) if self.teach is not None else (None, None)))
         codes = encode(codec, docs, self.chunk_rows)
         with TemporaryDirectory(prefix="vecbudget-") as folder:
             self.storage = write_index(Path(folder), codec, codes)

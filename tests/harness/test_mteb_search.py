@@ -186,9 +186,9 @@ def test_a_method_that_learns_from_queries_gets_those_made_of_documents(
         codec = make()
         fit = codec.fit
 
-        def fit_and_note(docs: Any, queries: Any = None) -> Any:
+        def fit_and_note(docs: Any, queries: Any = None, pairs: Any = None) -> Any:
             seen.append(queries)
-            return fit(docs, queries)
+            return fit(docs, queries, pairs)
 
         codec.fit = fit_and_note
         return codec

@@ -1,0 +1,77 @@
+"""What is learned from: documents and their neighbours, or queries and the documents that answer them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods import topk
+from methods.base import Float32, row_blocks
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Left vectors and the documents they belong with.
+
+    Attributes
+    ----------
+    left : float32 (p, d)
+        Queries, or documents.
+    rows : int64 (p,)
+        For each, the row of a document that it should find.
+    words : str
+        What they are: "2034 titles with their documents".
+    """
+
+    left: Float32
+    rows: Int64
+    words: str
+
+
+def drawn(n: int, sample: int, seed: int) -> Int64:
+    """Return at most `sample` row numbers of n, ascending, drawn at random."""
+    if n <= sample:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
+
+
+def nearest(queries: Float32, docs: Float32, k: int) -> Int64:
+    """Return the rows of the k documents with the largest inner product, int64 (m, k), best first."""
+    blocks = ((start, docs[start:stop]) for start, stop in row_blocks(len(docs), 4 * docs.shape[1]))
+    return topk.search(queries, blocks, min(k, len(docs)))[1]
+
+
+def neighbours(docs: Float32, k: int) -> Int64:
+    """Return each document's k nearest others by inner product, int64 (n, k)."""
+    found = nearest(docs, docs, k + 1)
+    own = np.arange(len(docs))[:, None]
+    # a duplicate may stand before the document itself
+    keep = np.argsort(found == own, axis=1, kind="stable")[:, : found.shape[1] - 1]
+    return np.take_along_axis(found, keep, axis=1)
+
+
+def query_pairs(docs: Float32, queries: Float32 | None, pairs: Int64 | None, k: int = 1) -> Pairs:
+    """Return (query, document) pairs: those given; else each query with its nearest documents; else documents' own.
+
+    Parameters
+    ----------
+    docs : float32 (n, d)
+    queries : float32 (m, d) or None
+    pairs : int64 (p, 2) or None
+        Rows of queries and of the documents that answer them.
+    k : int
+        How many of the nearest documents stand in for an answer where none is given.
+    """
+    if queries is None:
+        found = neighbours(docs, k)
+        left = np.repeat(np.arange(len(docs)), found.shape[1])
+        return Pairs(docs[left], found.ravel(), f"{len(docs)} documents with {found.shape[1]} neighbours each")
+    if pairs is not None and len(pairs):
+        return Pairs(queries[pairs[:, 0]], pairs[:, 1], f"{len(pairs)} pairs of a query and its document")
+    found = nearest(queries, docs, k)
+    left = np.repeat(np.arange(len(queries)), found.shape[1])
+    return Pairs(queries[left], found.ravel(), f"{len(queries)} queries with the {found.shape[1]} nearest documents")
