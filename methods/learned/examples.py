@@ -75,3 +75,15 @@ def query_pairs(docs: Float32, queries: Float32 | None, pairs: Int64 | None, k: 
     found = nearest(queries, docs, k)
     left = np.repeat(np.arange(len(queries)), found.shape[1])
     return Pairs(queries[left], found.ravel(), f"{len(queries)} queries with the {found.shape[1]} nearest documents")
+
+
+def sampled(docs: Float32, pairs: Int64 | None, sample: int, seed: int) -> tuple[Float32, Int64 | None]:
+    """Return at most `sample` documents, drawn at random, and the pairs whose document is among them."""
+    rows = drawn(len(docs), sample, seed)
+    if len(rows) == len(docs):
+        return docs, pairs
+    if pairs is not None:
+        places = np.searchsorted(rows, pairs[:, 1]).clip(max=len(rows) - 1)
+        known = rows[places] == pairs[:, 1]
+        pairs = np.column_stack([pairs[known, 0], places[known]])
+    return np.ascontiguousarray(docs[rows]), pairs
