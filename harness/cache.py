@@ -215,7 +215,8 @@ class _Cache:
             self.directory.mkdir(parents=True, exist_ok=True)
         parts = whole.parts(_chunks(_lengths(texts)), shard.of)
         if not self._write_part(whole, parts, shard, texts, role, what):
-            log.info("part %s of the %s of %s is encoded already", shard, what, self.dataset.name)
+            state = "is empty" if parts[shard][0].n == 0 else "is encoded already"
+            log.info("part %s of the %s of %s %s", shard, what, self.dataset.name, state)
         if all(files.is_finished for files, _ in parts.values()):
             # who holds the lock joins them, or encodes them all
             held = self._hold(whole, f"the {what}", wait=False)

@@ -36,6 +36,7 @@ from tests.harness.test_cache import (
     make_dataset,
     wait_for,
 )
+from tests.harness.test_launchers import LAUNCHERS, launched
 
 TOY = """
 import hashlib, os
@@ -386,8 +387,8 @@ def test_a_run_on_float16_is_a_run_on_the_rounded_vectors(toy: Path, overrides: 
         assert found["float16"][key] == same[key], key
 
 
-def test_a_sweep_over_parts_is_spread_over_workers(toy: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_over_parts_is_spread_over_workers(launcher: str, toy: Path) -> None:
     chosen = ["--config-dir", "conf", "model=toy", "dataset=folder", "dataset.path=small", "cache_dir=cache"]
     texts = [f"{'long ' * 500}{i}" for i in range(400)]
     (toy / "small" / "corpus.jsonl").write_text(
@@ -397,7 +398,7 @@ def test_a_sweep_over_parts_is_spread_over_workers(toy: Path) -> None:
     paths = [str(toy), str(Path(cache.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOY_NOTES": str(toy / "notes")}
 
-    spread = [*chosen, "shard=1-4/4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    spread = [*chosen, "shard=1-4/4", *launched(launcher)]
     command = [sys.executable, "-m", "harness.cli", "encode", *spread]
     done = subprocess.run(command, cwd=toy, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
