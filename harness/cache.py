@@ -1,12 +1,17 @@
 """Embeddings on disk: content-addressed, memory-mapped, resumable, and safe under concurrent writers.
 
-    <cache_dir>/<key>.npy       float32 (n, d)
+    <cache_dir>/<key>.npy       float32 or float16 (n, d)
     <cache_dir>/<key>.json      what the key was made of, the shape, and a checksum of the data
     <cache_dir>/<key>.partial   the same .npy while it is being written, with <key>.progress saying how far it is
     <cache_dir>/<key>.lock      held by the process that writes
+    <cache_dir>/<key>-3of8.*    the same files of the third of eight parts of a corpus, until all are there and joined
 
 The key is the hash of the texts, of their role and of everything that determines the model's vectors. Texts, not the
 dataset: another split of the same collection, or corrected judgements, find the corpus encoded already.
+
+Parts are made by any processes or machines. Each holds whole chunks of what one process would encode, so the joined
+file is the file of one process, to the byte, as far as the model gives equal vectors for equal batches: another
+processor, accelerator or number of threads can change their last bits, as it does without parts.
 """
 
 from __future__ import annotations
@@ -16,9 +21,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +34,10 @@ from numpy.typing import NDArray
 
 from harness.encode import Encoder, Identity, Role, VectorModel
 from harness.errors import CacheError, ModelError
+from harness.paging import release
+from harness.rounded import Rounded
+from harness.shards import Shard, Share
+from methods.base import row_blocks
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
@@ -59,7 +69,8 @@ class Vectors:
     Attributes
     ----------
     docs : float32 (n, d)
-        Read-only; memory-mapped from the cache.
+        Read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `paging.blocks` and codecs,
+        which are what documents go to, make float32 of it.
     queries : float32 (m, d)
     train_queries : float32 (t, d) or None
         Those that came with the others (`model=vectors`). A model encodes their texts with `as_queries`.
@@ -85,6 +96,8 @@ class Vectors:
 def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     """Return the dataset's vectors: from the cache, else from the encoder, leaving them in the cache.
 
+    Of a corpus of which some parts are finished, only the others are encoded.
+
     Raises
     ------
     ModelError
@@ -92,19 +105,54 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     CacheError
         If a cached file is corrupt or belongs to something else, or the folder cannot be written.
     """
-    identity: dict[Role, Identity] = {
+    if isinstance(encoder, VectorModel):
+        docs, queries, train = encoder.supply(dataset)
+        identity = _identity(dataset, encoder)
+        return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
+    doc_texts, query_texts = _texts(dataset, encoder)
+    cache = _Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    docs = cache.get(doc_texts, "document", "documents")
+
+    def as_queries(texts: Sequence[str], what: str) -> Float32:
+        vectors = cache.get(texts, "query", what)
+        return vectors if vectors.dtype == np.float32 else vectors.astype(np.float32)
+
+    return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
+
+
+def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:
+    """Leave the dataset's vectors in the cache, or those of a part of its documents.
+
+    Whoever finishes the last part joins them. The queries go with the first one.
+
+    Raises
+    ------
+    ModelError, CacheError
+        As `embed`; also for `model=vectors`.
+    """
+    if isinstance(encoder, VectorModel):
+        raise ModelError("model=vectors has its vectors already: there is nothing to encode")
+    if shard is None:
+        embed(dataset, encoder, cache_dir)
+        return
+    doc_texts, query_texts = _texts(dataset, encoder)
+    cache = _Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    cache.put_part(doc_texts, "document", "documents", shard)
+    if shard.part == 1:
+        cache.get(query_texts, "query", "queries")
+
+
+def _texts(dataset: Dataset, encoder: Encoder) -> tuple[list[str], list[str]]:
+    if dataset.doc_texts is None or dataset.query_texts is None:
+        raise ModelError(f"{dataset.name} consists of vectors, which {encoder.name} cannot encode; use model=vectors")
+    return dataset.doc_texts, dataset.query_texts
+
+
+def _identity(dataset: Dataset, encoder: Encoder) -> dict[Role, Identity]:
+    return {
         "document": encoder.identity("document", dataset.task),
         "query": encoder.identity("query", dataset.task),
     }
-    if isinstance(encoder, VectorModel):
-        docs, queries, train = encoder.supply(dataset)
-        return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
-    if dataset.doc_texts is None or dataset.query_texts is None:
-        raise ModelError(f"{dataset.name} consists of vectors, which {encoder.name} cannot encode; use model=vectors")
-    cache = _Cache(cache_dir, dataset, encoder, identity)
-    docs = cache.get(dataset.doc_texts, "document", "documents")
-    queries = cache.get(dataset.query_texts, "query", "queries")
-    return _vectors(docs, queries, None, lambda texts, what: cache.get(texts, "query", what), identity, encoder)
 
 
 def _vectors(
@@ -134,52 +182,134 @@ class _Cache:
     encoder: Encoder
     identity: Mapping[Role, Identity]
 
-    def get(self, texts: Sequence[str], role: Role, what: str) -> Float32:
+    def get(self, texts: Sequence[str], role: Role, what: str) -> NDArray[Any]:
         """Return the vectors of texts, memory-mapped."""
-        from filelock import FileLock, Timeout
-
-        files = _Files.of(
-            self.directory,
-            {
-                "format": FORMAT,
-                "texts": text_hash(texts),
-                "n": len(texts),
-                "role": role,
-                "encoder": self.identity[role],
-            },
-        )
+        files = self._files(texts, role)
         if files.data.exists():
             return files.load()
+        held = self._hold(files, f"the {what}")
+        assert held is not None
+        with held:
+            if not files.data.exists():
+                chunks = _chunks(_lengths(texts))
+                of = files.parts_begun()
+                if of is None:
+                    self._write(files, Share(np.arange(len(texts)), chunks), texts, role, what)
+                else:
+                    parts = files.parts(chunks, of)
+                    # those that nobody works at come first
+                    for wait in (False, True):
+                        for shard in parts:
+                            self._write_part(files, parts, shard, texts, role, what, wait)
+                    self._join(files, parts, len(texts), what)
+                _discard_parts(files)
+        return files.load()
+
+    def put_part(self, texts: Sequence[str], role: Role, what: str, shard: Shard) -> None:
+        """Leave the vectors of a part of the texts; join the parts if no other is missing."""
+        whole = self._files(texts, role)
+        if whole.data.exists():
+            log.info("the %s of %s are encoded already", what, self.dataset.name)
+            return
+        with _disk(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        parts = whole.parts(_chunks(_lengths(texts)), shard.of)
+        if not self._write_part(whole, parts, shard, texts, role, what):
+            state = "is empty" if parts[shard][0].n == 0 else "is encoded already"
+            log.info("part %s of the %s of %s %s", shard, what, self.dataset.name, state)
+        if all(files.is_finished for files, _ in parts.values()):
+            # who holds the lock joins them, or encodes them all
+            held = self._hold(whole, f"the {what}", wait=False)
+            if held is not None:
+                with held:
+                    if not whole.data.exists():
+                        self._join(whole, parts, len(texts), what)
+        if whole.data.exists():
+            _discard_parts(whole)
+
+    def _files(self, texts: Sequence[str], role: Role) -> _Files:
+        identity = {
+            "format": FORMAT,
+            "texts": text_hash(texts),
+            "n": len(texts),
+            "role": role,
+            "encoder": self.identity[role],
+        }
+        dtype = np.float16 if isinstance(self.encoder, Rounded) else np.float32
+        return _Files.of(self.directory, identity, dtype)
+
+    def _hold(self, files: _Files, what: str, wait: bool = True) -> AbstractContextManager[Any] | None:
+        """Return what releases the files' lock in the end; None if another process has it, and it is not waited for."""
+        from filelock import FileLock, Timeout
+
         with _disk(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(files.lock)
         try:
-            lock.acquire(timeout=0)
+            return lock.acquire(timeout=0)
         except Timeout:
-            log.info("another process is encoding the %s of %s; waiting for it", what, self.dataset.name)
-            lock.acquire()
+            if not wait:
+                return None
+            log.info("another process is encoding %s of %s; waiting for it", what, self.dataset.name)
+            return lock.acquire()
         except OSError as error:
             raise _unwritable(self.directory, error) from error
-        try:
-            if not files.data.exists():
-                self._write(files, texts, role, what)
-        finally:
-            lock.release()
-        return files.load()
 
-    def _write(self, files: _Files, texts: Sequence[str], role: Role, what: str) -> None:
+    def _write_part(
+        self,
+        whole: _Files,
+        parts: Mapping[Shard, tuple[_Files, Share]],
+        shard: Shard,
+        texts: Sequence[str],
+        role: Role,
+        what: str,
+        wait: bool = True,
+    ) -> bool:
+        """Encode a part unless it is finished, or others work at it and are not waited for; return whether it was."""
+        files, share = parts[shard]
+        if files.is_finished:
+            return False
+        held = self._hold(files, f"part {shard} of the {what}", wait)
+        if held is None:
+            return False
+        with held:
+            # in this order: parts go when the whole is there
+            if files.is_finished or whole.data.exists():
+                return False
+            self._write(files, share, texts, role, f"{what} ({shard})")
+        return True
+
+    def _join(self, files: _Files, parts: Mapping[Shard, tuple[_Files, Share]], n: int, what: str) -> None:
+        """Make one file of all parts, reading and writing each from its beginning to its end."""
+        started = time.perf_counter()
+        some = [(part.load(), share.rows, part) for part, share in parts.values() if len(share.rows)]
+        width = some[0][0].shape[1]
+        for vectors, _, part in some:
+            if vectors.shape[1] != width:
+                raise CacheError(
+                    f"{part.data} has {vectors.shape[1]} dimensions and {some[0][2].data} has {width}: delete the one "
+                    "that is wrong, and it is made again"
+                )
+        draft = _Draft(files, n, 0, None)
+        draft.gather([(vectors, rows) for vectors, rows, _ in some])
+        draft.finish(self._about())
+        seconds = time.perf_counter() - started
+        log.info("%d parts of the %s of %s joined in %.1f s", len(parts), what, self.dataset.name, seconds)
+
+    def _write(self, files: _Files, share: Share, texts: Sequence[str], role: Role, what: str) -> None:
         from tqdm import tqdm
 
-        draft = _Draft.resume(files, len(texts))
+        n = len(share.rows)
+        draft = _Draft.resume(files, n)
         if draft.done:
-            log.info("%d of %d %s of %s are encoded already", draft.done, len(texts), what, self.dataset.name)
+            log.info("%d of %d %s of %s are encoded already", draft.done, n, what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        work, chunks = _work(lengths), list(_chunks(lengths, draft.done))
+        work, chunks = _work(_lengths(texts)), share.after(draft.done)
         # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
+        total = int(work[share.rows].sum())
         bar = tqdm(
-            total=int(work.sum()),
-            initial=int(work.sum() - sum(work[rows].sum() for rows in chunks)),
+            total=total,
+            initial=total - int(sum(work[rows].sum() for rows in chunks)),
             desc=f"{self.encoder.label}: {self.dataset.name} {what}",
             bar_format="{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
             disable=None,
@@ -188,26 +318,69 @@ class _Cache:
         with draft, bar:
             for rows in chunks:
                 vectors = self.encoder.encode([texts[i] for i in rows], role, self.dataset.task)
-                draft.put(rows, vectors)
+                draft.put(np.searchsorted(share.rows, rows), vectors)
                 rate = (draft.done - first) / (time.perf_counter() - started)
-                bar.set_postfix_str(f"{draft.done}/{len(texts)}, {rate:.0f} {unit}/s", refresh=False)
+                bar.set_postfix_str(f"{draft.done}/{n}, {rate:.0f} {unit}/s", refresh=False)
                 bar.update(int(work[rows].sum()))
-        draft.finish({"dataset": self.dataset.name, "model": self.encoder.label})
+        draft.finish(self._about())
         seconds = time.perf_counter() - started
-        log.info("%d %s of %s encoded in %.1f s", len(texts) - first, what, self.dataset.name, seconds)
+        log.info("%d %s of %s encoded in %.1f s", n - first, what, self.dataset.name, seconds)
+
+    def _about(self) -> dict[str, str]:
+        return {"dataset": self.dataset.name, "model": self.encoder.label}
 
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of one key."""
+    """The files of one key, or of a part of it."""
 
     stem: Path
     identity: Mapping[str, Any]
+    dtype: type[np.floating[Any]] = np.float32
+    n: int | None = None
 
     @classmethod
-    def of(cls, directory: Path, identity: Mapping[str, Any]) -> _Files:
+    def of(cls, directory: Path, identity: Mapping[str, Any], dtype: type[np.floating[Any]] = np.float32) -> _Files:
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        return cls(directory / hashlib.sha256(canonical.encode()).hexdigest()[:32], json.loads(canonical))
+        return cls(directory / hashlib.sha256(canonical.encode()).hexdigest()[:32], json.loads(canonical), dtype)
+
+    def parts(self, chunks: Sequence[NDArray[np.int64]], of: int) -> dict[Shard, tuple[_Files, Share]]:
+        """Return the files and the rows of each part of the texts, which are encoded in these chunks."""
+        found = {}
+        for shard in Shard.all(of):
+            share = Share.of_shard(chunks, shard)
+            # the rows too: another version may form other chunks
+            rows = hashlib.sha256(np.ascontiguousarray(share.rows, dtype="<i8").data).hexdigest()
+            identity = {**self.identity, "shard": str(shard), "rows": rows}
+            stem = self.stem.with_name(f"{self.stem.name}-{shard.part}of{of}")
+            found[shard] = _Files(stem, identity, self.dtype, len(share.rows)), share
+        return found
+
+    def parts_begun(self) -> int | None:
+        """Return in how many parts the texts are being encoded, None if in one.
+
+        Where there are files of several divisions, it is that of which most is finished.
+        """
+        finished: dict[int, int] = {}
+        for path, shard in self.part_files():
+            if path.suffix in (".npy", ".partial"):
+                size = path.stat().st_size if path.suffix == ".npy" else 0
+                finished[shard.of] = finished.get(shard.of, 0) + size
+        return max(finished, key=lambda of: (finished[of], of), default=None)
+
+    def part_files(self) -> list[tuple[Path, Shard]]:
+        """Return all files of parts."""
+        found = []
+        for path in sorted(self.directory.glob(f"{self.stem.name}-*of*")):
+            numbers = re.fullmatch(r"\w+-(\d{1,6})of(\d{1,6})", path.name.partition(".")[0])
+            if numbers and 1 <= int(numbers[1]) <= int(numbers[2]):
+                found.append((path, Shard(int(numbers[1]), int(numbers[2]))))
+        return found
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the vectors are there, or there are none to be: a small corpus has fewer chunks than parts."""
+        return self.n == 0 or self.data.exists()
 
     @property
     def directory(self) -> Path:
@@ -233,7 +406,7 @@ class _Files:
     def lock(self) -> Path:
         return self.stem.with_suffix(".lock")
 
-    def load(self) -> Float32:
+    def load(self) -> NDArray[Any]:
         """Return the finished vectors, memory-mapped, after checking every byte of them."""
         try:
             sidecar = json.loads(self.sidecar.read_text(encoding="utf-8"))
@@ -248,7 +421,7 @@ class _Files:
             vectors = np.load(self.data, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # numpy's parser of headers fails in many ways
             raise self._unusable(f"is damaged ({error})") from error
-        if not isinstance(vectors, np.memmap) or vectors.dtype != np.float32 or vectors.shape != shape:
+        if not isinstance(vectors, np.memmap) or vectors.dtype != self.dtype or vectors.shape != shape:
             raise self._unusable(f"is damaged (its header differs from {self.sidecar.name})")
         if self.data.stat().st_size != vectors.offset + vectors.nbytes:
             raise self._unusable("is damaged (its size is wrong)")
@@ -260,8 +433,23 @@ class _Files:
         return CacheError(f"the cached embedding file {self.data} {problem}; delete it, and it is made again")
 
 
+def _discard_parts(whole: _Files) -> None:
+    """Remove the files of parts, once the whole is there; those that a process works at are its own to remove."""
+    from filelock import FileLock, Timeout
+
+    with _disk(whole.directory):
+        for stem in {path.with_name(path.name.partition(".")[0]) for path, _ in whole.part_files()}:
+            lock = FileLock(stem.with_suffix(".lock"))
+            try:
+                with lock.acquire(timeout=0):
+                    for path in whole.directory.glob(f"{stem.name}.*"):
+                        path.unlink(missing_ok=True)
+            except Timeout:
+                continue
+
+
 class _Draft:
-    """The unfinished file: rows are put in the order of `_chunks`, and the first `done` of them are safe."""
+    """The unfinished file: rows are put in the order of their chunks, and the first `done` of them are safe."""
 
     def __init__(self, files: _Files, n: int, done: int, vectors: np.memmap[Any, Any] | None) -> None:
         self.files = files
@@ -282,7 +470,7 @@ class _Draft:
             done = progress["done"]
             if whole and vectors.shape == (n, progress["dim"]) and type(done) is int and 0 < done <= n:
                 vectors = np.lib.format.open_memmap(files.partial, mode="r+")
-                if vectors.dtype == np.float32:
+                if vectors.dtype == files.dtype:
                     return cls(files, n, done, vectors)
         except FileNotFoundError:
             pass
@@ -308,6 +496,19 @@ class _Draft:
         if time.monotonic() - self._saved_at >= FLUSH_SECONDS:
             self._save()
 
+    def gather(self, parts: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> None:
+        """Store the vectors of parts at their ascending rows; no more than a block of them is in memory."""
+        self._vectors = self._allocate(parts[0][0].shape[1])
+        for start, stop in row_blocks(self.n, self._vectors.itemsize * self._vectors.shape[1]):
+            for vectors, rows in parts:
+                first, last = np.searchsorted(rows, [start, stop])
+                self._vectors[rows[first:last]] = vectors[first:last]
+                release(vectors)
+            release(self._vectors)
+        with _disk(self.files.directory):
+            self._vectors.flush()
+        self.done = self.n
+
     def finish(self, about: Mapping[str, str]) -> None:
         """Describe the complete file and give it its name."""
         assert self._vectors is not None and self.done == self.n
@@ -315,7 +516,7 @@ class _Draft:
             **about,
             "identity": self.files.identity,
             "shape": list(self._vectors.shape),
-            "dtype": "float32",
+            "dtype": self._vectors.dtype.name,
             "xxh3_128": _checksum(self._vectors),
         }
         self._vectors = None
@@ -328,7 +529,9 @@ class _Draft:
         with _disk(self.files.directory):
             # progress of another file of this name must not outlive it
             self.files.progress.unlink(missing_ok=True)
-            vectors = np.lib.format.open_memmap(self.files.partial, mode="w+", dtype=np.float32, shape=(self.n, dim))
+            vectors = np.lib.format.open_memmap(
+                self.files.partial, mode="w+", dtype=self.files.dtype, shape=(self.n, dim)
+            )
             try:
                 _reserve(self.files.partial, vectors.offset + vectors.nbytes)
             except OSError:
@@ -368,34 +571,41 @@ def text_hash(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([len(text) for text in texts], dtype=np.int64)
+
+
 def _work(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return about how much there is to do for texts of these lengths."""
     return np.minimum(lengths, COUNTED_CHARACTERS) + 1
 
 
-def _chunks(lengths: NDArray[np.int64], done: int) -> Iterator[NDArray[np.int64]]:
-    """Yield rows in chunks, longest texts first, without the first `done` of that order.
+def _chunks(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return rows in chunks, longest texts first.
 
-    The order and the chunks depend on the texts alone, so a resumed encoding forms the batches of an uninterrupted one.
+    The order and the chunks depend on the texts alone, so a resumed encoding, and one in parts, forms the batches of an
+    uninterrupted one.
     """
     order = np.argsort(-lengths, kind="stable")
     summed = np.cumsum(_work(lengths)[order])
-    start = 0
+    chunks, start = [], 0
     while start < len(order):
         before = int(summed[start - 1]) if start else 0
         stop = max(start + 1, int(np.searchsorted(summed, before + CHUNK_CHARACTERS, side="right")))
-        if stop > done:
-            yield order[max(start, done) : stop]
+        chunks.append(order[start:stop])
         start = stop
+    return chunks
 
 
 def _checksum(vectors: NDArray[Any]) -> str:
+    """Return the checksum of vectors, of which no more than a block is in memory."""
     import xxhash
 
     digest = xxhash.xxh3_128()
     content = np.ascontiguousarray(vectors).data.cast("B")
     for start in range(0, len(content), HASH_BYTES):
         digest.update(content[start : start + HASH_BYTES])
+        release(vectors)
     return digest.hexdigest()
 
 

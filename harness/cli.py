@@ -1,7 +1,7 @@
 """The `vecbudget` command.
 
-`run`, `sweep` and `inspect` hand over to Hydra, so every override works; the rest are plain commands. Imports are
-lazy: `--help` and `list` answer at once.
+`run`, `sweep`, `encode` and `inspect` hand over to Hydra, so every override works; the rest are plain commands. Imports
+are lazy: `--help` and `list` answer at once.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ How much retrieval quality does each byte of an embedding buy?
 
   run [OVERRIDE ...]      measure one configuration: model=, dataset=, method= and their parameters
   sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
+  encode [OVERRIDE ...]   only fill the cache with embeddings; in parts, over workers: shard=1-8/8
   report                  write Pareto tables and plots from the records
   compare A B             two settings, query by query: is the difference real? or two results folders: what changed?
   recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
@@ -54,7 +55,7 @@ Examples:
   vecbudget recommend --ram 8GB --corpus-size 40e6
   vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
 
-`vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep and inspect.
+`vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep, encode and inspect.
 """
 
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         "run": _run,
         "sweep": _sweep,
+        "encode": _encode,
         "report": _report,
         "compare": _compare,
         "recommend": _recommend,
@@ -118,6 +120,15 @@ def _sweep(overrides: list[str]) -> int:
     from harness.config import RunConfig
 
     return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
+
+
+def _encode(overrides: list[str]) -> int:
+    from harness import fill_cache
+    from harness.shards import expanded
+
+    given = [expanded(text) for text in overrides]
+    mode = "MULTIRUN" if fill_cache.is_sweep(given) else "RUN"
+    return _hydra(fill_cache.main, fill_cache.EncodeConfig, with_mode(given, mode)) or int(bool(fill_cache.failures))
 
 
 def _inspect(overrides: list[str]) -> int:

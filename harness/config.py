@@ -54,6 +54,9 @@ class RunConfig:
         Depth of the rankings that are kept.
     chunk_rows : int or None
         Documents encoded and searched at a time.
+    cache_dtype : {"float32", "float16"}
+        What embeddings are kept as. float16 takes half the disk and rounds them: they are another model's to a run's id
+        and in tables (`harness.rounded`). Not for `model=vectors`.
     results_dir, cache_dir : str
         Where records and embeddings go.
     keep_index : bool
@@ -75,6 +78,7 @@ class RunConfig:
     seed: int = 0
     k: int = 100
     chunk_rows: int | None = None
+    cache_dtype: str = "float32"
     results_dir: str = "results"
     cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"
     keep_index: bool = False

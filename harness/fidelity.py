@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.metrics import Float64, Int64, PerQuery
-from harness.paging import take
+from harness.paging import take_vectors
 from methods import topk
 from methods.base import row_blocks
 
@@ -160,7 +160,8 @@ def true_scores(queries: Float32, docs: Float32, ranking: Int64) -> Float32:
     scores = np.zeros((m, width), dtype=np.float32)
     for start, stop in row_blocks(m, 16 * width * docs.shape[1]):
         rows = ranking[start:stop]
-        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), take(docs, np.maximum(rows, 0).ravel()))
+        found = take_vectors(docs, np.maximum(rows, 0).ravel())
+        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), found)
         scores[start:stop] = np.where(rows >= 0, pairs.reshape(rows.shape), 0)
     return scores
 

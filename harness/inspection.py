@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from harness.config import RunConfig, shared
 from harness.errors import ConfigError, ModelError
+from harness.rounded import cached_as
 from harness.run import _dataset, _vectors
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class InspectConfig:
         Of more documents, or more queries, so many are drawn at random, and always the same ones.
     out : str or None
         Folder for `inspect.md`, `inspect.json`, `inspect.png` and `inspect.svg`.
-    cache_dir : str
-        Where embeddings are.
+    cache_dtype, cache_dir : str
+        What embeddings are kept as, and where.
     """
 
     model: Any = None
@@ -80,6 +81,7 @@ class InspectConfig:
     dataset: Any = None
     sample: int = 20_000
     out: str | None = None
+    cache_dtype: str = RunConfig.cache_dtype
     cache_dir: str = RunConfig.cache_dir
 
 
@@ -164,11 +166,11 @@ def inspect(cfg: DictConfig, command: str = "vecbudget inspect") -> Inspection:
     for group in ("model", "other"):
         if cfg[group] is None and group == "other":
             continue
-        encoder = shared(group, cfg[group])
+        encoder = cached_as(shared(group, cfg[group]), cfg.cache_dtype)
         vectors = _vectors(dataset, encoder, cfg.cache_dir)
         if len(vectors.docs) != len(dataset.doc_ids):
             raise ModelError(f"{encoder.label}: {len(vectors.docs)} vectors for {len(dataset.doc_ids)} documents")
-        some = np.ascontiguousarray(vectors.docs[documents])
+        some = np.ascontiguousarray(vectors.docs[documents], dtype=np.float32)
         asked = np.ascontiguousarray(vectors.queries[queries])
         sets.append(Inspected(encoder.label, diagnose(some), diagnose(asked, some)))
         docs.append(some)

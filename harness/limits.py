@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.paging import take
+from harness.paging import take, take_vectors
 from methods.base import Codec, Codes, row_blocks
 
 Float32 = NDArray[np.float32]
@@ -202,7 +202,7 @@ class Limits:
     def of(cls, docs: Float32, queries: Float32) -> Limits:
         """Take the second moments of documents (n, d) and queries (m, d)."""
         rows = evenly_spaced(len(docs), MAX_DOCS)
-        some = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows))
+        some = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows), dtype=np.float32)
         asked = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
         of_docs, of_queries = second_moment(some), second_moment(asked)
         values, vectors = np.linalg.eigh(of_queries)
@@ -219,7 +219,7 @@ class Limits:
     def on(self, docs: Float32, rows: Int64) -> Limits:
         """Return the same bounds for the errors on some of the documents (n, d) only."""
         some = rows[evenly_spaced(len(rows), MAX_DOCS)]
-        return replace(self, rows=some, docs=take(docs, some))
+        return replace(self, rows=some, docs=take_vectors(docs, some))
 
     def distances(self, codec: Codec, codes: Codes, code_bytes_per_vector: float) -> dict[str, dict[str, Any] | None]:
         """Measure a method against both bounds.

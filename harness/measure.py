@@ -42,6 +42,7 @@ class Problem:
     Attributes
     ----------
     docs : float32 (n, d)
+        Or float16, as the cache may keep them.
     queries : float32 (m, d)
     judgements : Judgements or None
     own : int64 (m,) or None

@@ -18,20 +18,32 @@ TAKEN = 2048
 
 
 def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, block) over a matrix (n, d), in blocks of `rows` or of a few megabytes.
+    """Yield (first row, block) over vectors (n, d), in blocks of `rows` or of a few megabytes; of float16, as float32.
 
     Of a memory-mapped matrix no more than a block is resident: its pages are given back when the next one is asked for,
     so that a block must not be kept.
     """
-    width = vectors.itemsize * int(np.prod(vectors.shape[1:]))
+    dtype = as_computed(vectors.dtype)
+    width = dtype.itemsize * int(np.prod(vectors.shape[1:]))
     runs = row_blocks(len(vectors), width) if rows is None else _runs(len(vectors), rows)
     for start, stop in runs:
-        yield start, np.ascontiguousarray(vectors[start:stop])
+        yield start, np.ascontiguousarray(vectors[start:stop], dtype=dtype)
         release(vectors)
 
 
+def as_computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type that vectors of a type are computed with: float32 for float16, which is only stored."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def take_vectors(vectors: Array, rows: NDArray[np.int64]) -> Array:
+    """Return some vectors as `take` does; of float16, as float32."""
+    taken = take(vectors, rows)
+    return taken.astype(as_computed(vectors.dtype), copy=False)
+
+
 def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
-    """Return some rows of a matrix as a copy in memory.
+    """Return some rows of a matrix as a copy in memory, of its own type.
 
     Every row that is touched in a memory-mapped file brings its neighbours along, 64 kB of them on Linux: rows spread
     over a file would make all of it resident, and so they are taken a few thousand at a time.

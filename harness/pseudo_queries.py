@@ -78,7 +78,7 @@ class FitQueries:
             return dataset.as_queries(self.texts, _in_words(self.source))
         given = dataset.train_queries if self.source == "train" else dataset.docs
         assert given is not None
-        return np.ascontiguousarray(given[self.rows])
+        return np.ascontiguousarray(given[self.rows], dtype=np.float32)
 
 
 def choose(wanted: str, dataset: Dataset, encoder: Encoder, tested: Dataset) -> FitQueries:

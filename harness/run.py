@@ -29,6 +29,7 @@ from harness.datasets import Dataset
 from harness.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.paging import take
 from harness.pseudo_queries import FitQueries
+from harness.rounded import cached_as
 from harness.store import INDEX, Store
 from methods.base import MethodError
 
@@ -81,7 +82,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     spec = MethodSpec(cfg.method)
     dataset = _dataset("dataset", cfg.dataset)
     fit_dataset = None if cfg.fit_dataset is None else _dataset("fit_dataset", cfg.fit_dataset)
-    encoder = shared("model", cfg.model)
+    encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
     identity = {
         "dataset": dataset.fingerprint,
         "model": {role: encoder.identity(role, dataset.task) for role in ("document", "query")},

@@ -60,7 +60,7 @@ class Collection:
         """Search float32 vectors."""
 
         def best(which: Int64, rows: slice, depth: int) -> tuple[Float32, Int64]:
-            return topk.search(queries[which], [(rows.start, np.asarray(docs[rows]))], depth)
+            return topk.search(queries[which], [(rows.start, np.asarray(docs[rows], dtype=np.float32))], depth)
 
         return cls(_runs(len(docs), RUN_ROWS), best)
 

@@ -132,7 +132,8 @@ class WorkersLauncher(Launcher):
             return self._launch(jobs)
         except KeyboardInterrupt:
             # a new draft removes those of processes that were killed
-            Store(results).draft("interrupted").rmdir()
+            if Store(results).runs.is_dir():
+                Store(results).draft("interrupted").rmdir()
             raise
 
     def _launch(self, jobs: list[tuple[int, Overrides]]) -> Sequence[JobReturn]:

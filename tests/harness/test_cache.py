@@ -21,6 +21,7 @@ from harness.cache import _Draft, _Files, embed
 from harness.datasets import Dataset
 from harness.encode import VectorModel
 from harness.errors import CacheError, ModelError
+from harness.shards import Share
 
 N_DOCS = 60
 DIM = 8
@@ -184,12 +185,13 @@ def test_chunks_are_the_texts_longest_first(sizes: list[int], limit: int, data: 
     lengths = np.array(sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "CHUNK_CHARACTERS", limit)
-        chunks = [rows.tolist() for rows in cache._chunks(lengths, 0)]
+        chunks = [rows.tolist() for rows in cache._chunks(lengths)]
         order = [row for rows in chunks for row in rows]
         assert order == sorted(range(len(sizes)), key=lambda i: -sizes[i])
         assert all(len(rows) == 1 or cache._work(lengths[rows]).sum() <= limit for rows in chunks)
         done = data.draw(st.integers(0, len(sizes)))
-        assert [row for rows in cache._chunks(lengths, done) for row in rows] == order[done:]
+        share = Share(np.arange(len(sizes)), cache._chunks(lengths))
+        assert [row for rows in share.after(done) for row in rows] == order[done:]
 
 
 def start_worker(directory: Path, delay: float) -> subprocess.Popen[str]:

@@ -50,7 +50,8 @@ def test_an_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["reprot"]) == 2
     assert only_line(capsys.readouterr().err) == (
         "vecbudget: there is no command 'reprot'; did you mean 'report'? "
-        "There are: run, sweep, report, compare, recommend, export, merge, export-mteb, check-mteb, inspect, list"
+        "There are: run, sweep, encode, report, compare, recommend, export, merge, export-mteb, check-mteb, inspect, "
+        "list"
     )
 
 

@@ -12,7 +12,7 @@ from harness.datasets.vectors import VectorFiles
 from harness.errors import StoreError
 from harness.index_files import CODES_FILE, read_index, write_index
 from harness.measure import Problem, encoded_chunks, measure
-from harness.paging import blocks, mapping_of, release, take
+from harness.paging import blocks, mapping_of, release, take, take_vectors
 from methods.base import Codec
 from methods.chain import Chain
 from methods.faiss_codec import FaissCodec
@@ -41,6 +41,18 @@ def test_blocks_are_the_rows(mapped: np.ndarray) -> None:
             parts = list(blocks(vectors, rows))
             assert np.array_equal(np.concatenate([part for _, part in parts]), vectors)
             assert [start for start, _ in parts] == np.cumsum([0, *(len(part) for _, part in parts[:-1])]).tolist()
+
+
+def test_of_float16_only_what_is_computed_with_is_float32(tmp_path: Path) -> None:
+    half = clustered_vectors(1000, 32).astype(np.float16)
+    np.save(tmp_path / "half.npy", half)
+    stored = np.load(tmp_path / "half.npy", mmap_mode="r")
+    parts = [part for _, part in blocks(stored, 300)]
+    assert {part.dtype for part in parts} == {np.dtype(np.float32)}
+    assert np.array_equal(np.concatenate(parts), half.astype(np.float32))
+    rows = np.array([3, 999, 3])
+    assert take(stored, rows).dtype == np.float16, "codes are taken too"
+    assert take_vectors(stored, rows).dtype == np.float32 and np.array_equal(take_vectors(stored, rows), half[rows])
 
 
 def test_what_is_given_back_can_be_read_again(mapped: np.ndarray) -> None:
