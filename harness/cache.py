@@ -37,6 +37,7 @@ from harness.errors import CacheError, ModelError
 from harness.paging import release
 from harness.rounded import Rounded
 from harness.shards import Shard, Share
+from harness.two_models import TwoModels
 from methods.base import row_blocks
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Vectors:
         encoder. Raises `ModelError` where there is none.
     identity : mapping of str to dict
         The encoder's identity for the roles "document" and "query".
+    old_queries : float32 (m, d) or None
+        The document model's own, where `queries` are another model's (`harness.two_models`).
     """
 
     docs: Float32
@@ -86,6 +89,7 @@ class Vectors:
     train_queries: Float32 | None
     as_queries: Callable[[Sequence[str], str], Float32]
     identity: Mapping[Role, Identity]
+    old_queries: Float32 | None = None
 
     @property
     def dim(self) -> int:
@@ -117,7 +121,11 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         vectors = cache.get(texts, "query", what)
         return vectors if vectors.dtype == np.float32 else vectors.astype(np.float32)
 
-    return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
+    queries = as_queries(query_texts, "queries")
+    if isinstance(encoder, TwoModels):
+        old = embed(dataset, encoder.documents, cache_dir)
+        return Vectors(old.docs, queries, None, as_queries, cache.identity, old.queries)
+    return _vectors(docs, queries, None, as_queries, cache.identity, encoder)
 
 
 def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:

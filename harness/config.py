@@ -39,6 +39,10 @@ class RunConfig:
     fit_dataset : node or None
         Another dataset whose documents methods are fitted on, as in `dataset@fit_dataset=folder fit_dataset.path=DIR`;
         None is the measured corpus itself, which is how an index is built.
+    query_model : node or None
+        Another model that encodes the queries, as in `model@query_model=minilm`: an index that outlived its model. The
+        float32 ranking that results are compared with is the old model's own. A method such as `query_map` learns to
+        bring the new queries to the old documents, by documents that both models encode (fit_queries=documents).
     fit_sample : int or None
         Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
         then also has the error on documents that were not drawn.
@@ -72,6 +76,7 @@ class RunConfig:
     dataset: Any = None
     method: Any = None
     fit_dataset: Any = None
+    query_model: Any = None
     fit_sample: int | None = None
     fit_disjoint: bool = False
     fit_queries: str = "auto"

@@ -51,6 +51,8 @@ class Problem:
         The float32 ranking.
     exact_metrics : mapping of metric to mean
         What it scores.
+    old_queries : float32 (m, d) or None
+        The document model's own, where `queries` are another model's: the float32 ranking is theirs.
     """
 
     docs: Float32
@@ -60,32 +62,37 @@ class Problem:
     exact: Int64
     exact_scores: Float32
     exact_metrics: dict[str, float]
+    old_queries: Float32 | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, docs: Float32, queries: Float32, k: int) -> Problem:
+    def of(
+        cls, dataset: Dataset, docs: Float32, queries: Float32, k: int, old_queries: Float32 | None = None
+    ) -> Problem:
         """Rank with the float32 vectors themselves."""
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
-        scores, rows = topk.search(np.asarray(queries), blocks(docs), wide)
+        reference = queries if old_queries is None else old_queries
+        scores, rows = topk.search(np.asarray(reference), blocks(docs), wide)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = metrics.Judgements.of(dataset)
         per_query: metrics.PerQuery = {}
         if judgements is not None:
-            collection = Collection.of_vectors(queries, docs)
+            collection = Collection.of_vectors(reference, docs)
             per_query = metrics.retrieval(judgements, rows) | tie_metrics(scores, rows, collection, judgements, own)
         means = {name: float(values.mean()) for name, values in per_query.items()}
-        return cls(docs, queries, judgements, own, rows, scores, means)
+        return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
 
     @cached_property
     def limits(self) -> Limits:
         """What the errors of methods are compared with; the spectra are computed at the first call."""
-        return Limits.of(self.docs, self.queries)
+        return Limits.of(self.docs, self.queries if self.old_queries is None else self.old_queries)
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> metrics.PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
         values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking)
-        values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.queries, self.docs)
+        reference = self.queries if self.old_queries is None else self.old_queries
+        values |= fidelity(ranking, scores, self.exact, self.exact_scores, reference, self.docs)
         return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
 
 
@@ -205,8 +212,11 @@ def measure(
     with watch.stage("evaluate"):
         collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
         per_query = problem.evaluate(scores, ranking, collection)
-        limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
-        if unseen_rows is not None:
+        limits: dict[str, dict[str, Any] | None] = {"vector": None, "score": None}
+        # what another model's queries do to scores is no error of the code
+        if problem.old_queries is None:
+            limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
+        if unseen_rows is not None and problem.old_queries is None:
             unseen = problem.limits.on(problem.docs, unseen_rows)
             limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
     return Measurement(

@@ -19,6 +19,7 @@ from harness.datasets import Dataset
 from harness.encode import Encoder, VectorModel
 from harness.errors import ConfigError
 from harness.limits import evenly_spaced
+from harness.two_models import TwoModels
 
 Float32 = NDArray[np.float32]
 Source = Literal["train", "titles", "sentences", "documents", "none"]
@@ -103,7 +104,9 @@ def choose(wanted: str, dataset: Dataset, encoder: Encoder, tested: Dataset) -> 
         If there is no such source, or the dataset lacks it.
     """
     check(wanted)
-    for source in SOURCES:
+    # of a document, both models' vectors are known
+    first: list[Source] = ["documents"] if isinstance(encoder, TwoModels) else []
+    for source in (*first, *SOURCES):
         if wanted in ("auto", source):
             found = _collect(source, dataset, encoder, tested)
             if source == "none" or len(found.rows):
@@ -141,7 +144,8 @@ def _collect(source: Source, dataset: Dataset, encoder: Encoder, tested: Dataset
         if (key := _key(text)) not in seen:
             seen.add(key)
             kept[row] = text
-    exist = source in ("documents", "none") or isinstance(encoder, VectorModel)
+    exist = source == "none" or isinstance(encoder, VectorModel)
+    exist |= source == "documents" and not isinstance(encoder, TwoModels)
     pairs = _answers(source, list(kept), dataset)
     return FitQueries(source, np.array(list(kept), dtype=np.int64), None if exist else list(kept.values()), pairs)
 

@@ -31,6 +31,7 @@ from harness.paging import take
 from harness.pseudo_queries import FitQueries
 from harness.rounded import cached_as
 from harness.store import INDEX, Store
+from harness.two_models import two_models
 from methods.base import MethodError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     spec = MethodSpec(cfg.method)
     dataset = _dataset("dataset", cfg.dataset)
     fit_dataset = None if cfg.fit_dataset is None else _dataset("fit_dataset", cfg.fit_dataset)
-    encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
+    encoder = model_of(cfg)
     identity = {
         "dataset": dataset.fingerprint,
         "model": {role: encoder.identity(role, dataset.task) for role in ("document", "query")},
@@ -297,8 +298,8 @@ def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Spli
     vectors = _vectors(dataset, encoder, cache_dir)
     if split is not None:
         docs = take(vectors.docs, split.searched_rows)
-        return vectors, Problem.of(split.searched, docs, vectors.queries, k)
-    return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k)
+        return vectors, Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries)
+    return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries)
 
 
 @functools.lru_cache(maxsize=4)
@@ -306,6 +307,15 @@ def _vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
     from harness.cache import embed
 
     return embed(dataset, encoder, Path(cache_dir).expanduser())
+
+
+def model_of(cfg: DictConfig) -> Any:
+    """Return the encoder that a configuration names."""
+    queries = cfg.get("query_model")
+    return two_models(
+        cached_as(shared("model", cfg.model), cfg.cache_dtype),
+        None if queries is None else cached_as(shared("query_model", queries), cfg.cache_dtype),
+    )
 
 
 def _dataset(group: str, node: DictConfig) -> Dataset:

@@ -219,6 +219,9 @@ class Part:
     wants_pairs: ClassVar[bool] = False
     """Whether `fit` makes use of which documents answer these queries."""
 
+    maps_queries: ClassVar[bool] = False
+    """Whether queries may be another model's, and of another width; `fit` then leaves it in `query_dim_`."""
+
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
@@ -243,6 +246,11 @@ class Part:
             raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
         return int(vars(self)["dim_"])
 
+    def _query_width(self) -> int:
+        """Return how wide queries are: as documents, unless the part maps another model's."""
+        width = self._check_fitted()
+        return int(vars(self).get("query_dim_", width))
+
     def fit(self, docs: ArrayLike, queries: ArrayLike | None = None, pairs: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
 
@@ -256,7 +264,8 @@ class Part:
             If the data cannot carry the parameters (fewer documents than centroids, say).
         """
         vectors = as_vectors(docs, "docs")
-        examples = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
+        width = None if self.maps_queries else vectors.shape[1]
+        examples = None if queries is None else as_vectors(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
         self._fit_pairs(vectors, examples, answers)
         self.dim_ = vectors.shape[1]
@@ -300,7 +309,7 @@ class Transform(Part, ABC):
 
     def transform_queries(self, queries: ArrayLike) -> Float32:
         """Return queries (m, d) in the new space, float32 (m, d')."""
-        return self._transform_queries(as_vectors(queries, "queries", self._check_fitted()))
+        return self._transform_queries(as_vectors(queries, "queries", self._query_width()))
 
     @abstractmethod
     def _transform_docs(self, docs: Float32) -> Float32: ...
@@ -352,7 +361,7 @@ class Codec(Part, ABC):
 
     def query_matrix(self, queries: ArrayLike) -> Float32:
         """Return the queries as they enter the dot product, float32 (m, d'): projected, quantised or as they are."""
-        return self._query_matrix(as_vectors(queries, "queries", self._check_fitted()))
+        return self._query_matrix(as_vectors(queries, "queries", self._query_width()))
 
     def doc_matrix(self, codes: Codes) -> Float32:
         """Return the documents as they enter the dot product, float32 (n, d')."""
@@ -376,7 +385,7 @@ class Codec(Part, ABC):
         """
         if k < 1:
             raise MethodError(f"k must be at least 1, got {k}")
-        vectors = as_vectors(queries, "queries", self._check_fitted())
+        vectors = as_vectors(queries, "queries", self._query_width())
         return self._search(vectors, codes, min(k, codes.n))
 
     def on_disk(self, names: Iterable[str]) -> set[str]:

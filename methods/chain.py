@@ -43,6 +43,15 @@ class Chain(Codec):
         return any(part.wants_pairs for part in (*self.transforms, self.codec))
 
     @property
+    def maps_queries(self) -> bool:  # type: ignore[override]
+        """Whether the first part takes another model's queries."""
+        return (self.transforms[0] if self.transforms else self.codec).maps_queries
+
+    def _query_width(self) -> int:
+        self._check_fitted()
+        return (self.transforms[0] if self.transforms else self.codec)._query_width()
+
+    @property
     def row_wise(self) -> bool:  # type: ignore[override]
         """Whether the codec is row-wise (transforms always are)."""
         return self.codec.row_wise

@@ -165,7 +165,7 @@ class Check:
         with initialize_config_module("configs", version_base="1.3"):
             cfg = compose("config", overrides=["dataset=folder", f"dataset.path={data}"])
         dataset = runs._dataset("dataset", cfg.dataset)
-        vectors = runs._vectors(dataset, runs.shared("model", cfg.model), cfg.cache_dir)
+        vectors = runs._vectors(dataset, runs.model_of(cfg), cfg.cache_dir)
         np.save(self.queries, np.asarray(vectors.queries))
 
     def ranking(self, record: dict[str, Any]) -> list[list[str]]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from harness import run as runs
-from harness.config import RunConfig, shared
+from harness.config import RunConfig
 from harness.datasets import Dataset
 from harness.errors import ConfigError, MissingExtraError, StoreError
 from harness.export.stores import LIBRARIES, chosen_preset, write_store
@@ -171,7 +171,7 @@ class _Run:
 
     @cached_property
     def _vectors(self) -> Any:
-        encoder = shared("model", self.cfg.model)
+        encoder = runs.model_of(self.cfg)
         for role in ("document", "query"):
             if encoder.identity(role, self._whole.task) != self.record["identity"]["model"][role]:
                 raise StoreError(
