@@ -28,7 +28,7 @@ from harness.datasets import Dataset
 from harness.errors import ConfigError, MissingExtraError, StoreError
 from harness.export.stores import LIBRARIES, chosen_preset, write_store
 from harness.index_files import CODES_FILE, STATE_FILE
-from harness.store import INDEX, RANKING, Store
+from harness.store import INDEX, Store
 from methods.base import MethodError
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
 
@@ -194,6 +194,7 @@ class _Run:
             for name, size in ((CODES_FILE, sizes["codes_file_bytes"]), (STATE_FILE, sizes["state_bytes"])):
                 if not (kept / name).is_file() or (kept / name).stat().st_size != size:
                     raise StoreError(f"{kept / name} is missing or damaged: {size} bytes are on record; run it again")
+            self.store.verify(self.run_id)
             _copy(kept, draft)
             return False
         _ = self._vectors
@@ -228,16 +229,9 @@ class _Run:
 
     def compare(self, index: CompressedIndex) -> int:
         """Rank the run's queries and return their number; refuse another ranking than the run's."""
-        from safetensors.numpy import load_file
-
         from harness.search import own_rows, search, without_own
 
-        try:
-            expected = load_file(self.store.path(self.run_id) / RANKING)["rows"]
-        except Exception as error:
-            raise StoreError(
-                f"{self.store.path(self.run_id) / RANKING} is not readable ({error}); run again"
-            ) from error
+        expected = self.store.ranking(self.run_id)["rows"]
         queries, k = np.asarray(self._vectors.queries), self.cfg.k
         own = own_rows(self.dataset)
         depth = k if own is None else k + 1
