@@ -461,3 +461,7 @@ COST_COLUMNS = tuple(_cost({}))
 def _limit(record: Mapping[str, Any], part: str, name: str) -> float:
     value = ((record.get("limits") or {}).get(part) or {}).get(name)
     return float("nan") if value is None else float(value)
+
+
+NUMBER_COLUMNS = tuple(name for name in _row(_EMPTY, CORPUS_SIZE) if name not in TEXT_COLUMNS)
+"""The other columns of `load_runs`."""
