@@ -39,6 +39,17 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield another name for a file, which becomes `path` once all of it is written and is gone otherwise."""
+    draft = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on the disk.
 

@@ -331,7 +331,7 @@ def _indexes(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
         files = _contents(place)
         yield f"index {name}, checked", Sample(files, tuple(files), partial(read, make, False))
         # without the checksums that would catch all of it
-        files.pop(CHECKSUMS_FILE)
+        files = {path: content for path, content in files.items() if path != CHECKSUMS_FILE}
         for mapped in (False, True):
             how = "mapped" if mapped else "read"
             yield f"index {name}, {how}", Sample(files, (CODES_FILE, STATE_FILE), partial(read, make, mapped))

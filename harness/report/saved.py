@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.disk import whole
 from harness.errors import StoreError
 from harness.report.significance import METRICS, PerQuery
 from harness.store import NUMBER_COLUMNS, TEXT_COLUMNS
@@ -24,7 +25,8 @@ def save(frame: pd.DataFrame, per_query: PerQuery | None, folder: Path) -> list[
     import pandas as pd
 
     written = [folder / RUNS]
-    frame.to_csv(written[0], index=False, lineterminator="\n")
+    with whole(written[0]) as path:
+        frame.to_csv(path, index=False, lineterminator="\n")
     if per_query is None:
         return written
     parts = []
@@ -38,7 +40,8 @@ def save(frame: pd.DataFrame, per_query: PerQuery | None, folder: Path) -> list[
     if parts:
         written.append(folder / SCORES)
         table = pd.concat(parts, ignore_index=True)
-        table.astype({"run_id": "category", "query_id": "category"}).to_parquet(written[1], compression="zstd")
+        with whole(written[1]) as path:
+            table.astype({"run_id": "category", "query_id": "category"}).to_parquet(path, compression="zstd")
     return written
 
 
