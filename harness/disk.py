@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
+        if re.fullmatch(r"\d+ requested and \d+ written", reason):
+            # NumPy forgets why a file took a part only
+            reason = f"{os.strerror(errno.ENOSPC)}: {reason}"
         raise StoreError(
             f"{path} cannot be written ({reason}); make room or choose another folder, then run it again"
         ) from error
