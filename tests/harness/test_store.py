@@ -211,8 +211,9 @@ def test_any_flipped_bit_of_a_record_is_refused_or_without_meaning(tmp_path: Pat
     path = commit(store, "abc", **FINISHED) / RECORD
     content, written = path.read_bytes(), store.read("abc")
     refused = 0
-    for place in range(len(content)):
-        for bit in (0, 2, 6):
+    places = range(0, len(content), 3)
+    for place in places:
+        for bit in (0, 6):
             flipped = bytearray(content)
             flipped[place] ^= 1 << bit
             path.write_bytes(flipped)
@@ -222,7 +223,7 @@ def test_any_flipped_bit_of_a_record_is_refused_or_without_meaning(tmp_path: Pat
                 assert str(path) in str(error) and "\n" not in str(error)
                 refused += 1
     # the others are spaces that became other spaces
-    assert refused > 0.8 * 3 * len(content)
+    assert refused > 0.8 * 2 * len(places)
 
 
 def test_another_digit_of_a_metric_is_refused(tmp_path: Path) -> None:
