@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ Role = Literal["document", "query"]
 Identity = dict[str, Any]
 """JSON."""
 
+DEFLATE_RATIO = 1032
+"""Bytes that one byte of a compressed archive can stand for."""
 HUB_SECONDS = 5.0
 """How long to wait for the Hugging Face hub before calling it unreachable."""
 
@@ -539,7 +542,6 @@ class VectorModel(Options):
 
     @property
     def _tensors(self) -> dict[str, NDArray[Any]]:
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         path = self._file
@@ -547,11 +549,27 @@ class VectorModel(Options):
             if path.suffix == ".safetensors":
                 return dict(load_file(path))
             if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as archive:
-                    return {key: archive[key] for key in archive.files}
-        except (SafetensorError, OSError, ValueError, EOFError) as error:
+                return _read_npz(path)
+        except Exception as error:  # the readers of archives and headers fail in many ways
             raise ModelError(f"{self.path} cannot be read: {_first_line(error)}") from error
         raise ModelError(f"model.path: {self.path} is neither .safetensors nor .npz")
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive, after comparing the sizes that it claims with its own."""
+    import zipfile
+
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    most = path.stat().st_size * DEFLATE_RATIO
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                shape, _, dtype = read_header[np.lib.format.read_magic(file)](file)
+                size = file.tell() + math.prod(shape) * dtype.itemsize
+            if min(shape, default=0) < 0 or size != member.file_size or size > most:
+                raise ValueError(f"{member.filename[:40]} says that it has another size than it has")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
 
 
 def checked(vectors: Any, texts: Sequence[str], name: str) -> Float32:

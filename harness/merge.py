@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import run_id
+from harness.disk import writing
 from harness.errors import StoreError
 from harness.store import INDEX, PER_QUERY, RANKING, Store
 
@@ -208,13 +209,16 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
 
 def _copy(item: _Found, identifier: str, into: Store) -> None:
     """Copy a record's own files into a draft, then give it its name."""
+    # its checksums are made anew with the copy
+    item.store.verify(identifier)
     source, draft = item.store.path(identifier), into.draft(identifier)
     try:
-        for name in (PER_QUERY, RANKING):
-            if (source / name).is_file():
-                shutil.copyfile(source / name, draft / name)
-        if (source / INDEX).is_dir():
-            shutil.copytree(source / INDEX, draft / INDEX)
+        with writing(into.path(identifier)):
+            for name in (PER_QUERY, RANKING):
+                if (source / name).is_file():
+                    shutil.copyfile(source / name, draft / name)
+            if (source / INDEX).is_dir():
+                shutil.copytree(source / INDEX, draft / INDEX)
         into.commit(identifier, draft, item.record)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

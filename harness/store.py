@@ -1,6 +1,6 @@
 """Run records: a folder for each run, written whole or not at all, and the tidy frame over all of them.
 
-results/runs/<run_id>/run.json            what was run, with what, and what came out
+results/runs/<run_id>/run.json            what was run, with what, what came out; checksums of all of it
                       per_query.parquet   every metric of every query
                       ranking.safetensors the best rows of each query and their scores
                       index/              the compressed index, with keep_index=true
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.disk import file_checksum, hasher, sync, writing
 from harness.errors import StoreError
+from harness.index_files import CHECKSUMS_FILE, verify_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,11 @@ RECORD = "run.json"
 PER_QUERY = "per_query.parquet"
 RANKING = "ranking.safetensors"
 INDEX = "index"
+FILES, CHECKSUM = "files", "checksum"
+"""In a record: the xxh3_128 of each of its files, and of the rest of the record."""
+
+CHECKED = (PER_QUERY, RANKING, f"{INDEX}/{CHECKSUMS_FILE}")
+"""Files that a record has checksums of; those of an index have their own, in the last of these."""
 
 _OWNER = "@"
 """Between the parts of a draft's name: run id, machine, process."""
@@ -58,33 +65,64 @@ class Store:
         return path.is_file() and self.read(run_id)["status"] == "ok"
 
     def read(self, run_id: str) -> dict[str, Any]:
-        """Return a run's record.
+        """Return a run's record, after comparing it with its checksum; older records have none.
 
         Raises
         ------
         StoreError
-            If it is missing or not readable.
+            If it is missing, not readable, or not what was written.
         """
         path = self.path(run_id) / RECORD
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            problem = _problem(record, run_id)
         except FileNotFoundError:
             raise StoreError(f"there is no run '{run_id}' under {self.runs}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise _unreadable(path, str(error)) from error
-        if problem := _problem(record, run_id):
+        if problem:
             raise _unreadable(path, problem)
         return record
 
+    def verify(self, run_id: str) -> None:
+        """Compare a record and the files that it has with their checksums.
+
+        Raises
+        ------
+        StoreError
+            If one of them is missing or damaged; a kept index may have been deleted.
+        """
+        record = self.read(run_id)
+        for name in record.get(FILES, {}):
+            if (self.path(run_id) / name).parent.is_dir():
+                self._check_file(record, name)
+        if (self.path(run_id) / INDEX).is_dir():
+            verify_index(self.path(run_id) / INDEX)
+
+    def _check_file(self, record: Mapping[str, Any], name: str) -> Path:
+        """Return the path of a record's file once it is what was written."""
+        path, expected = self.path(record["run_id"]) / name, record.get(FILES, {}).get(name)
+        if expected is not None:
+            try:
+                found = file_checksum(path)
+            except OSError as error:
+                raise _unreadable(path, str(error)) from error
+            if found != expected:
+                raise _unreadable(path, f"its checksum differs from the one in {RECORD}: it was damaged or changed")
+        return path
+
     def draft(self, run_id: str) -> Path:
         """Return a new private folder to write a record into before `commit`; remove those that killed runs left."""
-        self.runs.mkdir(parents=True, exist_ok=True)
+        with writing(self.runs):
+            self.runs.mkdir(parents=True, exist_ok=True)
+        # by process and not by age: clocks differ, and go backwards
         for left in self.runs.glob(f".*{_OWNER}{socket.gethostname()}{_OWNER}*"):
             process = left.name.split(_OWNER)[2]
             if process.isdecimal() and not _is_running(int(process)):
                 shutil.rmtree(left, ignore_errors=True)
         owner = f"{socket.gethostname()}{_OWNER}{os.getpid()}"
-        return Path(tempfile.mkdtemp(prefix=f".{run_id}{_OWNER}{owner}{_OWNER}", dir=self.runs))
+        with writing(self.path(run_id)):
+            return Path(tempfile.mkdtemp(prefix=f".{run_id}{_OWNER}{owner}{_OWNER}", dir=self.runs))
 
     def commit(
         self,
@@ -95,26 +133,33 @@ class Store:
         per_query: Mapping[str, NDArray[np.float64]] | None = None,
         ranking: Mapping[str, NDArray[Any]] | None = None,
     ) -> Path:
-        """Write the record's files into the draft, then give the folder its name in one step."""
+        """Write the record's files into the draft, then give the folder its name in one step.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be written; nothing of them is left then.
+        """
+        target = self.path(run_id)
         try:
-            self._write(draft, record, query_ids, per_query, ranking)
-            target = self.path(run_id)
-            if target.exists():
-                discarded = self.draft(run_id)
-                target.replace(discarded / "old")
-                draft.replace(target)
-                shutil.rmtree(discarded)
-            else:
-                try:
+            with writing(target):
+                self._write(draft, record, query_ids, per_query, ranking)
+                if target.exists():
+                    discarded = self.draft(run_id)
+                    target.replace(discarded / "old")
                     draft.replace(target)
-                except OSError:
-                    # another process finished the same run in between: its record is as good
-                    if not self.has(run_id):
-                        raise
+                    shutil.rmtree(discarded)
+                else:
+                    try:
+                        draft.replace(target)
+                    except OSError:
+                        # another process finished the same run in between: its record is as good
+                        if not self.has(run_id):
+                            raise
+                sync(self.runs)
         finally:
             # an interruption, or a full disk, leaves nothing
             shutil.rmtree(draft, ignore_errors=True)
-        _sync(self.runs)
         return target
 
     def _write(
@@ -135,12 +180,15 @@ class Store:
             from safetensors.numpy import save_file
 
             save_file({name: np.ascontiguousarray(array) for name, array in ranking.items()}, draft / RANKING)
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        content = {key: value for key, value in record.items() if key not in (FILES, CHECKSUM)}
+        content[FILES] = {name: file_checksum(draft / name) for name in CHECKED if (draft / name).is_file()}
+        content[CHECKSUM] = _checksum(content)
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (draft / RECORD).write_text(text + "\n", encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp makes it private
         # the name says that the files are there; after a power cut too
         for path in (*sorted(path for path in draft.rglob("*") if path.is_file()), draft):
-            _sync(path)
+            sync(path)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield all records, in the order of their ids."""
@@ -154,7 +202,7 @@ class Store:
         """Return every metric of every query of a run, one row a query; raises `StoreError` if it is damaged."""
         import pandas as pd
 
-        path = self.path(run_id) / PER_QUERY
+        path = self._check_file(self.read(run_id), PER_QUERY)
         try:
             frame = pd.read_parquet(path)
         except Exception as error:  # the readers of parquet fail in many ways
@@ -175,7 +223,7 @@ class Store:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        path = self.path(run_id) / RANKING
+        path = self._check_file(self.read(run_id), RANKING)
         try:
             arrays = load_file(path)
             rows, scores = arrays["rows"], arrays["scores"]
@@ -217,6 +265,12 @@ def _problem(record: Any, run_id: str) -> str:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "half of a character (an unpaired surrogate)"
+    if FILES not in record and CHECKSUM not in record:
+        return ""  # older ones have none
+    if record.get(CHECKSUM) != _checksum(record):
+        return "its checksum differs: it was damaged or changed"
+    if not isinstance(record.get(FILES), dict) or not record[FILES].keys() <= set(CHECKED):
+        return f"'{FILES}' does not list the files of a record"
     return ""
 
 
@@ -231,18 +285,12 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return  # Windows opens no folders
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems cannot
-    finally:
-        os.close(handle)
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Return the xxh3_128 of a record without its checksum, as JSON with sorted keys."""
+    rest = {key: value for key, value in record.items() if key != CHECKSUM}
+    digest = hasher()
+    digest.update(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    return str(digest.hexdigest())
 
 
 def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE) -> pd.DataFrame:
@@ -413,3 +461,7 @@ COST_COLUMNS = tuple(_cost({}))
 def _limit(record: Mapping[str, Any], part: str, name: str) -> float:
     value = ((record.get("limits") or {}).get(part) or {}).get(name)
     return float("nan") if value is None else float(value)
+
+
+NUMBER_COLUMNS = tuple(name for name in _row(_EMPTY, CORPUS_SIZE) if name not in TEXT_COLUMNS)
+"""The other columns of `load_runs`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
+from methods.faiss_state import quantizers, read_state
 from methods.threads import one_thread
 
 
@@ -103,7 +105,7 @@ class FaissCodec(Codec):
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise MethodError(f"FaissCodec: factory '{self.index_string}' is not possible: {reason}") from error
-        for quantizer in _quantizers(index):
+        for quantizer in quantizers(index):
             self._set_up(quantizer, n)
         try:
             with one_thread():
@@ -147,13 +149,25 @@ class FaissCodec(Codec):
                 quantizer.train_ils_iters = max(1, self.perturbations // 2)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Take over a serialised index; it is read at first use."""
-        self.__dict__.pop("_index", None)
-        return super().load_state(arrays)
+        """Take over a serialised index, and read it.
+
+        Raises
+        ------
+        MethodError
+            If the bytes are not those of such an index, empty and trained; see `methods.faiss_state`.
+        """
+        super().load_state(arrays)
+        blob = arrays.get("index_", np.empty(0, np.uint8))
+        self.__dict__["_index"] = read_state(blob, self._check_fitted(), self.index_string, self._set_up_for_reading)
+        return self
+
+    def _set_up_for_reading(self, quantizer: Any) -> None:
+        # the number of documents has done its part
+        self._set_up(quantizer, sys.maxsize)
 
     @cached_property
     def _index(self) -> Any:
-        """The empty trained index, read from the state."""
+        """The empty trained index, read from the state that `fit` left."""
         import faiss
 
         return faiss.deserialize_index(np.ascontiguousarray(self.index_))
@@ -162,8 +176,16 @@ class FaissCodec(Codec):
         return Codes.packed(self._index.sa_encode(docs))
 
     def _decode(self, codes: Codes) -> Float32:
-        decoded: Float32 = self._index.sa_decode(np.ascontiguousarray(codes.array))
+        decoded: Float32 = self._index.sa_decode(self._octets(codes))
         return decoded
+
+    def _octets(self, codes: Codes) -> Array:
+        """Return the codes once they are as wide as FAISS will take them to be."""
+        array, width = codes.rows.get("codes"), self._index.sa_code_size()
+        if array is None or array.dtype != np.uint8 or array.shape[1:] != (width,):
+            found = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
+            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {found}")
+        return np.ascontiguousarray(array)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
@@ -174,7 +196,7 @@ class FaissCodec(Codec):
         import faiss
 
         index: Any = faiss.clone_index(self._index)
-        index.add_sa_codes(np.ascontiguousarray(codes.array))
+        index.add_sa_codes(self._octets(codes))
         # For fast scan and for parts this wide, a batch of queries gets its tables from one matrix product, whose last
         # bits depend on the batch: queries are then searched one at a time.
         alone = hasattr(index, "pq") and (self.kernel == "fast_scan" or index.pq.dsub >= 16)
@@ -212,20 +234,3 @@ class UnitCentroids(FaissCodec):
     def _set_up(self, quantizer: Any, n: int) -> None:
         super()._set_up(quantizer, n)
         quantizer.cp.spherical = True
-
-
-def _quantizers(index: Any) -> Iterator[Any]:
-    """Yield every trained quantiser inside an index, those of a product's splits one by one."""
-    import faiss as untyped
-
-    faiss: Any = untyped
-    for name in ("pq", "rq", "lsq"):
-        if hasattr(index, name):
-            yield getattr(index, name)
-    for name, kind in (("prq", faiss.ResidualQuantizer), ("plsq", faiss.LocalSearchQuantizer)):
-        if hasattr(index, name):
-            product = getattr(index, name)
-            for split in range(product.nsplits):
-                part = faiss.downcast_AdditiveQuantizer(product.subquantizer(split))
-                assert isinstance(part, kind)
-                yield part

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.base import Array, Codec, Codes, Float32, MethodError, row_blocks
 from methods.packing import UInt8, packed_size, unpack
 
 
@@ -65,7 +65,12 @@ class FaissRaBitQ(Codec):
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Take over the centre; the index is made at first use."""
         self.__dict__.pop("_index", None)
-        return super().load_state(arrays)
+        super().load_state(arrays)
+        centre, d = arrays.get("centre_"), self._check_fitted()
+        if centre is None or centre.dtype != np.float32 or centre.shape != (d,) or not np.isfinite(centre).all():
+            found = "there is none" if centre is None else f"it is {centre.dtype} {centre.shape}"
+            raise MethodError(f"FaissRaBitQ: the array 'centre_' must be {d} finite float32 numbers, but {found}")
+        return self
 
     @cached_property
     def _index(self) -> Any:
@@ -83,6 +88,9 @@ class FaissRaBitQ(Codec):
     def _decode(self, codes: Codes) -> Float32:
         d, centre = len(self.centre_), self.centre_.astype(np.float64)
         packed = np.ascontiguousarray(codes.array)
+        width = self._index.sa_code_size()
+        if packed.dtype != np.uint8 or packed.shape[1:] != (width,):
+            raise MethodError(f"FaissRaBitQ: codes are uint8 (n, {width}), but they are {packed.dtype} {packed.shape}")
         out = np.empty((codes.n, d + 1), dtype=np.float32)
         for start, stop in row_blocks(codes.n, 8 * (d + 1)):
             levels, factor, along_centre = self._estimator(packed[start:stop])

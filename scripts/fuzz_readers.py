@@ -12,7 +12,9 @@ Damage depends on the seed, the reader and its number alone: `--case` shows one 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
+import hashlib
 import json
 import multiprocessing
 import re
@@ -215,7 +217,11 @@ def _made(folder: Path) -> Iterator[tuple[str, Sample]]:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((40, 8)).astype(np.float32)
     yield from _records(folder / "results")
+    yield from _report(folder / "results", folder / "report")
     yield from _indexes(folder, vectors)
+    yield from _exports(folder / "export", vectors)
+    yield from _faiss_states(vectors)
+    yield from _given_vectors(folder / "given", vectors)
     yield from _cached(vectors)
     yield from _beir()
     yield from _vector_files(folder, vectors)
@@ -227,7 +233,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
-    from harness.store import PER_QUERY, RANKING, RECORD, Store, load_runs
+    from harness.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store, load_runs
 
     distance = {"power": 1.0, "distortion": 0.2, "bound": 0.1, "db_over_bound": 3.01, "excess_bits_per_dim": None}
     spread = {"median": 1.0, "low": 0.5, "high": 2.0}
@@ -263,14 +269,40 @@ def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
         Store(place).has("abc")
         load_runs(place)
 
+    def whole(place: Path) -> None:
+        all_records(place)
+        Store(place).per_query("abc")
+        Store(place).ranking("abc")
+
     files = _contents(folder)
+    yield "record", Sample(files, tuple(f"runs/abc/{name}" for name in (RECORD, PER_QUERY, RANKING)), whole)
+    # without the checksums that would catch all of it
+    older = {key: value for key, value in store.read("abc").items() if key not in (FILES, CHECKSUM)}
+    files = files | {f"runs/abc/{RECORD}": json.dumps(older, indent=1).encode()}
     yield "run.json", Sample(files, (f"runs/abc/{RECORD}",), all_records)
     yield PER_QUERY, Sample(files, (f"runs/abc/{PER_QUERY}",), lambda place: Store(place).per_query("abc"))
     yield RANKING, Sample(files, (f"runs/abc/{RANKING}",), lambda place: Store(place).ranking("abc"))
 
 
+def _report(results: Path, folder: Path) -> Iterator[tuple[str, Sample]]:
+    from harness.report import saved
+    from harness.store import Store, load_runs
+
+    folder.mkdir()
+    saved.save(load_runs(results), Store(results).per_query, folder)
+
+    def read(place: Path) -> None:
+        frame, per_query = saved.load(place)
+        for run_id in frame.loc[frame["status"] == "ok", "run_id"]:
+            with contextlib.suppress(KeyError):  # there are none of this run
+                per_query(run_id)
+
+    yield "report runs.csv", Sample(_contents(folder), (saved.RUNS,), read)
+    yield "report scores.parquet", Sample(_contents(folder), (saved.SCORES,), read)
+
+
 def _indexes(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from harness.index_files import CODES_FILE, STATE_FILE, read_index, storage_of, write_index
+    from harness.index_files import CHECKSUMS_FILE, CODES_FILE, STATE_FILE, read_index, storage_of, write_index
     from methods.base import Codec
     from methods.chain import Chain
     from methods.faiss_codec import FaissCodec
@@ -297,9 +329,113 @@ def _indexes(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
         codec = make().fit(vectors)
         write_index(place, codec, codec.encode(vectors))
         files = _contents(place)
+        yield f"index {name}, checked", Sample(files, tuple(files), partial(read, make, False))
+        # without the checksums that would catch all of it
+        files = {path: content for path, content in files.items() if path != CHECKSUMS_FILE}
         for mapped in (False, True):
             how = "mapped" if mapped else "read"
             yield f"index {name}, {how}", Sample(files, (CODES_FILE, STATE_FILE), partial(read, make, mapped))
+
+
+def _exports(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
+    from harness.index_files import write_index
+    from methods.base import Codec
+    from methods.chain import Chain
+    from methods.faiss_codec import FaissCodec
+    from methods.linear import SVD
+    from methods.scalar import PerDimension
+    from vecbudget import CompressedIndex
+    from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, _own_checksum, seal
+
+    scalar = {"_target_": "methods.scalar.PerDimension", "bits": 4}
+    pq = {"_target_": "methods.faiss_codec.FaissCodec", "factory": "PQ2x4np"}
+    svd = {"_target_": "methods.linear.SVD", "dim": 4}
+    chain = {"_target_": "methods.chain.Chain", "transforms": [svd], "codec": pq}
+    made: dict[str, tuple[Codec, dict[str, Any]]] = {
+        "int4": (PerDimension(bits=4), scalar),
+        "chain": (Chain(transforms=[SVD(dim=4)], codec=FaissCodec(factory="PQ2x4np")), chain),
+    }
+
+    def use(place: Path, verify: bool, mapped: bool) -> None:
+        index = CompressedIndex.load(place, verify=verify, mapped=mapped)
+        _ = index.search(vectors[:3, : index.dim], 5)
+
+    def forged(place: Path) -> None:
+        """Read a copy whose checksums are right."""
+        with TemporaryDirectory() as copy:
+            for path, content in _contents(place).items():
+                (Path(copy) / path).write_bytes(content)
+            try:
+                manifest = json.loads((place / MANIFEST).read_bytes())
+                for name in set(manifest["files"]) & {CODES, STATE, IDS}:
+                    content = (place / name).read_bytes()
+                    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                manifest["sha256"] = _own_checksum(manifest)
+                (Path(copy) / MANIFEST).write_text(json.dumps(manifest))
+            except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+                pass
+            use(Path(copy), True, False)
+
+    for name, (codec, settings) in made.items():
+        place = folder / name
+        place.mkdir(parents=True)
+        codec.fit(vectors)
+        write_index(place, codec, codec.encode(vectors))
+        (place / "checksums.json").unlink(missing_ok=True)
+        ids = Ids.of(f"d{i}" for i in range(len(vectors)))
+        _save(place / IDS, {"text": ids.text, "ends": ids.ends})
+        seal(place, {"method": settings, "n": len(vectors), "dim": vectors.shape[1]}, (CODES, STATE, IDS))
+        files = _contents(place)
+        yield f"export {name}, checked", Sample(files, tuple(files), partial(use, verify=True, mapped=False))
+        yield f"export {name}, mapped", Sample(files, tuple(files), partial(use, verify=False, mapped=True))
+        yield f"export {name}, forged", Sample(files, tuple(files), forged)
+
+
+def _faiss_states(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
+    from methods.faiss_codec import FaissCodec
+
+    docs = np.concatenate([vectors, vectors[::-1] + 0.1])
+
+    def read(factory: str, place: Path) -> None:
+        blob = np.frombuffer((place / "state.bin").read_bytes(), dtype=np.uint8)
+        codec = FaissCodec(factory=factory).load_state({"dim_": np.array(docs.shape[1]), "index_": blob})
+        _ = codec.search(docs[:3], codec.encode(docs), 5)
+
+    for factory in ("SQ8", "EDEN2", "PQ4x4np", "RQ2x4", "LSQ2x4", "PRQ2x2x4", "PLSQ2x2x4"):
+        blob = FaissCodec(factory=factory).fit(docs).index_.tobytes()
+        yield f"FAISS state {factory}", Sample({"state.bin": blob}, ("state.bin",), partial(read, factory))
+
+
+def _given_vectors(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
+    """Vectors beside a dataset of texts, `model.path`."""
+    from harness.datasets import Dataset
+    from harness.encode import VectorModel
+
+    folder.mkdir()
+    docs, queries = [f"d{i}" for i in range(len(vectors))], [f"q{i}" for i in range(5)]
+    judged = {query: {doc: 1} for query, doc in zip(queries, docs, strict=False)}
+    dataset = Dataset.build(
+        name="d", doc_ids=docs, query_ids=queries, qrels=judged, doc_texts=docs, query_texts=queries
+    )
+    arrays = {"docs": vectors, "queries": vectors[:5]}
+    _save(folder / "given.safetensors", arrays)
+    np.savez(folder / "given.npz", **arrays)
+    np.savez_compressed(folder / "small.npz", **arrays)
+    files = _contents(folder)
+
+    def read(name: str, place: Path) -> None:
+        model = VectorModel(path=str(place / name))
+        model.identity("document", None)
+        _ = model.has_train_queries, model.supply(dataset)
+
+    for name, content in files.items():
+        yield f"model.path {name}", Sample({name: content}, (name,), partial(read, name))
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(arrays, path)
 
 
 def _cached(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
@@ -402,6 +538,7 @@ def attempt(sample: Sample, place: Path, seed: int, reader: str, number: int) ->
     """Damage and read; return ("read" or "refused" or "finding", what happened)."""
     from harness.errors import VecbudgetError
     from methods.base import MethodError
+    from vecbudget import IndexFileError
 
     rng = np.random.default_rng((seed, zlib.crc32(reader.encode()), number))
     files = dict(sample.files)
@@ -413,7 +550,7 @@ def attempt(sample: Sample, place: Path, seed: int, reader: str, number: int) ->
     result = "read", ""
     try:
         sample.read(place)
-    except (VecbudgetError, MethodError) as error:
+    except (VecbudgetError, MethodError, IndexFileError) as error:
         result = "refused", str(error)
         if "\n" in str(error):
             result = "finding", f"more than a line: {error}"

@@ -25,15 +25,16 @@ def write_arrays(directory: Path, codec: Codec, codes: Codes) -> tuple[str, ...]
         np.save(directory / f"codes.{name}.npy", array, allow_pickle=False)
     d = codec._check_fitted()
     width = codec.query_matrix(np.zeros((1, d), dtype=np.float32)).shape[1]
-    path = directory / "documents.npy"
-    documents = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(codes.n, width))
     overflow = False
     blocks = row_blocks(codes.n, 4 * width) if codec.row_wise else iter([(0, codes.n)])
-    for start, stop in blocks:
-        part = codec.doc_matrix(codes[start:stop] if codec.row_wise else codes)
-        overflow |= bool(np.abs(part).max(initial=0) > np.finfo(np.float16).max)
-        documents[start:stop] = part
-    documents.flush()
+    # not through a memory map: on a full disk, that would kill the process (SIGBUS)
+    with (directory / "documents.npy").open("wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (codes.n, width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start, stop in blocks:
+            part = codec.doc_matrix(codes[start:stop] if codec.row_wise else codes)
+            overflow |= bool(np.abs(part).max(initial=0) > np.finfo(np.float16).max)
+            file.write(part.astype("<f2").tobytes())
     notes: tuple[str, ...] = ("documents are rounded to float16, so that near-equal scores may swap",)
     if overflow:
         notes += ("some numbers are too large for float16 and infinite in documents.npy",)

@@ -7,7 +7,6 @@ it is written under another name first, and compared with the run's own ranking.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -25,10 +24,11 @@ from omegaconf import DictConfig, OmegaConf
 from harness import run as runs
 from harness.config import RunConfig
 from harness.datasets import Dataset
+from harness.disk import sync, writing
 from harness.errors import ConfigError, MissingExtraError, StoreError
 from harness.export.stores import LIBRARIES, chosen_preset, write_store
 from harness.index_files import CODES_FILE, STATE_FILE
-from harness.store import INDEX, RANKING, Store
+from harness.store import INDEX, Store
 from methods.base import MethodError
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
 
@@ -194,6 +194,7 @@ class _Run:
             for name, size in ((CODES_FILE, sizes["codes_file_bytes"]), (STATE_FILE, sizes["state_bytes"])):
                 if not (kept / name).is_file() or (kept / name).stat().st_size != size:
                     raise StoreError(f"{kept / name} is missing or damaged: {size} bytes are on record; run it again")
+            self.store.verify(self.run_id)
             _copy(kept, draft)
             return False
         _ = self._vectors
@@ -228,16 +229,9 @@ class _Run:
 
     def compare(self, index: CompressedIndex) -> int:
         """Rank the run's queries and return their number; refuse another ranking than the run's."""
-        from safetensors.numpy import load_file
-
         from harness.search import own_rows, search, without_own
 
-        try:
-            expected = load_file(self.store.path(self.run_id) / RANKING)["rows"]
-        except Exception as error:
-            raise StoreError(
-                f"{self.store.path(self.run_id) / RANKING} is not readable ({error}); run again"
-            ) from error
+        expected = self.store.ranking(self.run_id)["rows"]
         queries, k = np.asarray(self._vectors.queries), self.cfg.k
         own = own_rows(self.dataset)
         depth = k if own is None else k + 1
@@ -325,7 +319,7 @@ def _convert(name: str, folder: Path, index: CompressedIndex) -> tuple[str, ...]
     except RuntimeError as error:
         # what FAISS and usearch raise when they cannot write
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"--to {name}: {folder.name} cannot be written ({message})") from error
+        raise OSError(f"--to {name}: {message}") from error
     with (folder / "ids.json").open("w", encoding="utf-8") as file:
         for row, name in enumerate(index.ids):
             file.write(("[\n" if row == 0 else ",\n") + json.dumps(name))
@@ -338,7 +332,7 @@ def _draft(out: Path) -> Iterator[Path]:
     """Yield a new folder that becomes `out` when all went well, and is gone otherwise."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(f"{out} exists and is not an empty folder; nothing is overwritten: choose another --out")
-    try:
+    with writing(out):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
         try:
@@ -346,14 +340,11 @@ def _draft(out: Path) -> Iterator[Path]:
             for path in (draft, *draft.rglob("*")):
                 # mkdtemp and safetensors make what they write private
                 path.chmod(0o755 if path.is_dir() else 0o644)
-                if path.is_file():
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
+                sync(path)
             draft.replace(out)
+            sync(out.absolute().parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written ({error.strerror or error})") from error
 
 
 def _copy(index: Path, draft: Path) -> None:
@@ -362,10 +353,6 @@ def _copy(index: Path, draft: Path) -> None:
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    try:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    except SafetensorError as error:
-        raise StoreError(f"{path.name} cannot be written ({error})") from error
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.disk import whole, writing
 from harness.errors import MissingExtraError
 from harness.report import databases, figures, int8, plots, saved, spectra, tables, views
 from harness.report.dominance import analyse, dominance_markdown
@@ -73,11 +74,24 @@ def write_report(
     Raises
     ------
     StoreError
-        If there is no run, or a column is missing.
+        If there is no run, a column is missing, or the folder cannot be written.
     ConfigError
         If the options name a column or setting that there is not, or the filter is none.
     """
     tables.check(frame)
+    with writing(out):
+        return _write_report(frame, out, command, per_query, options or TableOptions(), records, site)
+
+
+def _write_report(
+    frame: pd.DataFrame,
+    out: Path,
+    command: str,
+    per_query: PerQuery | None,
+    options: TableOptions,
+    records: Records | None,
+    site: bool,
+) -> list[Path]:
     found = tables.pages(frame)
     if per_query is not None:
         found = [with_intervals(page, per_query) for page in found]
@@ -143,13 +157,11 @@ def write_report(
         summary += f"\nVector stores' switches: {', '.join(links)}.\n"
     with_settings = [page for page in found if len(page.settings)]
     if with_settings:
-        for view in views.all_views(with_settings, options or TableOptions(), shares=shares):
+        for view in views.all_views(with_settings, options, shares=shares):
             written += views.save(view, out / "tables")
-    written = [
-        _write(out / "summary.md", summary),
-        *saved.save(frame, per_query, out),
-        *written,
-    ]
+    kept = saved.save(frame, per_query, out)
+    # last of the tables: where it is, they are
+    written = [_write(out / "summary.md", summary), *kept, *written]
     if records is not None and site:
         try:
             written += write_site(frame, out / "site", pages=found, records=records, command=command)
@@ -180,5 +192,6 @@ def _write_databases(pages: Sequence[Page], records: Records, out: Path, command
 
 
 def _write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.disk import whole
 from harness.errors import StoreError
 from harness.report.significance import METRICS, PerQuery
+from harness.store import NUMBER_COLUMNS, TEXT_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,8 @@ def save(frame: pd.DataFrame, per_query: PerQuery | None, folder: Path) -> list[
     import pandas as pd
 
     written = [folder / RUNS]
-    frame.to_csv(written[0], index=False, lineterminator="\n")
+    with whole(written[0]) as path:
+        frame.to_csv(path, index=False, lineterminator="\n")
     if per_query is None:
         return written
     parts = []
@@ -37,7 +40,8 @@ def save(frame: pd.DataFrame, per_query: PerQuery | None, folder: Path) -> list[
     if parts:
         written.append(folder / SCORES)
         table = pd.concat(parts, ignore_index=True)
-        table.astype({"run_id": "category", "query_id": "category"}).to_parquet(written[1], compression="zstd")
+        with whole(written[1]) as path:
+            table.astype({"run_id": "category", "query_id": "category"}).to_parquet(path, compression="zstd")
     return written
 
 
@@ -47,15 +51,27 @@ def load(folder: Path) -> tuple[pd.DataFrame, PerQuery]:
     Raises
     ------
     StoreError
-        If the folder holds no report.
+        If the folder holds no report, or one that is damaged.
     """
     import pandas as pd
 
     try:
-        frame = pd.read_csv(folder / RUNS, dtype={"run_id": str, "git_commit": str}).astype({"seed": "Int64"})
-        table = pd.read_parquet(folder / SCORES) if (folder / SCORES).is_file() else None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder} holds no report that can be read: {error}") from None
+        kinds = dict.fromkeys(TEXT_COLUMNS, str)
+        frame = pd.read_csv(folder / RUNS, dtype=kinds).astype({"seed": "Int64"})
+        path = folder / SCORES
+        table = pd.read_parquet(path) if path.is_file() else None
+    except Exception as error:  # the readers of both fail in many ways
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise StoreError(f"{folder} holds no report that can be read: {reason}") from error
+    missing = [name for name in ("run_id", "status") if name not in frame or frame[name].isna().any()]
+    if missing:
+        raise StoreError(f"{folder / RUNS}: not every row has a {missing[0]}; make the report again")
+    numbers = frame[[name for name in NUMBER_COLUMNS if name in frame]]
+    wrong = [name for name in numbers if not pd.api.types.is_numeric_dtype(numbers[name])]
+    if wrong:
+        raise StoreError(f"{folder / RUNS}: '{wrong[0]}' has something else than numbers; make the report again")
+    if table is not None and not _is_scores(table):
+        raise StoreError(f"{folder / SCORES}: not run_id, query_id and numbers; make the report again")
     texts = [name for name in TEXTS if name in frame]
     frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), "")
     groups = {} if table is None else dict(list(table.groupby("run_id", observed=True)))
@@ -65,3 +81,12 @@ def load(folder: Path) -> tuple[pd.DataFrame, PerQuery]:
         return found.astype({"query_id": str})
 
     return frame, per_query
+
+
+def _is_scores(table: pd.DataFrame) -> bool:
+    """Whether a table has a run, a query and numbers in each row."""
+    names = ("run_id", "query_id")
+    if not all(name in table and table[name].notna().all() for name in names):
+        return False
+    numbers = table.drop(columns=list(names))
+    return numbers.select_dtypes("number").shape[1] == numbers.shape[1]

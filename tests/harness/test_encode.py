@@ -1,9 +1,11 @@
 """Embedding models: a tiny sentence-transformers model made here, the packaged MiniLM, and MTEB's registry."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -517,3 +519,38 @@ def test_vectors_are_identified_by_content(tmp_path: Path) -> None:
     same = save_vectors(tmp_path / "b.safetensors", docs=docs, queries=queries)
     other = save_vectors(tmp_path / "c.safetensors", docs=docs + 1, queries=queries)
     assert first.identity("query", None) == same.identity("query", None) != other.identity("query", None)
+
+
+def archive(shape: str, body: bytes = b"", size: int | None = None) -> bytes:
+    """Return an .npz whose array `docs` says that it has a shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        made.writestr("docs.npy", content)
+    whole = file.getvalue()
+    return whole if size is None else whole.replace(len(content).to_bytes(4, "little"), size.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK",
+        b"no archive at all",
+        archive("(1 << 40, 4)"),
+        archive("(4294967296, 4294967296)"),
+        archive("(1000000000, 64)"),
+        archive("(-1, 64)"),
+        archive("(5, 4)", bytes(79)),
+        archive("(5, 4)", bytes(80)).replace(b"docs", b"dogs", 1),
+        archive("(5, 4)", bytes(80))[:-30],
+        archive("(268435455, 4)", b"", size=(1 << 32) - 2),
+    ],
+)
+def test_an_archive_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "v.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"v\.npz cannot be read: ") as caught:
+        _ = VectorModel(path=str(path)).has_train_queries
+    assert "\n" not in str(caught.value) and not isinstance(caught.value.__cause__, MemoryError)

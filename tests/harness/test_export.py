@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from harness.cli import main
 from harness.errors import ConfigError, StoreError
 from harness.export import export
+from harness.index_files import CHECKSUMS_FILE
 from harness.run import run
 from harness.store import INDEX, RANKING, Store
 from tests.harness.test_run import configuration
@@ -354,11 +355,12 @@ def test_nothing_is_overwritten(results: Path, tmp_path: Path) -> None:
 
 
 def altered(results: Path, to: Path, name: str, change: Callable[[dict[str, Any]], None]) -> str:
-    """Copy the results, and change a record."""
+    """Copy the results, and change a record, which then has no checksums, as older ones."""
     shutil.copytree(results, to)
     path = Store(to).path(run_id(results, name)) / "run.json"
     record = json.loads(path.read_text())
     change(record)
+    del record["files"], record["checksum"]
     path.write_text(json.dumps(record))
     return run_id(results, name)
 
@@ -407,6 +409,9 @@ def test_a_damaged_kept_index_is_refused(results: Path, tmp_path: Path) -> None:
     flipped = bytearray(content)
     flipped[-400 * 16 :] = bytes(400 * 16)
     path.write_bytes(flipped)
+    with pytest.raises(StoreError, match="the array 'codes' differs from its checksum"):
+        export(identifier, tmp_path / "out", results=tmp_path / "results", check=False)
+    (path.parent / CHECKSUMS_FILE).unlink()
     with pytest.raises(StoreError, match="queries otherwise"):
         export(identifier, tmp_path / "out", results=tmp_path / "results")
 

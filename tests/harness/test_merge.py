@@ -10,8 +10,11 @@ import pytest
 from harness import merge as module
 from harness.config import run_id
 from harness.errors import StoreError
+from harness.index_files import write_index
 from harness.merge import merge, merged_text
 from harness.store import PER_QUERY, RANKING, RECORD, Store, load_runs
+from methods.scalar import PerDimension
+from tests.conftest import clustered_vectors
 
 MODEL = {"content": "c0ffee", "prompt": "", "normalize": True}
 
@@ -84,13 +87,33 @@ def test_merging_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_index_is_copied_too(tmp_path: Path) -> None:
-    item = record()
-    mine = folder(tmp_path / "mine", item)
+    item, docs = record(), clustered_vectors(20, 8)
+    mine, codec = folder(tmp_path / "mine", item), PerDimension().fit(docs)
     index = Store(mine).path(item["run_id"]) / "index"
     index.mkdir()
-    (index / "codes.safetensors").write_bytes(b"codes")
+    write_index(index, codec, codec.encode(docs))
     merge([mine], tmp_path / "ours")
-    assert (Store(tmp_path / "ours").path(item["run_id"]) / "index" / "codes.safetensors").read_bytes() == b"codes"
+    assert content(Store(tmp_path / "ours").path(item["run_id"]) / "index") == content(index)
+    Store(tmp_path / "ours").verify(item["run_id"])
+
+
+@pytest.mark.parametrize("name", [PER_QUERY, RANKING, "index/codes.safetensors", "index/checksums.json"])
+def test_what_is_damaged_is_not_copied(name: str, tmp_path: Path) -> None:
+    item, docs = record(), clustered_vectors(20, 8)
+    store, codec = Store(tmp_path / "mine"), PerDimension().fit(docs)
+    draft = store.draft(item["run_id"])
+    (draft / "index").mkdir()
+    write_index(draft / "index", codec, codec.encode(docs))
+    path = store.commit(item["run_id"], draft, item, ["a"], {"x": np.zeros(1)}, {"rows": np.zeros((1, 3), np.int32)})
+    damaged = bytearray((path / name).read_bytes())
+    damaged[-9] ^= 1
+    (path / name).write_bytes(damaged)
+    with pytest.raises(StoreError, match=name):
+        merge([tmp_path / "mine"], tmp_path / "ours")
+    assert not runs(tmp_path / "ours")
+    (path / name).unlink()
+    with pytest.raises(StoreError, match=name):
+        merge([tmp_path / "mine"], tmp_path / "ours")
 
 
 CONFLICTS = {

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,47 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_no_report_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no report that can be read"):
         saved.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda text: "", "holds no report that can be read"),
+        (lambda text: text.replace("run_id", "run-id", 1), r"runs\.csv: not every row has a run_id"),
+        (lambda text: text.replace("ok", "", 1), r"runs\.csv: not every row has a status"),
+        (lambda text: text.replace("384", "3x4", 1), r"runs\.csv: 'dim' has something else than numbers"),
+        (lambda text: text + "9" * 9 + "," * 999 + "\n", "holds no report that can be read"),
+    ],
+)
+def test_damaged_runs_are_named(tmp_path: Path, damage: Callable[[str], str], message: str) -> None:
+    frame, per_query = records(("a",))
+    saved.save(frame.assign(dim=384), per_query, tmp_path)
+    path = tmp_path / saved.RUNS
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(StoreError, match=message) as caught:
+        saved.load(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_damaged_scores_are_named(tmp_path: Path) -> None:
+    saved.save(*records(("a",)), tmp_path)
+    path = tmp_path / saved.SCORES
+    table = pd.read_parquet(path)
+    for wrong in (table.drop(columns="run_id"), table.drop(columns="query_id"), table.assign(ndcg_at_10="high")):
+        wrong.to_parquet(path)
+        with pytest.raises(StoreError, match=r"scores\.parquet: not run_id, query_id and numbers"):
+            saved.load(tmp_path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(StoreError, match="holds no report that can be read") as caught:
+        saved.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path: Path) -> None:
+    frame, per_query = records(("a",))
+    saved.save(frame.assign(dataset="2024", model="007"), per_query, tmp_path)
+    again, _ = saved.load(tmp_path)
+    assert set(again["dataset"]) == {"2024"} and set(again["model"]) == {"007"}
 
 
 def test_a_report_of_a_report_is_the_same(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
+import errno
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harness.errors import StoreError
-from harness.store import PER_QUERY, RANKING, RECORD, Store, load_runs
+from harness.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store, load_runs
 
 
 def record(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
@@ -136,9 +139,9 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
 
 def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    for error in (KeyboardInterrupt, OSError):
-        with monkeypatch.context() as patch, pytest.raises(error):
-            patch.setattr("harness.store._sync", lambda path, error=error: (_ for _ in ()).throw(error("no space")))
+    for error, raised in ((KeyboardInterrupt, KeyboardInterrupt), (OSError, StoreError)):
+        with monkeypatch.context() as patch, pytest.raises(raised, match="no space"):
+            patch.setattr("harness.store.sync", lambda path, error=error: (_ for _ in ()).throw(error("no space")))
             store.commit("abc", store.draft("abc"), record("abc"))
         assert list(store.runs.iterdir()) == [] and not store.has("abc")
     store.commit("abc", store.draft("abc"), record("abc"))
@@ -186,6 +189,101 @@ def test_a_record_of_ten_thousand_brackets_is_named(tmp_path: Path) -> None:
         store.has("abc")
 
 
+def as_older(path: Path) -> None:
+    """Take the checksums out of a record."""
+    content = json.loads((path / RECORD).read_text())
+    del content[FILES], content[CHECKSUM]
+    (path / RECORD).write_text(json.dumps(content))
+
+
+def test_a_record_without_checksums_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = commit(store, "abc", **FINISHED)
+    with_checksums = store.read("abc")
+    as_older(path)
+    assert store.read("abc") == {key: with_checksums[key] for key in store.read("abc")}
+    assert store.has("abc") and len(store.per_query("abc")) == 2 and len(load_runs(tmp_path)) == 1
+    store.verify("abc")
+
+
+def test_any_flipped_bit_of_a_record_is_refused_or_without_meaning(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = commit(store, "abc", **FINISHED) / RECORD
+    content, written = path.read_bytes(), store.read("abc")
+    refused = 0
+    places = range(0, len(content), 3)
+    for place in places:
+        for bit in (0, 6):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                assert store.read("abc") == written
+            except StoreError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+                refused += 1
+    # the others are spaces that became other spaces
+    assert refused > 0.8 * 2 * len(places)
+
+
+def test_another_digit_of_a_metric_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = commit(store, "abc", **FINISHED) / RECORD
+    path.write_text(path.read_text().replace('"ndcg_at_10": 0.6', '"ndcg_at_10": 0.7'))
+    for read in (store.read, store.has, store.per_query, store.ranking, store.verify):
+        with pytest.raises(StoreError, match=r"run\.json: .*its checksum differs"):
+            read("abc")
+    with pytest.raises(StoreError, match=r"run\.json: .*its checksum differs"):
+        load_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", [PER_QUERY, RANKING])
+def test_a_flipped_bit_of_a_record_s_file_is_refused(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path)
+    scores = {"rows": np.array([[3, 1]], np.int32), "scores": np.array([[0.5, 0.25]], np.float32)}
+    path = store.commit("abc", store.draft("abc"), record("abc"), ["q"], {"ndcg_at_10": np.array([0.5])}, scores)
+    content = (path / name).read_bytes()
+    for place in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[place] ^= 16
+        (path / name).write_bytes(flipped)
+        for read in (store.per_query if name == PER_QUERY else store.ranking, store.verify):
+            with pytest.raises(StoreError, match=f"{name}: .*its checksum differs"):
+                read("abc")
+    (path / name).unlink()
+    with pytest.raises(StoreError, match=name):
+        store.verify("abc")
+
+
+def test_a_disk_that_is_full_only_when_asked_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    draft = store.draft("abc")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match=r"runs/abc cannot be written \(No space left on device\)"):
+        store.commit("abc", draft, record("abc"))
+    assert list(store.runs.iterdir()) == []
+    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EINVAL, "no fsync here")))
+    commit(store, "abc", **FINISHED)
+    assert store.has("abc")
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_no_clock_decides_what_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: int) -> None:
+    store = Store(tmp_path)
+    mine = store.draft("abc")
+    commit(store, "def", **FINISHED, created="2026-01-01T00:00:00+00:00")
+    moment = time.time() + years * 365 * 86400
+    monkeypatch.setattr("time.time", lambda: moment)
+    os.utime(mine, (moment, moment))
+    commit(store, "def", **FINISHED, created="1996-01-01T00:00:00+00:00")
+    assert mine.exists() and store.read("def")["created"].startswith("1996"), "the later write, by any clock"
+    assert store.commit("abc", mine, record("abc")).is_dir() and len(load_runs(tmp_path)) == 2
+
+
 def test_damaged_scores_and_rankings_are_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.commit(
@@ -197,6 +295,7 @@ def test_damaged_scores_and_rankings_are_named(tmp_path: Path) -> None:
         {"rows": np.array([[3, 1]], np.int32), "scores": np.array([[0.5, 0.25]], np.float32)},
     )
     assert store.ranking("abc")["rows"].tolist() == [[3, 1]] and store.ranking("abc")["scores"].dtype == np.float32
+    as_older(path)
     for name, read in ((PER_QUERY, store.per_query), (RANKING, store.ranking)):
         content = (path / name).read_bytes()
         for damaged in (content[:-9], b"", b"x" * len(content)):

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from harness.datasets import Dataset
 from harness.measure import Problem, measure
 from harness.metrics import retrieval
-from methods.base import Codec, MethodError
+from methods.base import Codec, Codes, MethodError
 from methods.faiss_codec import FaissCodec
 from methods.faiss_rabitq import FaissRaBitQ
 from tests.conftest import clustered_vectors
@@ -200,3 +200,80 @@ def test_lsq_is_not_row_wise_and_says_so() -> None:
     assert not codec.row_wise and FaissCodec(factory="RQ4x4").row_wise
     # the reason: equal documents do not get equal codes
     assert (codes[::2] != codes[1::2]).any()
+
+
+# State from anywhere
+
+READ: dict[str, dict[str, Any]] = {
+    "SQ8": {},
+    "SQ4": {},
+    "SQfp16": {},
+    "SQtqmse2": {},
+    "EDEN2": {},
+    "PQ4x4np": {},
+    "PQ2x8np": {"shared_codebook": True},
+    "RQ3x4": {"beam": 2, "iterations": 3},
+    "LSQ2x4": {"seed": 3, "iterations": 2, "perturbations": 3},
+    "PRQ2x2x4": {},
+    "PLSQ2x2x4": {"iterations": 2},
+}
+
+
+@pytest.mark.parametrize("factory", READ)
+def test_no_byte_of_a_state_but_a_learned_number_can_change(factory: str) -> None:
+    docs = clustered_vectors(300, 16)
+    codec = FaissCodec(factory=factory, **READ[factory]).fit(docs)
+    blob, codes, again = codec.index_, codec.encode(docs[:5]), FaissCodec(factory=factory, **READ[factory])
+    assert np.array_equal(again.load_state(codec.state()).decode(codes), codec.decode(codes))
+    rng, refused = np.random.default_rng(0), 0
+    for place in {*range(min(120, len(blob))), *range(len(blob) - 60, len(blob)), *rng.integers(0, len(blob), 100)}:
+        flipped = blob.copy()
+        flipped[place] ^= 1 << int(rng.integers(8))
+        try:
+            assert again.load_state({"dim_": np.array(16), "index_": flipped}).decode(codes).shape == (5, 16)
+        except MethodError as error:
+            refused += 1
+            assert "the array 'index_'" in str(error) and "\n" not in str(error)
+    assert refused > 80
+    for damaged in (blob[:-1], blob[:0], np.append(blob, blob[:1]), blob.astype(np.int8), blob[None]):
+        with pytest.raises(MethodError, match="the array 'index_'"):
+            again.load_state({"dim_": np.array(16), "index_": damaged})
+
+
+@pytest.mark.parametrize(
+    "settings, dim, message",
+    [
+        ({"factory": "PQ4x4np"}, 8, "in 8 dimensions"),
+        ({"factory": "PQ4x4np"}, 1 << 40, "dimensions are 1 to"),
+        ({"factory": "PQ4x4np"}, -1, "dimensions are 1 to"),
+        ({"factory": "PQ1x24np"}, 16, "the codebooks alone take 1073741824"),
+        ({"factory": "RQ999999x24"}, 16, "the codebooks alone take"),
+        ({"factory": "PQ8x4np"}, 16, "expected"),
+        ({"factory": "SQ8"}, 16, "bytes, expected 209"),
+        ({"factory": "IVF65536,PQ4x4np"}, 16, "the state of 'IVF65536,PQ4x4np' is not read"),
+        ({"factory": "Flat"}, 16, "the state of 'Flat' is not read"),
+        ({"factory": "SQsomething"}, 16, "could not parse|not possible|SQsomething"),
+    ],
+)
+def test_the_state_of_another_codec_is_refused(settings: dict[str, str], dim: int, message: str) -> None:
+    state = FaissCodec(factory="PQ4x4np").fit(clustered_vectors(300, 16)).state()
+    with pytest.raises(MethodError, match=message):
+        FaissCodec(**settings).load_state({"dim_": np.array(dim), "index_": state["index_"]})
+
+
+def test_documents_in_a_serialised_index_are_refused() -> None:
+    import faiss
+
+    docs = clustered_vectors(300, 16)
+    codec = FaissCodec(factory="SQ8").fit(docs)
+    index = faiss.deserialize_index(codec.index_)
+    index.add(docs[:3])
+    with pytest.raises(MethodError, match="the array 'index_'"):
+        FaissCodec(factory="SQ8").load_state({"dim_": np.array(16), "index_": faiss.serialize_index(index)})
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((3, 7), np.uint8), np.zeros((3, 8), np.int16), np.zeros(3, np.uint8)])
+def test_codes_of_another_width_are_refused(wrong: np.ndarray) -> None:
+    codec = FaissCodec(factory="PQ8x8np").fit(clustered_vectors(300, 16))
+    with pytest.raises(MethodError, match=r"codes of 'PQ8x8np' are uint8 \(n, 8\)"):
+        codec.search(clustered_vectors(2, 16), Codes(n=3, rows={"codes": wrong}), 2)

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods.base import MethodError
+from methods.base import Codes, MethodError
 from methods.faiss_rabitq import FaissRaBitQ
 from tests.conftest import clustered_vectors
 
@@ -78,3 +78,19 @@ def test_renormalised_documents_have_unit_length_and_no_extra_number() -> None:
 def test_query_bits_are_for_one_bit_only() -> None:
     with pytest.raises(MethodError, match="query_bits=4"):
         FaissRaBitQ(bits=2, query_bits=4)
+
+
+@pytest.mark.parametrize(
+    "centre", [np.zeros(15, np.float32), np.zeros(16), np.full(16, np.nan, np.float32), np.zeros((16, 1), np.float32)]
+)
+def test_a_state_of_another_kind_is_refused(centre: np.ndarray) -> None:
+    with pytest.raises(MethodError, match="'centre_' must be 16 finite float32 numbers"):
+        FaissRaBitQ().load_state({"dim_": np.array(16), "centre_": centre})
+    with pytest.raises(MethodError, match="there is none"):
+        FaissRaBitQ().load_state({"dim_": np.array(16)})
+
+
+def test_codes_of_another_width_are_refused() -> None:
+    codec = FaissRaBitQ().fit(clustered_vectors(100, 16))
+    with pytest.raises(MethodError, match=r"codes are uint8 \(n, 10\)"):
+        codec.decode(Codes.packed(np.zeros((3, 9), np.uint8)))
