@@ -16,7 +16,6 @@ processor, accelerator or number of threads can change their last bits, as it do
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.disk import reserve
 from harness.encode import Encoder, Identity, Role, VectorModel
 from harness.errors import CacheError, ModelError
 from harness.paging import release
@@ -541,7 +541,7 @@ class _Draft:
                 self.files.partial, mode="w+", dtype=self.files.dtype, shape=(self.n, dim)
             )
             try:
-                _reserve(self.files.partial, vectors.offset + vectors.nbytes)
+                reserve(self.files.partial, vectors.offset + vectors.nbytes)
             except OSError:
                 self.files.partial.unlink()
                 raise
@@ -555,18 +555,6 @@ class _Draft:
             _write_json(self.files.progress, {"done": self.done, "dim": self._vectors.shape[1]})
         self._saved = self.done
         self._saved_at = time.monotonic()
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Reserve a file's blocks: on a full disk, a write through the memory map would kill the process (SIGBUS)."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                raise
 
 
 def text_hash(texts: Sequence[str]) -> str:

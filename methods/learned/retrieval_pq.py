@@ -91,7 +91,7 @@ class RetrievalPQ(Learned, Codec):
     softness: float = 0.1
     sinkhorn: int = 5
     epsilon: float = 0.003
-    rounds: int = 8
+    rounds: int = 3
 
     wants_queries: ClassVar[bool] = True
     wants_pairs: ClassVar[bool] = True
