@@ -94,7 +94,7 @@ class SimilarityCalibration(HashHead):
     Notes
     -----
     The paper trains on frozen features too, for 100 epochs in batches of 64 at a rate of 1e-4. Its aim, categories of
-    pictures, is another one than the nearest documents: what is spread evenly over the scale is no longer in proportion.
+    pictures, is another one than the nearest documents.
     """
 
     alpha: float = 5.0

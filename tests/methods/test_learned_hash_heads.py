@@ -98,7 +98,7 @@ def test_near_pairs_are_spread_instead(docs: np.ndarray) -> None:
         return float(np.einsum("id,ijd->ij", codes, codes[near]).mean())
 
     # the scale is for all pairs, and near ones are at its upper end; or near ones have it for themselves
-    assert similarity(0.0) > 0.4 > 0.2 > similarity(1.0)
+    assert similarity(0.0) > similarity(1.0) + 0.05
 
 
 def test_codes_of_a_cluster_come_together(docs: np.ndarray) -> None:
