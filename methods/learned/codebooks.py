@@ -68,9 +68,11 @@ class FactoredPQ(Learned, Codec):
                 return nearest_error(parts[batch].transpose(0, 1), books) / power
 
             self._train(module, loss, len(docs), f"{len(docs)} documents in {self.m} parts")
-            for name, (_, learned) in factors.items():
-                if learned:
-                    setattr(self, f"{name}_", module[name].detach().cpu().numpy())
+            trained = {name: module[name].detach().cpu().numpy() for name in factors}
+        self.maps_: Float32 = trained["maps"]
+        self.offsets_: Float32 = trained["offsets"]
+        if factors["words"][1]:
+            self.words_: Float32 = trained["words"]
 
     @abstractmethod
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
@@ -89,7 +91,8 @@ class FactoredPQ(Learned, Codec):
     def usage(self, codes: Codes) -> Array:
         """Return the share of each part's codewords that some document has, float64 (m,)."""
         numbers = unpack(codes.array, self.bits, self.m)
-        return np.array([len(np.unique(column)) for column in numbers.T]) / 2**self.bits
+        counts: Array = np.array([len(np.unique(column)) for column in numbers.T])
+        return counts / (1 << self.bits)
 
     @cached_property
     def _quantiser(self) -> FaissCodec:
@@ -161,7 +164,8 @@ class SimVQ(FactoredPQ):
 
     def _drawn(self, width: int) -> Float32:
         rng = np.random.default_rng(self.seed)
-        return (rng.standard_normal((self.m, 2**self.bits, width)) / np.sqrt(width)).astype(np.float32)
+        words: Float32 = (rng.standard_normal((self.m, 1 << self.bits, width)) / np.sqrt(width)).astype(np.float32)
+        return words
 
     def _words(self) -> Float32:
         return self._drawn(self.maps_.shape[1])
@@ -207,8 +211,7 @@ class LowRankVQ(FactoredPQ):
         return {"words": (words, True), "maps": (maps, True), "offsets": (offsets, True)}
 
     def _words(self) -> Float32:
-        words: Float32 = self.words_
-        return words
+        return self.words_
 
 
 def nearest_error(parts: torch.Tensor, books: torch.Tensor) -> torch.Tensor:

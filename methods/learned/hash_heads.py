@@ -223,7 +223,8 @@ def clusters(docs: Float32, count: int, seed: int) -> Array:
         docs.shape[1], count, niter=20, seed=seed, spherical=True, min_points_per_centroid=1, verbose=False
     )
     kmeans.train(docs)
-    return np.argmax(docs @ kmeans.centroids.T, axis=1)
+    found: Array = np.argmax(docs @ np.asarray(kmeans.centroids).T, axis=1)
+    return found
 
 
 def class_codes(count: int, nbits: int, seed: int) -> Float32:

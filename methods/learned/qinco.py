@@ -66,7 +66,7 @@ class QINCo(Learned, Codec):
 
     @property
     def _tried(self) -> int:
-        return min(self.candidates, 2**self.bits)
+        return min(self.candidates, 1 << self.bits)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         import torch
