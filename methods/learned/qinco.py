@@ -47,8 +47,8 @@ class QINCo(Learned, Codec):
     The papers train on 10,000,000 vectors for dozens of epochs on GPUs, and keep a beam of 32 partial codes where this
     one is greedy. On thousands of documents the networks have little to learn from, and state is larger than the
     documents: a codebook of 2^bits d numbers for each step, and its network. U c is stored for each codeword in place
-    of U. Decoding runs the networks, about half a microsecond a document for each 1,000 numbers of them: the papers use
-    it to order a short list.
+    of U. Decoding runs the networks, 0.06 ms a document with these defaults: the papers use it to order a short
+    list.
     """
 
     m: int = 16
