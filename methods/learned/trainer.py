@@ -91,6 +91,18 @@ class Learned(Part):
             finally:
                 torch.set_num_threads(threads)
 
+    def _split(self, examples: int, chance: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the numbers of the examples that `_train` holds out, and of those that it learns from.
+
+        A start that is fitted to examples, such as k-means, must leave the first alone: they would tell nothing.
+        """
+        import torch
+
+        chance = chance or torch.Generator(device="cpu").manual_seed(self.seed)
+        order = torch.randperm(examples, generator=chance)
+        held = min(max(1, round(self.held_out * examples)), examples - 1)
+        return order[:held], order[held:]
+
     def _train(
         self,
         module: torch.nn.Module,
@@ -121,11 +133,10 @@ class Learned(Part):
 
         device = next(module.parameters()).device
         chance = torch.Generator(device="cpu").manual_seed(self.seed)
-        order = torch.randperm(examples, generator=chance)
-        held = min(max(1, round(self.held_out * examples)), examples - 1)
-        self._require(held >= 1, f"{examples} training example(s) are too few: {data}")
+        held, seen = self._split(examples, chance)
+        self._require(len(held) >= 1, f"{examples} training example(s) are too few: {data}")
         # more are no surer and take longer than the steps between two looks
-        tested, seen = order[:held][: 16 * self.batch], order[held:]
+        tested = held[: 16 * self.batch]
         batch = min(self.batch, len(seen))
         optimizer = torch.optim.AdamW(
             [
