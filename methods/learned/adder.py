@@ -65,8 +65,8 @@ class Adder(Learned, Transform):
                 return layers.unit(given + module[side](given) if side in module else given)
 
             def loss(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                rows, right = answers.draw(numbers, chance)
-                scores = moved("queries", answers.left[numbers]) @ moved("docs", answers.docs[rows]).T
+                asking, rows, right = answers.draw(numbers, chance)
+                scores = moved("queries", answers.left[asking]) @ moved("docs", answers.docs[rows]).T
                 return info_nce(scores, self.temperature, right)
 
             self._train(module, loss, len(answers), answers.words)

@@ -1,4 +1,4 @@
-"""Queries with all the documents that answer them: one example a query, whichever of its documents a step draws."""
+"""Pairs of queries and documents, grouped so that what is held out is not known from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """Pairs grouped by query, so that a query is either learned from or held out, with all that is known of it.
+    """Pairs grouped by the query, or by the document where there are fewer of these than queries.
+
+    A group is one example, of which each step draws a pair. Claims that cite one document are alike: with some of them
+    learned from and others held out, a method that knows its documents by heart would seem to have learned.
 
     Parameters
     ----------
@@ -62,29 +65,29 @@ class Answers:
             # a document that asks finds itself first: no negative
             own = np.column_stack([question, question]) if queries is None else own
         answering, place = np.unique(rows, return_inverse=True)
-        order = np.argsort(question, kind="stable")
-        counts = np.bincount(question, minlength=len(left))
+        group = question if len(left) <= len(answering) else place
+        counts = np.bincount(group)
+        order = np.argsort(group, kind="stable")
         self.left = torch.tensor(left, device=device)
         self.docs = torch.tensor(docs[answering], device=device)
-        self._rows = torch.from_numpy(place[order])
-        self._counts = torch.from_numpy(counts)
-        self._starts = torch.from_numpy(np.cumsum(counts) - counts)
+        self._question, self._place = torch.from_numpy(question[order]), torch.from_numpy(place[order])
+        self._counts, self._starts = torch.from_numpy(counts), torch.from_numpy(np.cumsum(counts) - counts)
         own = own[np.isin(own[:, 1], answering)]
-        known = np.concatenate([np.column_stack([question, place]), own])
-        known[len(question) :, 1] = np.searchsorted(answering, own[:, 1])
-        self._known = torch.from_numpy(np.unique(known[:, 0] * len(answering) + known[:, 1])).to(device)
+        asking = np.concatenate([question, own[:, 0]])
+        answer = np.concatenate([place, np.searchsorted(answering, own[:, 1])])
+        self._known = torch.from_numpy(np.unique(asking * len(answering) + answer)).to(device)
 
     def __len__(self) -> int:
-        return len(self.left)
+        return len(self._counts)
 
-    def draw(self, numbers: torch.Tensor, chance: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return for each query one of its documents, row numbers of `docs` (b,), and which others answer it too.
+    def draw(self, numbers: torch.Tensor, chance: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return a pair of each group, row numbers of `left` and of `docs` (b,), and who else belongs together.
 
-        The second is bool (b, b): whether the document drawn for a query (column) is known to answer another (row).
+        The last is bool (b, b): whether the document of a pair (column) is known to answer the query of another (row).
         """
         import torch
 
         there = numbers.cpu()
-        picked = (torch.rand(len(there), generator=chance) * self._counts[there]).long()
-        rows = self._rows[self._starts[there] + picked].to(numbers.device)
-        return rows, torch.isin(numbers[:, None] * len(self.docs) + rows[None, :], self._known)
+        pair = self._starts[there] + (torch.rand(len(there), generator=chance) * self._counts[there]).long()
+        asking, rows = self._question[pair].to(numbers.device), self._place[pair].to(numbers.device)
+        return asking, rows, torch.isin(asking[:, None] * len(self.docs) + rows[None, :], self._known)

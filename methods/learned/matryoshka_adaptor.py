@@ -120,8 +120,8 @@ class MatryoshkaAdaptor(Learned, Transform):
                 answers = Answers(docs, queries, pairs, self.sample, self.seed, device)
 
                 def ranked(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                    rows, right = answers.draw(numbers, chance)
-                    asked, _ = adapted(answers.left[numbers])
+                    asking, rows, right = answers.draw(numbers, chance)
+                    asked, _ = adapted(answers.left[asking])
                     found, _ = adapted(answers.docs[rows])
                     shuffled = torch.randint(len(vectors), (len(rows),), generator=chance)
                     rank = ranking(asked, found, right, lengths)

@@ -88,7 +88,8 @@ def test_answers_by_hand(docs: np.ndarray) -> None:
     numbers = torch.tensor([0, 1])
     seen = set()
     for _ in range(20):
-        rows, right = answers.draw(numbers, chance)
+        asking, rows, right = answers.draw(numbers, chance)
+        assert asking.tolist() == [0, 1]
         assert np.array_equal(answers.docs[rows[0]].numpy(), docs[7])
         seen.add(int(rows[1]))
         assert right[0].tolist() == [True, bool(rows[1] == rows[0])]
@@ -96,13 +97,30 @@ def test_answers_by_hand(docs: np.ndarray) -> None:
     assert seen == {0, 1}
 
 
+def test_a_document_is_held_out_with_all_its_queries(docs: np.ndarray) -> None:
+    import torch
+
+    # more queries than documents: the examples are the documents
+    pairs = np.array([[0, 8], [1, 8], [2, 8], [3, 5]])
+    answers = Answers(docs, docs[:4], pairs, 100, 0, "cpu")
+    assert len(answers) == len(answers.docs) == 2
+    chance = torch.Generator().manual_seed(0)
+    asked = set()
+    for _ in range(30):
+        asking, rows, right = answers.draw(torch.tensor([1, 0]), chance)
+        assert rows.tolist() == [1, 0] and int(asking[1]) == 3
+        assert right.tolist() == [[True, False], [False, True]]
+        asked.add(int(asking[0]))
+    assert asked == {0, 1, 2}
+
+
 def test_a_document_that_asks_is_no_negative_of_itself(docs: np.ndarray) -> None:
     import torch
 
     answers = Answers(docs, None, None, 100, 0, "cpu")
     numbers = torch.arange(len(answers))
-    rows, right = answers.draw(numbers, torch.Generator().manual_seed(0))
-    same = (answers.left[:, None] == answers.docs[rows][None, :]).all(dim=2)
+    asking, rows, right = answers.draw(numbers, torch.Generator().manual_seed(0))
+    same = (answers.left[asking][:, None] == answers.docs[rows][None, :]).all(dim=2)
     assert same.any() and right[same].all()
 
 
