@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from methods.base import Float32, Transform, project, unit_rows
 from methods.learned import layers
 from methods.learned.answers import Answers
-from methods.learned.losses import info_nce
 from methods.learned.trainer import Learned
 
 if TYPE_CHECKING:
@@ -36,11 +35,15 @@ class Adder(Learned, Transform):
         What is corrected; with *both*, each by its own matrices.
     temperature : float
         That cosines are divided by.
+    negatives : int
+        How many documents of the whole corpus, drawn once, are negatives beside those of the batch. With 0 the loss
+        knows only documents that answer something, and falls while the search gets worse.
     """
 
     rank: int = 16
     sides: Literal["queries", "docs", "both"] = "queries"
     temperature: float = 0.05
+    negatives: int = 4096
 
     wants_queries: ClassVar[bool] = True
     wants_pairs: ClassVar[bool] = True
@@ -49,6 +52,7 @@ class Adder(Learned, Transform):
         super()._check_parameters()
         self._require(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
         self._require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
+        self._require(self.negatives >= 0, f"negatives must not be negative, got {self.negatives}")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         d = docs.shape[1]
@@ -56,9 +60,11 @@ class Adder(Learned, Transform):
         for name in [name for name in vars(self) if name.endswith(("down_", "up_"))]:
             delattr(self, name)
         with self._learning() as device:
+            import torch
             from torch import nn
+            from torch.nn.functional import cross_entropy
 
-            answers = Answers(docs, queries, pairs, self.sample, self.seed, device)
+            answers = Answers(docs, queries, pairs, self.sample, self.seed, device, self.negatives)
             module = nn.ModuleDict({side: low_rank(d, self.rank) for side in self._corrected()}).to(device)
 
             def moved(side: str, given: torch.Tensor) -> torch.Tensor:
@@ -66,8 +72,14 @@ class Adder(Learned, Transform):
 
             def loss(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 asking, rows, right = answers.draw(numbers, chance)
-                scores = moved("queries", answers.left[asking]) @ moved("docs", answers.docs[rows]).T
-                return info_nce(scores, self.temperature, right)
+                left = moved("queries", answers.left[asking])
+                scores = left @ moved("docs", answers.docs[rows]).T
+                scores = scores.masked_fill(right & ~torch.eye(len(rows), dtype=torch.bool, device=device), -torch.inf)
+                if self.negatives:
+                    known = answers.right_among_others(asking)
+                    further = (left @ moved("docs", answers.others).T).masked_fill(known, -torch.inf)
+                    scores = torch.cat([scores, further], dim=1)
+                return cross_entropy(scores / self.temperature, torch.arange(len(rows), device=device))
 
             self._train(module, loss, len(answers), answers.words)
             for side in self._corrected():

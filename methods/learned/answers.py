@@ -30,6 +30,8 @@ class Answers:
     sample : int
     seed : int
     device : str
+    others : int
+        How many documents are drawn from all there are, as `others`.
 
     Attributes
     ----------
@@ -39,6 +41,8 @@ class Answers:
         Queries that have an answer.
     docs : (n', d)
         Documents that answer any.
+    others : (n'', d)
+        Documents of which most answer nothing.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Answers:
         sample: int,
         seed: int,
         device: str,
+        others: int = 0,
     ) -> None:
         import torch
 
@@ -72,10 +77,15 @@ class Answers:
         self.docs = torch.tensor(docs[answering], device=device)
         self._question, self._place = torch.from_numpy(question[order]), torch.from_numpy(place[order])
         self._counts, self._starts = torch.from_numpy(counts), torch.from_numpy(np.cumsum(counts) - counts)
-        own = own[np.isin(own[:, 1], answering)]
-        asking = np.concatenate([question, own[:, 0]])
-        answer = np.concatenate([place, np.searchsorted(answering, own[:, 1])])
+        inside = own[np.isin(own[:, 1], answering)]
+        asking = np.concatenate([question, inside[:, 0]])
+        answer = np.concatenate([place, np.searchsorted(answering, inside[:, 1])])
         self._known = torch.from_numpy(np.unique(asking * len(answering) + answer)).to(device)
+        rows_of_others = drawn(len(docs), others, seed) if others else np.empty(0, dtype=np.int64)
+        self.others = torch.tensor(docs[rows_of_others], device=device)
+        among = np.concatenate([question * len(docs) + rows, own[:, 0] * (len(docs) + 1)])
+        self._n, self._among = len(docs), torch.from_numpy(np.unique(among)).to(device)
+        self._others = torch.from_numpy(rows_of_others).to(device)
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -91,3 +101,9 @@ class Answers:
         pair = self._starts[there] + (torch.rand(len(there), generator=chance) * self._counts[there]).long()
         asking, rows = self._question[pair].to(numbers.device), self._place[pair].to(numbers.device)
         return asking, rows, torch.isin(asking[:, None] * len(self.docs) + rows[None, :], self._known)
+
+    def right_among_others(self, asking: torch.Tensor) -> torch.Tensor:
+        """Return which of `others` are known to answer queries, bool (b, n'')."""
+        import torch
+
+        return torch.isin(asking[:, None] * self._n + self._others[None, :], self._among)

@@ -53,6 +53,9 @@ class MatryoshkaAdaptor(Learned, Transform):
         Of a document, of which one is drawn at each step.
     supervised : bool
         Whether there is a second stage.
+    negatives : int
+        How many documents of the whole corpus, drawn once, are wrong ones beside those of the batch (ours: a batch has
+        only documents that answer something).
     basis : {"given", "principal"}
         Which axes the residual is added to: the vectors' own, as in the paper, or the documents' principal axes, for
         models whose own prefixes mean nothing.
@@ -66,6 +69,7 @@ class MatryoshkaAdaptor(Learned, Transform):
     rebuild: float = 0.01
     neighbours: int = 10
     supervised: bool = True
+    negatives: int = 512
     basis: Literal["given", "principal"] = "given"
 
     wants_queries: ClassVar[bool] = True
@@ -77,7 +81,7 @@ class MatryoshkaAdaptor(Learned, Transform):
         self._require(self.neighbours >= 1, f"neighbours must be at least 1, got {self.neighbours}")
         self._require(self.hidden is None or self.hidden >= 1, f"hidden must be at least 1, got {self.hidden}")
         self._require(all(m >= 1 for m in self.prefixes or []), f"prefixes must be at least 1, got {self.prefixes}")
-        for name in ("random_pairs", "rebuild"):
+        for name in ("random_pairs", "rebuild", "negatives"):
             self._require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
@@ -117,12 +121,13 @@ class MatryoshkaAdaptor(Learned, Transform):
 
             self._train(residual, unsupervised, len(some), f"{len(some)} documents with {near.shape[1]} neighbours")
             if self.supervised and queries is not None and pairs is not None and len(pairs) > 1:
-                answers = Answers(docs, queries, pairs, self.sample, self.seed, device)
+                answers = Answers(docs, queries, pairs, self.sample, self.seed, device, self.negatives)
 
                 def ranked(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                     asking, rows, right = answers.draw(numbers, chance)
                     asked, _ = adapted(answers.left[asking])
-                    found, _ = adapted(answers.docs[rows])
+                    found, _ = adapted(torch.cat([answers.docs[rows], answers.others]))
+                    right = torch.cat([right, answers.right_among_others(asking)], dim=1)
                     shuffled = torch.randint(len(vectors), (len(rows),), generator=chance)
                     rank = ranking(asked, found, right, lengths)
                     return rank + unsupervised(shuffled.to(rows.device), chance)
@@ -172,9 +177,11 @@ def ranking(asked: torch.Tensor, found: torch.Tensor, right: torch.Tensor, lengt
 
     Parameters
     ----------
-    asked, found : (b, d)
-        Queries, and in the same row the document of each.
-    right : bool (b, b)
+    asked : (b, d)
+        Queries.
+    found : (c, d)
+        Documents, first that of each query, in the same row.
+    right : bool (b, c)
         Which documents (columns) answer a query (row); these are not wrong.
     lengths : list of int
         Of the prefixes.
