@@ -74,6 +74,7 @@ FAMILIES = (
     "dimension",
     "two tiers",
     "sparse",
+    "learned",
     "table",
     "convention",
 )

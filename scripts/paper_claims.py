@@ -33,7 +33,7 @@ class Pair:
     b: tuple[str, str]
 
 
-HUERTA = "Huerta-Pérez et al., 2025 (arXiv 2505.00105)"
+HUERGA = "Huerga-Pérez et al., 2025 (arXiv 2505.00105)"
 CORECT = "Caspari et al., 2025 (CoRECT, arXiv 2510.19340)"
 THEIRS, OURS = "theirs", "ours"
 ELSEWHERE = "theirs, ranges and PCA from MLQuestions"
@@ -42,7 +42,7 @@ PAPER, PAPER_ELSEWHERE = "paper_2505_00105", "paper_2505_00105_elsewhere"
 
 CLAIMS: list[tuple[str, str, list[Pair]]] = [
     (
-        HUERTA,
+        HUERGA,
         "float8 (e4m3) is better than int8 at the same bytes",
         [
             Pair(THEIRS, PAPER, ("float8", FLOAT8), ("int8", UINT8)),
@@ -52,7 +52,7 @@ CLAIMS: list[tuple[str, str, list[Pair]]] = [
         ],
     ),
     (
-        HUERTA,
+        HUERGA,
         "half the dimensions by PCA and float8 (8x) are better than int8 (4x)",
         [
             Pair(THEIRS, PAPER, ("pca50_float8", "dim=192"), ("int8", UINT8)),
@@ -62,7 +62,7 @@ CLAIMS: list[tuple[str, str, list[Pair]]] = [
         ],
     ),
     (
-        HUERTA,
+        HUERGA,
         "e4m3 is better than e5m2",
         [
             Pair(THEIRS, PAPER, ("float8", FLOAT8), ("float8", FLOAT8.replace("e4m3fn", "e5m2"))),
