@@ -258,7 +258,10 @@ def _build(
 def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:
     """Fit a codec on documents, and on as much of queries and their answers as it makes use of."""
     wanted = queries if codec.wants_queries else None
-    return codec.fit(docs, wanted, pairs if codec.wants_pairs and wanted is not None else None)
+    if not codec.wants_pairs or wanted is None:
+        # a codec of one's own may know no pairs
+        return codec.fit(docs, wanted)
+    return codec.fit(docs, wanted, pairs)
 
 
 def peak_memory_bytes() -> int:
