@@ -270,15 +270,16 @@ def _orthonormalize(matrix: torch.Tensor) -> None:
 
 
 def _distances(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
-    """Return squared distances less |z|^2, (n, m, K)."""
+    """Return squared distances less |z|^2, (m, n, K)."""
     import torch
 
-    parts = z.reshape(len(z), codebooks.shape[0], -1)
-    return codebooks.pow(2).sum(dim=2) - 2 * torch.einsum("nms,mks->nmk", parts, codebooks)
+    parts = z.reshape(len(z), codebooks.shape[0], -1).transpose(0, 1)
+    return torch.baddbmm(codebooks.pow(2).sum(dim=2)[:, None], parts, codebooks.transpose(1, 2), alpha=-2)
 
 
 def _codes(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
-    return _distances(z, codebooks).argmin(dim=2)
+    """Return the numbers of the nearest codewords, (n, m)."""
+    return _distances(z, codebooks).argmin(dim=2).T
 
 
 def _gather(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -298,10 +299,9 @@ def _assigned(z: torch.Tensor, codebooks: torch.Tensor, softness: float | None) 
         return _gather(codebooks, codes)
     distances = _distances(z, codebooks)
     share = torch.softmax(-distances / softness, dim=2)
-    chosen = torch.nn.functional.one_hot(distances.argmin(dim=2), codebooks.shape[1]).to(share.dtype)
-    # the forward value is the nearest codeword
-    through = chosen + share - share.detach()
-    return torch.einsum("nmk,mks->nms", through, codebooks).flatten(1)
+    # codewords are moved as the nearest ones that they are, choices as the soft ones: the forward value is the nearest
+    soft = torch.bmm(share, codebooks.detach()).transpose(0, 1).flatten(1)
+    return _gather(codebooks, distances.argmin(dim=2).T) + soft - soft.detach()
 
 
 def _balanced(z: torch.Tensor, codebooks: torch.Tensor, epsilon: float, rounds: int) -> torch.Tensor:
@@ -309,15 +309,14 @@ def _balanced(z: torch.Tensor, codebooks: torch.Tensor, epsilon: float, rounds: 
     import torch
 
     with torch.no_grad():
-        distances = _distances(z, codebooks).transpose(0, 1)
+        distances = _distances(z, codebooks)
         low, high = distances.amin(dim=(1, 2), keepdim=True), distances.amax(dim=(1, 2), keepdim=True)
         # in float64, since e^(2 / 0.003) is beyond float32
-        scaled = 2 * (distances - low).double() / (high - low).double().clamp_min(1e-12)
-        kernel = torch.exp(-scaled / epsilon)
+        kernel = ((low - distances) * (2 / (epsilon * (high - low).clamp_min(1e-12)))).double().exp_()
         words = torch.ones_like(kernel[:, 0, :, None])
         for _ in range(rounds):
-            rows = 1 / (kernel @ words).clamp_min(1e-300)
-            words = 1 / (kernel.transpose(1, 2) @ rows).clamp_min(1e-300)
+            rows = 1 / torch.bmm(kernel, words).clamp_min(1e-300)
+            words = 1 / torch.bmm(kernel.transpose(1, 2), rows).clamp_min(1e-300)
         return (kernel * words.transpose(1, 2)).argmax(dim=2).T
 
 
