@@ -23,20 +23,21 @@ class QueryMap(Transform):
 
     Parameters
     ----------
-    kind : {"linear", "rotation", "shift"}
-        *linear*: the least-squares map with a ridge, as backward-compatible learning does after the fact.
-        *rotation*: the orthogonal map of least squares (Schoenemann, 1966); equal widths only. *shift*: the mean
-        difference is added, the drift compensation of Goswami et al. (2025) with one class; equal widths only.
+    kind : {"rotation", "linear", "shift"}
+        *rotation*: the orthogonal map of least squares (Schoenemann, 1966), between unequal widths a partial isometry.
+        It keeps what the new model knows of queries. *linear*: the least-squares map with a ridge, which predicts what
+        the old model would have said. *shift*: the mean difference is added, as drift compensation with one class does;
+        equal widths only.
     ridge : float
         Of *linear*, relative to the mean eigenvalue of the new vectors' second moment.
 
     Raises
     ------
     MethodError
-        If *rotation*, *shift* or a lack of pairs meets queries of another width than the documents'.
+        If *shift* or a lack of pairs meets queries of another width than the documents'.
     """
 
-    kind: Literal["linear", "rotation", "shift"] = "linear"
+    kind: Literal["rotation", "linear", "shift"] = "rotation"
     ridge: float = 1e-2
 
     wants_queries: ClassVar[bool] = True
@@ -53,7 +54,7 @@ class QueryMap(Transform):
         if width != d:
             self._require(known, f"queries have {width} dimensions, documents {d}: a map needs pairs of both")
             self._require(
-                self.kind == "linear", f"kind={self.kind} keeps the width, but queries have {width}, documents {d}"
+                self.kind != "shift", f"kind={self.kind} keeps the width, but queries have {width}, documents {d}"
             )
         self.query_dim_ = width
         if queries is None or pairs is None or not known:
@@ -64,7 +65,7 @@ class QueryMap(Transform):
         if self.kind == "shift":
             shift = (old - new).mean(axis=0)
         elif self.kind == "rotation":
-            u, _, vt = np.linalg.svd(new.T @ old)
+            u, _, vt = np.linalg.svd(new.T @ old, full_matrices=False)
             matrix = u @ vt
         else:
             matrix = _least_squares(new, old, self.ridge)

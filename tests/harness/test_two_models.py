@@ -78,7 +78,7 @@ def test_a_map_learned_from_documents_brings_back_the_old_ranking(tmp_path: Path
     assert problem.exact_metrics == Problem.of(dataset, alone.docs, alone.queries, 20).exact_metrics
 
     def make() -> Chain:
-        return Chain(transforms=[QueryMap(ridge=1e-6)], codec=PerDimension(bits=8))
+        return Chain(transforms=[QueryMap(kind="linear", ridge=1e-6)], codec=PerDimension(bits=8))
 
     result = measure(make, problem, fit_queries=chosen.vectors(vectors), fit_pairs=chosen.pairs, k=20)
     assert result.per_query["overlap_at_10"].mean() > 0.95

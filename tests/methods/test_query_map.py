@@ -31,7 +31,7 @@ def test_undoes_a_shift() -> None:
 
 def test_queries_may_be_wider_than_documents() -> None:
     wide = np.hstack([DOCS @ TURN, clustered_vectors(500, 8, seed=3)]).astype(np.float32)
-    codec = Chain(transforms=[QueryMap(ridge=1e-6)], codec=PerDimension(bits=8)).fit(DOCS, wide, PAIRS)
+    codec = Chain(transforms=[QueryMap(kind="linear", ridge=1e-6)], codec=PerDimension(bits=8)).fit(DOCS, wide, PAIRS)
     codes = codec.encode(DOCS)
     assert (codec.search(wide[:50], codes, 1)[1][:, 0] == np.arange(50)).all()
     fresh = Chain(transforms=[QueryMap()], codec=PerDimension(bits=8)).load_state(codec.state())
@@ -42,15 +42,22 @@ def test_queries_may_be_wider_than_documents() -> None:
 
 def test_a_ridge_pulls_towards_nothing() -> None:
     sizes = [
-        float(np.linalg.norm(QueryMap(ridge=ridge).fit(DOCS, DOCS @ TURN, PAIRS).map_)) for ridge in (0.0, 1.0, 100.0)
+        float(np.linalg.norm(QueryMap(kind="linear", ridge=ridge).fit(DOCS, DOCS @ TURN, PAIRS).map_))
+        for ridge in (0.0, 1.0, 100.0)
     ]
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-@pytest.mark.parametrize("kind", ["rotation", "shift"])
-def test_a_map_that_keeps_the_width_is_refused_where_widths_differ(kind: Any) -> None:
+def test_a_map_that_keeps_the_width_is_refused_where_widths_differ() -> None:
     with pytest.raises(MethodError, match="keeps the width, but queries have 30, documents 24"):
-        QueryMap(kind=kind).fit(DOCS, clustered_vectors(500, 30), PAIRS)
+        QueryMap(kind="shift").fit(DOCS, clustered_vectors(500, 30), PAIRS)
+
+
+def test_a_rotation_into_fewer_dimensions_is_a_partial_isometry() -> None:
+    wide = np.hstack([DOCS @ TURN, np.zeros((500, 6), dtype=np.float32)])
+    part = QueryMap().fit(DOCS, wide, PAIRS)
+    np.testing.assert_allclose(part.map_.T @ part.map_, np.eye(24), atol=1e-5)
+    np.testing.assert_allclose(part.transform_queries(wide), DOCS, atol=1e-4)
 
 
 def test_without_pairs_queries_stay_as_they_are() -> None:
