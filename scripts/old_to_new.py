@@ -87,7 +87,7 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         title = f"# A new model's queries on an old model's index ({Path(options.data).name})"
         options.out.write_text(
-            f"{title}\n\nThe old model: the first {options.layers} layers.\n\n{text}\n", encoding="utf-8"
+            f"{title}\n\nThe old model: the first {options.layers} layers of the new one.\n\n{text}\n", encoding="utf-8"
         )
 
 
