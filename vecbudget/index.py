@@ -140,7 +140,7 @@ class CompressedIndex:
         paths = {name: _file(folder, name, manifest["files"], verify) for name in (CODES, STATE, IDS)}
         n, dim = manifest["n"], manifest["dim"]
         try:
-            codec = make_part(manifest["method"])
+            codec = make_part(manifest.get("method"))
             if not isinstance(codec, Codec):
                 raise IndexFileError(f"it is a {type(codec).__name__}, and no codec")
         except IndexFileError as error:
@@ -179,7 +179,7 @@ class CompressedIndex:
     @property
     def dim(self) -> int:
         """Dimensions of the vectors that are searched with."""
-        return int(self.manifest["dim"])
+        return self.codec._query_width()
 
     def search(self, vectors: ArrayLike, k: int = 10) -> tuple[Float32, NDArray[np.object_]]:
         """Return the best `min(k, n)` documents of each query.

@@ -200,6 +200,7 @@ def method(target: Any, **parameters: Any) -> Callable[[dict[str, Any]], None]:
         (method("methods.chain.Chain", transforms=[{"_target_": "os.remove"}], codec=None), "'os.remove' is no method"),
         (method("methods.chain.Chain", transforms=[[[[[[[[[[]]]]]]]]]], codec=None), "not the description"),
         (lambda manifest: manifest.update(method=None), "not the description of a method"),
+        (lambda manifest: manifest.pop("method"), "not the description of a method"),
         (method("methods.binary.Sign", threshold="median", scoring="symmetric"), "do not fit the method"),
         (lambda manifest: manifest.update(version=2), "version 2"),
         (lambda manifest: manifest.update(n=399), "codes.safetensors: .*400"),
