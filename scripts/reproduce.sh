@@ -6,6 +6,7 @@
 #   SCIFACT=data/scifact MLQUESTIONS=data/mlquestions scripts/reproduce.sh
 #                                           SciFact and MLQuestions from BEIR folders
 #   FRONTIER="data/scifact data/cranfield" ... the frontier on these folders too, not only on SciFact and the built-in set
+#   LEARNED="data/scifact data/mlquestions" ... learned compressors on these folders: hours
 #
 # Records go to results/reference-runs/ (not committed); an interrupted run goes on where it stopped.
 EXTRAS=dev
@@ -59,6 +60,16 @@ if [ -n "${FRONTIER:-}" ]; then
     done
 else
     frontier scifact 2591 "${scifact[@]}"
+fi
+
+for folder in ${LEARNED:-}; do
+    for experiment in learned learned_trends; do
+        "$vecbudget" sweep "experiment=$experiment" dataset=folder "dataset.path=$folder" "results_dir=$runs/$experiment"
+    done
+done
+if [ -n "${LEARNED:-}" ]; then
+    .venv/bin/python scripts/learned_table.py --runs "$runs/learned" --out results/reference/learned/learned.md
+    .venv/bin/python scripts/learned_trends.py --runs "$runs/learned_trends" --out results/reference/learned/trends.md
 fi
 
 for name in quick scifact_zoo full databases paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
