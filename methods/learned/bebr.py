@@ -150,7 +150,7 @@ class BEBR(Learned, Codec):
             back = info_nce(scores.T, self.temperature, same.T, self.hardest)
             return (there + back) / 2
 
-        self._train(head, loss, len(left), pairs.words)
+        self._train(head, loss, len(left), pairs.words, groups=pairs.groups)
 
     def _keep(self, side: str, head: Any) -> None:
         for name, module in head.items():

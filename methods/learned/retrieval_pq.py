@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from methods.base import Codec, Codes, Float32, project, row_blocks
 from methods.faiss_codec import FaissCodec
-from methods.learned.examples import nearest, query_pairs, sampled
+from methods.learned.examples import Pairs, nearest, query_pairs, sampled
 from methods.learned.layers import tensor
 from methods.learned.losses import info_nce, list_net
 from methods.learned.trainer import Learned
@@ -118,16 +118,14 @@ class RetrievalPQ(Learned, Codec):
         taught, answers = sampled(docs, pairs, self.sample, self.seed)
         examples = query_pairs(taught, queries, answers)
         with self._learning() as device:
-            self._learn(taught, examples.left, examples.rows, examples.words, codebooks, device)
+            self._learn(taught, examples, codebooks, device)
 
-    def _learn(
-        self, docs: Float32, queries: Float32, answers: Int64, words: str, codebooks: Float32, device: str
-    ) -> None:
+    def _learn(self, docs: Float32, examples: Pairs, codebooks: Float32, device: str) -> None:
         import torch
 
         module = _module(tensor(codebooks, device), tensor(self.rotation_, device), self.rotation)
-        x, q, positive = tensor(docs, device), tensor(queries, device), tensor(answers, device)
-        pool = tensor(nearest(queries, docs, self.candidates), device)
+        x, q, positive = tensor(docs, device), tensor(examples.left, device), tensor(examples.rows, device)
+        pool = tensor(nearest(examples.left, docs, self.candidates), device)
         scale = float((x**2).sum(dim=1).mean())
         fixed = None
         if self.codes == "fixed":
@@ -172,7 +170,9 @@ class RetrievalPQ(Learned, Codec):
             if self.hard:
                 refresh(step)
 
-        self._train(module, loss, len(answers), words, after_step=after)
+        # distillation has no labels that could be known by heart
+        groups = examples.groups if self.objective == "contrastive" else None
+        self._train(module, loss, len(positive), examples.words, after_step=after, groups=groups)
         with torch.no_grad():
             self.codebooks_ = module.codebooks.cpu().numpy()
             if self.rotation == "learned":

@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from methods.base import Part
 from methods.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
 
+    Int64 = NDArray[np.int64]
     Loss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
     """(numbers of examples int64 (b,), source of chance) -> mean loss of these examples, a scalar."""
 
@@ -91,17 +95,30 @@ class Learned(Part):
             finally:
                 torch.set_num_threads(threads)
 
-    def _split(self, examples: int, chance: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _split(
+        self, examples: int, chance: torch.Generator | None = None, groups: Int64 | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the numbers of the examples that `_train` holds out, and of those that it learns from.
 
         A start that is fitted to examples, such as k-means, must leave the first alone: they would tell nothing.
+        Examples of one group are held out together.
         """
         import torch
 
         chance = chance or torch.Generator(device="cpu").manual_seed(self.seed)
-        order = torch.randperm(examples, generator=chance)
-        held = min(max(1, round(self.held_out * examples)), examples - 1)
-        return order[:held], order[held:]
+        if groups is None or (groups == groups[0]).all():
+            groups = np.arange(examples)
+        _, group = np.unique(groups, return_inverse=True)
+        count = int(group.max()) + 1
+        order = torch.randperm(count, generator=chance)
+        held = min(max(1, round(self.held_out * count)), count - 1)
+        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+
+        def of(chosen: torch.Tensor) -> torch.Tensor:
+            rows = [members[number] for number in chosen.tolist()]
+            return torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int64))
+
+        return of(order[:held]), of(order[held:])
 
     def _train(
         self,
@@ -111,6 +128,7 @@ class Learned(Part):
         data: str,
         rates: dict[str, float] | None = None,
         after_step: Callable[[int], None] | None = None,
+        groups: Int64 | None = None,
     ) -> None:
         """Minimise a loss over a module's parameters; leave it in `eval` mode with the best weights.
 
@@ -127,13 +145,15 @@ class Learned(Part):
             Factors on the learning rate for parameters whose names begin with a key.
         after_step : callable or None
             Called with the number of each step that was made.
+        groups : int64 (examples,) or None
+            Examples that know of each other have the same number, and are held out together.
         """
         import torch
         from tqdm import tqdm
 
         device = next(module.parameters()).device
         chance = torch.Generator(device="cpu").manual_seed(self.seed)
-        held, seen = self._split(examples, chance)
+        held, seen = self._split(examples, chance, groups)
         self._require(len(held) >= 1, f"{examples} training example(s) are too few: {data}")
         # more are no surer and take longer than the steps between two looks
         tested = held[: 16 * self.batch]

@@ -172,3 +172,21 @@ def test_a_pair_that_names_nothing_is_refused() -> None:
         Shift().fit(DOCS, DOCS[:3], np.array([[0, 400]]))
     with pytest.raises(VectorsError, match=r"integers \(p, 2\)"):
         Shift().fit(DOCS, DOCS[:3], np.array([[0.5, 4]]))
+
+
+def test_pairs_that_know_of_each_other_are_held_out_together() -> None:
+    # a chain through a shared query and a shared document, and two alone
+    pairs = np.array([[0, 5], [0, 6], [1, 6], [2, 7], [3, 8]])
+    groups = examples.connected(pairs, 4, 10)
+    assert groups[0] == groups[1] == groups[2] and len({*groups.tolist()}) == 3
+    for seed in range(20):
+        held, seen = Shift(held_out=0.34, seed=seed)._split(5, groups=groups)
+        assert sorted([*held.tolist(), *seen.tolist()]) == [0, 1, 2, 3, 4] and len(held)
+        assert not {*groups[held.numpy()].tolist()} & {*groups[seen.numpy()].tolist()}
+
+
+def test_groups_of_one_change_nothing() -> None:
+    part = Shift(seed=3)
+    alone = part._split(50)
+    named = part._split(50, groups=np.arange(50) * 7)
+    assert all(torch.equal(one, other) for one, other in zip(alone, named, strict=True))
