@@ -68,7 +68,7 @@ TRENDS = (
 def chosen(runs: pd.DataFrame, setting: tuple[str, str]) -> pd.DataFrame:
     """Return the runs of a setting, one a seed."""
     method, parameter = setting
-    named = [parameter in params.split() for params in runs["params"]]
+    named = runs["params"].map(lambda params: parameter in params.split())
     return runs[(runs["method"] == method) & named]
 
 
