@@ -106,13 +106,13 @@ class Learned(Part):
         import torch
 
         chance = chance or torch.Generator(device="cpu").manual_seed(self.seed)
-        if groups is None or (groups == groups[0]).all():
+        if groups is None or (groups == groups[:1]).all():
             groups = np.arange(examples)
-        _, group = np.unique(groups, return_inverse=True)
-        count = int(group.max()) + 1
+        names, group = np.unique(groups, return_inverse=True)
+        count = len(names)
         order = torch.randperm(count, generator=chance)
         held = min(max(1, round(self.held_out * count)), count - 1)
-        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=count))[:-1])
 
         def of(chosen: torch.Tensor) -> torch.Tensor:
             rows = [members[number] for number in chosen.tolist()]

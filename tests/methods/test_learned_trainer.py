@@ -190,3 +190,9 @@ def test_groups_of_one_change_nothing() -> None:
     alone = part._split(50)
     named = part._split(50, groups=np.arange(50) * 7)
     assert all(torch.equal(one, other) for one, other in zip(alone, named, strict=True))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_example_is_held_out_of_too_few(count: int) -> None:
+    held, seen = Shift()._split(count)
+    assert len(held) == 0 and len(seen) == count
