@@ -115,17 +115,17 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
     cache = _Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
-    docs = cache.get(doc_texts, "document", "documents")
 
     def as_queries(texts: Sequence[str], what: str) -> Float32:
         vectors = cache.get(texts, "query", what)
         return vectors if vectors.dtype == np.float32 else vectors.astype(np.float32)
 
-    queries = as_queries(query_texts, "queries")
     if isinstance(encoder, TwoModels):
         old = embed(dataset, encoder.documents, cache_dir)
+        queries = as_queries(query_texts, "queries")
         return Vectors(old.docs, queries, None, as_queries, cache.identity, old.queries)
-    return _vectors(docs, queries, None, as_queries, cache.identity, encoder)
+    docs = cache.get(doc_texts, "document", "documents")
+    return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
 
 
 def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:

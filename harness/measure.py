@@ -83,16 +83,20 @@ class Problem:
         means = {name: float(values.mean()) for name, values in per_query.items()}
         return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
 
+    @property
+    def reference_queries(self) -> Float32:
+        """Those that the float32 ranking was made with."""
+        return self.queries if self.old_queries is None else self.old_queries
+
     @cached_property
     def limits(self) -> Limits:
         """What the errors of methods are compared with; the spectra are computed at the first call."""
-        return Limits.of(self.docs, self.queries if self.old_queries is None else self.old_queries)
+        return Limits.of(self.docs, self.reference_queries)
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> metrics.PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
         values = {} if self.judgements is None else metrics.retrieval(self.judgements, ranking)
-        reference = self.queries if self.old_queries is None else self.old_queries
-        values |= fidelity(ranking, scores, self.exact, self.exact_scores, reference, self.docs)
+        values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.reference_queries, self.docs)
         return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
 
 

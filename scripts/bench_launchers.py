@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.store import PER_QUERY, Store
+from kill_sweep import contents
 
 RUNS = ("method=transform_coding", "method.nbytes=16,24,32,48"), ("method=pq,opq", "method.m=24,48", "seed=0,1")
 MOST = 0.65
@@ -34,19 +34,6 @@ def sweep(arguments: list[str], results: Path) -> float:
         if done.returncode:
             sys.exit(done.stderr)
     return time.perf_counter() - started
-
-
-def contents(results: Path) -> dict[str, tuple[object, ...]]:
-    """Return what must be the same of each run."""
-    store = Store(results)
-    return {
-        record["run_id"]: (
-            record["metrics"],
-            record["storage"],
-            (store.path(record["run_id"]) / PER_QUERY).read_bytes(),
-        )
-        for record in store.records()
-    }
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.report.tables import table
-from harness.store import RANKING, load_runs
+from harness.store import Store, load_runs
 
 METHODS = {
     "int8": "int8",
@@ -83,7 +83,8 @@ def main() -> None:
         one = {name: frame.loc[method] for name, frame in runs.items()}
         stages = [[one[name][f"{stage}_seconds"] for stage in ("fit", "encode", "search")] for name in ("few", "many")]
         grown = (stages[1][1] + stages[1][2]) / (stages[0][1] + stages[0][2]) / 10
-        same = _equal(*(folder / name / "runs" / one[name]["run_id"] / RANKING for name in ("whole", "few")))
+        whole, cut = (Store(folder / name).ranking(one[name]["run_id"]) for name in ("whole", "few"))
+        same = all(np.array_equal(whole[key], cut[key]) for key in whole)
         rows.append(
             [
                 f"`{METHODS[method].replace(' method.', ' ')}`",
@@ -99,13 +100,6 @@ def main() -> None:
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text + "\n", encoding="utf-8")
-
-
-def _equal(left: Path, right: Path) -> bool:
-    from safetensors.numpy import load_file
-
-    one, other = load_file(left), load_file(right)
-    return all(np.array_equal(one[key], other[key]) for key in ("rows", "scores"))
 
 
 if __name__ == "__main__":

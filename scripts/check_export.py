@@ -170,9 +170,7 @@ class Check:
 
     def ranking(self, record: dict[str, Any]) -> list[list[str]]:
         """Return the ids that a run found."""
-        from safetensors.numpy import load_file
-
-        rows = load_file(self.results / "runs" / record["run_id"] / "ranking.safetensors")["rows"]
+        rows = Store(self.results).ranking(record["run_id"])["rows"]
         return [[self.ids[row] for row in of_query] for of_query in rows]
 
     def index(self, method: str, target: str | None) -> list[object]:

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
-from safetensors.numpy import load_file
 from scipy import stats as scipy_stats
 
 from harness import diagnostics
@@ -31,7 +30,7 @@ from harness.report import plots
 from harness.report.tables import table
 from harness.run import _dataset, _vectors
 from harness.stats import holm
-from harness.store import RANKING, Store, load_runs
+from harness.store import Store, load_runs
 
 LEAST = 4
 """Collections, for a correlation over them."""
@@ -101,7 +100,7 @@ def diagnosed(store: Store, run: str, cache: Path) -> tuple[dict[str, float], pd
     some = np.ascontiguousarray(docs[sampled(len(docs), SAMPLE)])
     asked = np.ascontiguousarray(queries[sampled(len(queries), SAMPLE)])
     of_docs, of_queries = diagnostics.diagnose(some), diagnostics.diagnose(asked, some)
-    per_query = query_figures(docs, queries, load_file(store.path(run) / RANKING))
+    per_query = query_figures(docs, queries, store.ranking(run))
     figures = {
         "documents": float(len(docs)),
         **{f"documents: {label.strip()}": of_docs.figures[name] for name, (label, _) in LABELS.items()},

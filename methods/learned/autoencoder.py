@@ -9,7 +9,7 @@ import numpy as np
 
 from methods.base import Float32, Transform, unit_rows
 from methods.learned import layers
-from methods.learned.examples import drawn, neighbours
+from methods.learned.examples import drawn, neighbours, one_of
 from methods.learned.losses import similarity_gap
 from methods.learned.trainer import Learned
 from methods.linear import eigenbasis, second_moment
@@ -82,8 +82,7 @@ class Autoencoder(Learned, Transform):
 
             def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 if others is not None:
-                    column = torch.randint(others.shape[1], (len(rows),), generator=chance)
-                    rows = torch.cat([rows, others[rows.cpu(), column].to(rows.device)])
+                    rows = torch.cat([rows, one_of(others, rows, chance)])
                 return self._loss(vectors[rows], module)
 
             self._train(module, loss, len(docs), words)

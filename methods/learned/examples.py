@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Float32, row_blocks
+
+if TYPE_CHECKING:
+    import torch
 
 Int64 = NDArray[np.int64]
 
@@ -56,6 +60,14 @@ def neighbours(docs: Float32, k: int) -> Int64:
     # a duplicate may stand before the document itself
     keep = np.argsort(found == own, axis=1, kind="stable")[:, : found.shape[1] - 1]
     return np.take_along_axis(found, keep, axis=1)
+
+
+def one_of(near: torch.Tensor, rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
+    """Return one of the neighbours of each row, drawn at random: of int64 (n, k) and (b,), (b,) on the rows' device."""
+    import torch
+
+    column = torch.randint(near.shape[1], (len(rows),), generator=chance)
+    return near[rows.cpu(), column].to(rows.device)
 
 
 def query_pairs(docs: Float32, queries: Float32 | None, pairs: Int64 | None, k: int = 1) -> Pairs:

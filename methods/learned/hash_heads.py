@@ -10,7 +10,7 @@ import numpy as np
 
 from methods.base import Array, Float32, Transform, unit_rows
 from methods.learned import layers
-from methods.learned.examples import drawn, neighbours
+from methods.learned.examples import drawn, neighbours, one_of
 from methods.learned.trainer import Learned
 
 if TYPE_CHECKING:
@@ -118,12 +118,11 @@ class SimilarityCalibration(HashHead):
         close = torch.from_numpy(neighbours(docs, self.neighbours)) if self.near else None
 
         def loss(batch: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-            others = torch.randint(len(vectors), (len(batch),), generator=chance)
+            others = torch.randint(len(vectors), (len(batch),), generator=chance).to(batch.device)
             if close is not None:
-                which = torch.randint(close.shape[1], (len(batch),), generator=chance)
-                nearby = torch.rand(len(batch), generator=chance) < self.near
-                others = torch.where(nearby, close[batch.cpu(), which], others)
-            others = others.to(batch.device)
+                twins = one_of(close, batch, chance)
+                nearby = torch.rand(len(batch), generator=chance).to(batch.device) < self.near
+                others = torch.where(nearby, twins, others)
             left, right = vectors[batch], vectors[others]
             codes = head(torch.cat([left, right]))
             before = (left * right).sum(dim=1)

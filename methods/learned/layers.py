@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from methods.base import Float32, Part, project, row_blocks
 
@@ -99,13 +98,6 @@ def activate(values: Float32, activation: Activation) -> Float32:
         gated: Float32 = (values * ndtr(values)).astype(np.float32)
         return gated
     return values
-
-
-def tensor(array: NDArray[Any], device: str) -> torch.Tensor:
-    """Return a copy of an array on a device."""
-    import torch
-
-    return torch.tensor(array, device=device)
 
 
 def unit(values: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from methods.base import Float32, Transform, project, unit_rows
 from methods.learned import layers
 from methods.learned.answers import Answers
-from methods.learned.examples import drawn, neighbours
+from methods.learned.examples import drawn, neighbours, one_of
 from methods.learned.losses import similarity_gap
 from methods.learned.trainer import Learned
 from methods.linear import eigenbasis, second_moment
@@ -116,8 +116,7 @@ class MatryoshkaAdaptor(Learned, Transform):
                 return total + self.rebuild * change.norm(dim=1).mean() if self.rebuild else total
 
             def unsupervised(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                column = torch.randint(others.shape[1], (len(rows),), generator=chance)
-                return preserve(vectors[rows], vectors[others[rows.cpu(), column].to(rows.device)])
+                return preserve(vectors[rows], vectors[one_of(others, rows, chance)])
 
             self._train(residual, unsupervised, len(some), f"{len(some)} documents with {near.shape[1]} neighbours")
             if self.supervised and queries is not None and pairs is not None and len(pairs) > 1:

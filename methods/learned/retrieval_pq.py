@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from methods.base import Codec, Codes, Float32, project, row_blocks
 from methods.faiss_codec import FaissCodec
 from methods.learned.examples import Pairs, nearest, query_pairs, sampled
-from methods.learned.layers import tensor
 from methods.learned.losses import info_nce, list_net
 from methods.learned.trainer import Learned
 from methods.opq import OPQ
@@ -123,13 +122,19 @@ class RetrievalPQ(Learned, Codec):
     def _learn(self, docs: Float32, examples: Pairs, codebooks: Float32, device: str) -> None:
         import torch
 
-        module = _module(tensor(codebooks, device), tensor(self.rotation_, device), self.rotation)
-        x, q, positive = tensor(docs, device), tensor(examples.left, device), tensor(examples.rows, device)
-        pool = tensor(nearest(examples.left, docs, self.candidates), device)
+        module = _module(
+            torch.tensor(codebooks, device=device), torch.tensor(self.rotation_, device=device), self.rotation
+        )
+        x, q, positive = (
+            torch.tensor(docs, device=device),
+            torch.tensor(examples.left, device=device),
+            torch.tensor(examples.rows, device=device),
+        )
+        pool = torch.tensor(nearest(examples.left, docs, self.candidates), device=device)
         scale = float((x**2).sum(dim=1).mean())
         fixed = None
         if self.codes == "fixed":
-            fixed = tensor(_nearest_codes(project(docs, self.rotation_), codebooks), device)
+            fixed = torch.tensor(_nearest_codes(project(docs, self.rotation_), codebooks), device=device)
         softness = self.softness * float(_error(x @ module.rotation(), codebooks=module.codebooks).detach()) / self.m
 
         def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
@@ -227,10 +232,12 @@ def _codebooks(codec: FaissCodec) -> Float32:
 
 def _nearest_codes(vectors: Float32, codebooks: Float32) -> Int64:
     """Return the number of the nearest codeword of each part, int64 (n, m)."""
+    import torch
+
     found = np.empty((len(vectors), len(codebooks)), dtype=np.int64)
-    words = tensor(codebooks, "cpu")
+    words = torch.tensor(codebooks)
     for start, stop in row_blocks(len(vectors), 4 * codebooks.shape[0] * codebooks.shape[1]):
-        found[start:stop] = _codes(tensor(vectors[start:stop], "cpu"), words).numpy()
+        found[start:stop] = _codes(torch.tensor(vectors[start:stop]), words).numpy()
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from methods.base import Float32, Transform, unit_rows
 from methods.learned import layers
-from methods.learned.examples import drawn, neighbours
+from methods.learned.examples import drawn, neighbours, one_of
 from methods.learned.losses import barlow_twins
 from methods.learned.trainer import Learned
 from methods.linear import eigenbasis, second_moment
@@ -92,8 +92,7 @@ class Tldr(Learned, Transform):
             def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 # batch norm wants two
                 rows = rows if len(rows) > 1 else rows.repeat(2)
-                column = torch.randint(others.shape[1], (len(rows),), generator=chance)
-                twins = others[rows.cpu(), column].to(rows.device)
+                twins = one_of(others, rows, chance)
                 left, right = (module["projector"](module["encoder"](vectors[part])) for part in (rows, twins))
                 return barlow_twins(left, right, self.weight, self.scale)
 

@@ -126,7 +126,6 @@ class Learned(Part):
         loss: Loss,
         examples: int,
         data: str,
-        rates: dict[str, float] | None = None,
         after_step: Callable[[int], None] | None = None,
         groups: Int64 | None = None,
     ) -> None:
@@ -141,8 +140,6 @@ class Learned(Part):
             They are called by their numbers, 0 to examples - 1.
         data : str
             What they are, in words: "5183 documents with 5 neighbours each".
-        rates : mapping of str to float or None
-            Factors on the learning rate for parameters whose names begin with a key.
         after_step : callable or None
             Called with the number of each step that was made.
         groups : int64 (examples,) or None
@@ -158,14 +155,8 @@ class Learned(Part):
         # more are no surer and take longer than the steps between two looks
         tested = held[: 16 * self.batch]
         batch = min(self.batch, len(seen))
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": [p], "lr": self.rate * _factor(name, rates or {}), "weight_decay": self.weight_decay}
-                for name, p in module.named_parameters()
-                if p.requires_grad
-            ],
-            eps=1e-8,
-        )
+        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=self.rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._pace)
 
         def look() -> float:
@@ -232,10 +223,6 @@ class Learned(Part):
         if step < warm:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.steps - warm))))
-
-
-def _factor(name: str, rates: dict[str, float]) -> float:
-    return next((factor for prefix, factor in rates.items() if name.startswith(prefix)), 1.0)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Any]:
