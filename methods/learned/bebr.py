@@ -14,6 +14,7 @@ from methods.learned import layers
 from methods.learned.examples import Pairs, drawn, query_pairs
 from methods.learned.losses import info_nce
 from methods.learned.trainer import Learned
+from methods.linear import eigenbasis, random_rotation, second_moment
 from methods.packing import UInt8, pack, unpack
 from methods.table import as_half
 
@@ -28,6 +29,11 @@ class BEBR(Learned, Codec):
     A document f of unit length becomes b_0 = sign(W(f)), and each further bit looks at what the ones before it missed:
     f_i = normalise(R_i(b_i)), r_i = sign(V_i(f - f_i)), b_(i+1) = b_i + 2^-(i+1) r_i. W, R_i and V_i are perceptrons.
     A number of the last b takes 2^bits equidistant levels, of which the number is stored.
+
+    The start may be what a training-free quantiser does: W and V_i a rotation to `dim` dimensions (of the principal
+    axes where they are fewer, a tight frame where they are more), R_i its transpose, and beside each of them a
+    perceptron that adds nothing yet. Then training has only to improve on the signs of rotated vectors and of what
+    they missed, and early stopping falls back on these.
 
     Training pulls pairs together: symmetric InfoNCE on the cosine of the two sides' codes, with the hardest negatives
     of the batch. Signs hand gradients on as a clipped identity. The given pairs of queries and documents teach; without
@@ -57,6 +63,8 @@ class BEBR(Learned, Codec):
         *own*: documents get a head from documents and their neighbours alone, as an older model's index would have;
         then a second head learns to write queries, pairs saying where they belong, while the documents' codes stay as
         they are (backward-compatible learning, section 3.4). It starts as a copy of the first.
+    start : {"rotation", "random"}
+        *random*: perceptrons alone with normal weights (Glorot and Bengio, 2010), as in the paper.
     stored_norm : bool
         Store the length of a document's levels as float16, as the paper's scan does to save computing it: two bytes a
         document that say nothing new.
@@ -76,7 +84,9 @@ class BEBR(Learned, Codec):
     hardest: int = 5
     neighbours: int = 5
     query_head: Literal["shared", "own"] = "shared"
+    start: Literal["rotation", "random"] = "rotation"
     stored_norm: bool = False
+    rate: float = 3e-4
 
     wants_queries: ClassVar[bool] = True
     wants_pairs: ClassVar[bool] = True
@@ -95,7 +105,7 @@ class BEBR(Learned, Codec):
         # all documents stay where pairs name them
         found = few if queries is None or pairs is None else docs
         with self._learning() as device:
-            head = self._head(docs.shape[1]).to(device)
+            head = self._head(few).to(device)
             if self.query_head == "own":
                 self._learn(head, few, query_pairs(few, None, None, self.neighbours))
                 asking = copy.deepcopy(head)
@@ -108,21 +118,40 @@ class BEBR(Learned, Codec):
     def _pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> Pairs:
         return query_pairs(docs, queries, pairs, 1 if queries is not None else self.neighbours)
 
-    def _head(self, d: int) -> Any:
-        """Return the torch modules W, R_0, V_0, R_1, ... from d dimensions."""
+    def _head(self, docs: Float32) -> Any:
+        """Return the torch modules W, R_0, V_0, R_1, ...; where a linear map is added to one, `<name>_skip`."""
+        import torch
         from torch import nn
 
+        d = docs.shape[1]
         between = [self.hidden] * self.blocks if self.hidden else []
-        modules = {"first": layers.perceptron([d, *between, self.dim], norm=True)}
+        sizes = {"first": (d, self.dim)}
         for step in range(self.bits - 1):
-            modules[f"back{step}"] = layers.perceptron([self.dim, *between, d], norm=True)
-            modules[f"next{step}"] = layers.perceptron([d, *between, self.dim], norm=True)
-        head = nn.ModuleDict(modules)
+            sizes |= {f"back{step}": (self.dim, d), f"next{step}": (d, self.dim)}
+        head = nn.ModuleDict({name: layers.perceptron([a, *between, b], norm=True) for name, (a, b) in sizes.items()})
         for module in head.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight)
                 nn.init.zeros_(module.bias)
+        if self.start == "random":
+            return head
+        there = torch.tensor(self._rotation(docs))
+        for name in sizes:
+            if between:
+                nn.init.zeros_(head[name][-1].weight)
+                head[f"{name}_skip"] = layers.perceptron([*sizes[name]], bias=False)
+            with torch.no_grad():
+                head[f"{name}_skip" if between else name][0].weight.copy_(there if name.startswith("back") else there.T)
         return head
+
+    def _rotation(self, docs: Float32) -> Float32:
+        """Return the start, float32 (d, dim), so scaled that a unit vector becomes numbers of about unit size."""
+        rng = np.random.default_rng(self.seed)
+        d = docs.shape[1]
+        matrix = random_rotation(max(d, self.dim), rng)[:d, : self.dim]
+        if self.dim < d:
+            matrix = eigenbasis(second_moment(docs))[1][:, : self.dim] @ random_rotation(self.dim, rng)
+        return np.asarray(matrix * np.sqrt(self.dim), dtype=np.float32)
 
     def _learn(self, head: Any, docs: Float32, pairs: Pairs, gallery: Any = None) -> None:
         import torch
@@ -156,15 +185,19 @@ class BEBR(Learned, Codec):
         for name, module in head.items():
             layers.keep(self, f"{side}_{name}", module)
 
+    def _apply(self, name: str, vectors: Float32) -> Float32:
+        out = layers.apply(self, name, vectors)
+        return out + layers.apply(self, f"{name}_skip", vectors) if f"{name}_skip_w0_" in vars(self) else out
+
     def _signs(self, vectors: Float32, side: str) -> tuple[UInt8, Float32]:
         """Return the level numbers, uint8 (n, dim), and the levels with clipped numbers for signs, float32 (n, dim)."""
         f = unit_rows(vectors)
-        before = layers.apply(self, f"{side}_first", f)
+        before = self._apply(f"{side}_first", f)
         numbers = (before > 0).astype(np.uint8)
         clipped = np.clip(before, -1, 1)
         for step in range(self.bits - 1):
-            back = unit_rows(layers.apply(self, f"{side}_back{step}", levels(numbers, step + 1)))
-            before = layers.apply(self, f"{side}_next{step}", f - back)
+            back = unit_rows(self._apply(f"{side}_back{step}", levels(numbers, step + 1)))
+            before = self._apply(f"{side}_next{step}", f - back)
             numbers = 2 * numbers + (before > 0).astype(np.uint8)
             clipped = clipped + np.float32(2.0 ** -(step + 1)) * np.clip(before, -1, 1)
         return numbers, clipped
@@ -205,11 +238,16 @@ def levels(numbers: UInt8, bits: int) -> Float32:
 
 def binarised(head: Any, vectors: torch.Tensor) -> torch.Tensor:
     """Return the recurrent levels of unit vectors in torch, (n, d) -> (n, dim), with gradients."""
-    values = sign(head["first"](vectors))
+
+    def written(name: str, given: torch.Tensor) -> torch.Tensor:
+        out = head[name](given)
+        return out + head[f"{name}_skip"](given) if f"{name}_skip" in head else out
+
+    values = sign(written("first", vectors))
     step = 0
     while f"back{step}" in head:
-        back = layers.unit(head[f"back{step}"](values))
-        values = values + 2.0 ** -(step + 1) * sign(head[f"next{step}"](vectors - back))
+        back = layers.unit(written(f"back{step}", values))
+        values = values + 2.0 ** -(step + 1) * sign(written(f"next{step}", vectors - back))
         step += 1
     return values
 

@@ -36,11 +36,12 @@ def test_signs_pass_gradients_where_they_are_not_clipped() -> None:
     assert values.grad is not None and values.grad.tolist() == [0, 2, 3, 4, 0]
 
 
+@pytest.mark.parametrize("start", ["rotation", "random"])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
-def test_numpy_writes_what_torch_trained(docs: np.ndarray, bits: int) -> None:
+def test_numpy_writes_what_torch_trained(docs: np.ndarray, bits: int, start: str) -> None:
     import torch
 
-    codec = small(bits=bits, steps=10)
+    codec = small(bits=bits, steps=10, start=start, rate=1e-2)
     heads: list = []
     codec._keep, keep = lambda side, head: (heads.append(head), keep(side, head)), codec._keep  # type: ignore
     codec.fit(docs)
@@ -56,20 +57,18 @@ def test_numpy_writes_what_torch_trained(docs: np.ndarray, bits: int) -> None:
 
 
 def test_float_queries_are_the_clipped_outputs(docs: np.ndarray) -> None:
-    from methods.learned import layers
-
     codec = small(bits=1, steps=10, scoring="asymmetric").fit(docs)
-    clipped = np.clip(layers.apply(codec, "doc_first", unit_rows(docs[:9])), -1, 1)
+    clipped = np.clip(codec._apply("doc_first", unit_rows(docs[:9])), -1, 1)
     assert np.allclose(codec.query_matrix(docs[:9]), unit_rows(clipped))
     # the signs of the outputs are the codes
     assert np.array_equal(np.sign(clipped) > 0, codec._levels(codec.encode(docs[:9])) > 0)
 
 
 def test_training_helps_and_repeats(docs: np.ndarray) -> None:
-    codec = small().fit(docs)
+    codec = small(start="random").fit(docs)
     (entry,) = codec.training()
     assert entry["loss"] < 0.8 * entry["loss_before"]
-    again = small().fit(docs)
+    again = small(start="random").fit(docs)
     assert {k: v.tobytes() for k, v in again.state().items()} == {k: v.tobytes() for k, v in codec.state().items()}
 
 
@@ -77,6 +76,31 @@ def test_the_start_is_kept_where_training_cannot_help(docs: np.ndarray) -> None:
     codec = small(steps=20, rate=1e-12, patience=1, neighbours=1).fit(docs)
     (entry,) = codec.training()
     assert entry["loss"] <= entry["loss_before"]
+
+
+@pytest.mark.parametrize("dim", [16, D, 48])
+@pytest.mark.parametrize("hidden", [0, 32])
+def test_the_start_is_the_signs_of_rotated_vectors_and_of_what_they_missed(
+    docs: np.ndarray, dim: int, hidden: int
+) -> None:
+    codec = small(dim=dim, hidden=hidden, bits=2, steps=1, rate=1e-12).fit(docs)
+    matrix = codec._rotation(docs)
+    assert np.allclose(matrix @ matrix.T if dim >= D else matrix.T @ matrix, dim * np.eye(min(dim, D)), atol=1e-3)
+    f = unit_rows(docs)
+    first = np.sign(f @ matrix)
+    second = np.sign((f - unit_rows(first @ matrix.T)) @ matrix)
+    assert np.mean(codec._levels(codec.encode(docs)) == first + second / 2) > 0.999
+
+
+def test_each_bit_of_the_start_comes_closer(docs: np.ndarray) -> None:
+    """Cosines of levels come closer to cosines of vectors, and to closer than as many bits of one sign each."""
+
+    def error(dim: int, bits: int) -> float:
+        codec = small(dim=dim, bits=bits, hidden=0, steps=1, rate=1e-12).fit(docs)
+        return float(np.abs(codec.score(docs[:50], codec.encode(docs)) - docs[:50] @ docs.T).mean())
+
+    assert error(D, 1) > error(D, 2) > error(D, 3) > error(D, 4)
+    assert error(D, 2) < error(2 * D, 1)
 
 
 def test_pairs_teach(docs: np.ndarray) -> None:
