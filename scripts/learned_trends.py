@@ -58,8 +58,9 @@ TRENDS = (
         for m in ("ndcg_at_10", "overlap_at_10")
     ),
     *(
-        Trend(f"TLDR is above {words} at 96 dimensions", ("tldr", "dim=96"), (other, "dim=96"), m)
+        Trend(f"TLDR is above {words} at {dim} dimensions", ("tldr", f"dim={dim}"), (other, f"dim={dim}"), m)
         for words, other in (("whitened PCA", "whitening_int8"), ("SVD", "svd192_int8"))
+        for dim in (96, 48, 24)
         for m in ("ndcg_at_10", "overlap_at_10")
     ),
 )
