@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, unit_rows
+from methods.hashing import procrustes
 from methods.learned import layers
 from methods.learned.examples import Pairs, drawn, query_pairs
 from methods.learned.losses import info_nce
 from methods.learned.trainer import Learned
-from methods.linear import eigenbasis, random_rotation, second_moment
 from methods.packing import UInt8, pack, unpack
 from methods.table import as_half
 
@@ -62,7 +62,8 @@ class BEBR(Learned, Codec):
     query_head : {"shared", "own"}
         *own*: documents get a head from documents and their neighbours alone, as an older model's index would have;
         then a second head learns to write queries, pairs saying where they belong, while the documents' codes stay as
-        they are (backward-compatible learning, section 3.4). It starts as a copy of the first.
+        they are (backward-compatible learning, section 3.4). It starts as the first would be if all documents were
+        rotated to where their queries are (orthogonal Procrustes).
     start : {"rotation", "random"}
         *random*: perceptrons alone with normal weights (Glorot and Bengio, 2010), as in the paper.
     stored_norm : bool
@@ -108,8 +109,11 @@ class BEBR(Learned, Codec):
             head = self._head(few).to(device)
             if self.query_head == "own":
                 self._learn(head, few, query_pairs(few, None, None, self.neighbours))
-                asking = copy.deepcopy(head)
-                self._learn(asking, found, self._pairs(found, queries, pairs), gallery=head)
+                asking, asked = copy.deepcopy(head), self._pairs(found, queries, pairs)
+                if queries is not None and pairs is not None:
+                    seen = self._split(len(asked.left), groups=asked.groups)[1].numpy()
+                    turn(asking, procrustes(unit_rows(asked.left[seen]).T @ unit_rows(found[asked.rows[seen]])))
+                self._learn(asking, found, asked, gallery=head)
                 self._keep("query", asking)
             else:
                 self._learn(head, found, self._pairs(found, queries, pairs))
@@ -119,8 +123,7 @@ class BEBR(Learned, Codec):
         return query_pairs(docs, queries, pairs, 1 if queries is not None else self.neighbours)
 
     def _head(self, docs: Float32) -> Any:
-        """Return the torch modules W, R_0, V_0, R_1, ...; where a linear map is added to one, `<name>_skip`."""
-        import torch
+        """Return the torch modules W, R_0, V_0, R_1, ... for documents like these."""
         from torch import nn
 
         d = docs.shape[1]
@@ -128,30 +131,16 @@ class BEBR(Learned, Codec):
         sizes = {"first": (d, self.dim)}
         for step in range(self.bits - 1):
             sizes |= {f"back{step}": (self.dim, d), f"next{step}": (d, self.dim)}
+        if self.start == "rotation":
+            there = layers.rotation_start(docs, self.dim, self.seed)
+            starts = {name: there.T if name.startswith("back") else there for name in sizes}
+            return nn.ModuleDict({name: layers.bypassed(start, between, norm=True) for name, start in starts.items()})
         head = nn.ModuleDict({name: layers.perceptron([a, *between, b], norm=True) for name, (a, b) in sizes.items()})
         for module in head.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight)
                 nn.init.zeros_(module.bias)
-        if self.start == "random":
-            return head
-        there = torch.tensor(self._rotation(docs))
-        for name in sizes:
-            if between:
-                nn.init.zeros_(head[name][-1].weight)
-                head[f"{name}_skip"] = layers.perceptron([*sizes[name]], bias=False)
-            with torch.no_grad():
-                head[f"{name}_skip" if between else name][0].weight.copy_(there if name.startswith("back") else there.T)
         return head
-
-    def _rotation(self, docs: Float32) -> Float32:
-        """Return the start, float32 (d, dim), so scaled that a unit vector becomes numbers of about unit size."""
-        rng = np.random.default_rng(self.seed)
-        d = docs.shape[1]
-        matrix = random_rotation(max(d, self.dim), rng)[:d, : self.dim]
-        if self.dim < d:
-            matrix = eigenbasis(second_moment(docs))[1][:, : self.dim] @ random_rotation(self.dim, rng)
-        return np.asarray(matrix * np.sqrt(self.dim), dtype=np.float32)
 
     def _learn(self, head: Any, docs: Float32, pairs: Pairs, gallery: Any = None) -> None:
         import torch
@@ -185,19 +174,15 @@ class BEBR(Learned, Codec):
         for name, module in head.items():
             layers.keep(self, f"{side}_{name}", module)
 
-    def _apply(self, name: str, vectors: Float32) -> Float32:
-        out = layers.apply(self, name, vectors)
-        return out + layers.apply(self, f"{name}_skip", vectors) if f"{name}_skip_w0_" in vars(self) else out
-
     def _signs(self, vectors: Float32, side: str) -> tuple[UInt8, Float32]:
         """Return the level numbers, uint8 (n, dim), and the levels with clipped numbers for signs, float32 (n, dim)."""
         f = unit_rows(vectors)
-        before = self._apply(f"{side}_first", f)
+        before = layers.apply(self, f"{side}_first", f)
         numbers = (before > 0).astype(np.uint8)
         clipped = np.clip(before, -1, 1)
         for step in range(self.bits - 1):
-            back = unit_rows(self._apply(f"{side}_back{step}", levels(numbers, step + 1)))
-            before = self._apply(f"{side}_next{step}", f - back)
+            back = unit_rows(layers.apply(self, f"{side}_back{step}", levels(numbers, step + 1)))
+            before = layers.apply(self, f"{side}_next{step}", f - back)
             numbers = 2 * numbers + (before > 0).astype(np.uint8)
             clipped = clipped + np.float32(2.0 ** -(step + 1)) * np.clip(before, -1, 1)
         return numbers, clipped
@@ -238,18 +223,30 @@ def levels(numbers: UInt8, bits: int) -> Float32:
 
 def binarised(head: Any, vectors: torch.Tensor) -> torch.Tensor:
     """Return the recurrent levels of unit vectors in torch, (n, d) -> (n, dim), with gradients."""
-
-    def written(name: str, given: torch.Tensor) -> torch.Tensor:
-        out = head[name](given)
-        return out + head[f"{name}_skip"](given) if f"{name}_skip" in head else out
-
-    values = sign(written("first", vectors))
+    values = sign(layers.run(head["first"], vectors))
     step = 0
     while f"back{step}" in head:
-        back = layers.unit(written(f"back{step}", values))
-        values = values + 2.0 ** -(step + 1) * sign(written(f"next{step}", vectors - back))
+        back = layers.unit(layers.run(head[f"back{step}"], values))
+        values = values + 2.0 ** -(step + 1) * sign(layers.run(head[f"next{step}"], vectors - back))
         step += 1
     return values
+
+
+def turn(head: Any, rotation: Array) -> None:
+    """Change a head so that it makes of R v what it made of v; R is orthogonal, (d, d)."""
+    import torch
+    from torch import nn
+
+    for name, module in head.items():
+        r = torch.as_tensor(rotation, dtype=torch.float32, device=next(module.parameters()).device)
+        with torch.no_grad():
+            for chain in module.values() if isinstance(module, nn.ModuleDict) else [module]:
+                if name.startswith("back"):
+                    chain[-1].weight.copy_(r @ chain[-1].weight)
+                    if chain[-1].bias is not None:
+                        chain[-1].bias.copy_(r @ chain[-1].bias)
+                else:
+                    chain[0].weight.copy_(chain[0].weight @ r.T)
 
 
 def sign(values: torch.Tensor) -> torch.Tensor:

@@ -94,7 +94,8 @@ class SimilarityCalibration(HashHead):
     Notes
     -----
     The paper trains on frozen features too, for 100 epochs in batches of 64 at a rate of 1e-4. Its aim, categories of
-    pictures, is another one than the nearest documents.
+    pictures, is another one than the nearest documents: a head that started at the signs of rotated vectors, .64 in the
+    measure above, was led away from them to .56.
     """
 
     alpha: float = 5.0

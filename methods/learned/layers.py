@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from methods.base import Float32, Part, project, row_blocks
+from methods.linear import eigenbasis, random_rotation, second_moment
 
 if TYPE_CHECKING:
     import torch
@@ -41,14 +42,70 @@ def perceptron(sizes: Sequence[int], activation: Activation = "relu", norm: bool
     return nn.Sequential(*layers)
 
 
+def bypassed(start: Float32, hidden: Sequence[int], activation: Activation = "relu", norm: bool = False) -> Any:
+    """Return a linear map and a perceptron added to it which adds nothing yet; without hidden layers, the map alone.
+
+    Training then begins at what the map does: a residual network (He et al., 2016) of one block.
+
+    Parameters
+    ----------
+    start : float32 (inputs, outputs)
+    hidden : sequence of int
+        Width of each hidden layer of the perceptron.
+    activation, norm
+        As for `perceptron`.
+    """
+    import torch
+    from torch import nn
+
+    inputs, outputs = start.shape
+    linear = perceptron([inputs, outputs])
+    with torch.no_grad():
+        linear[0].weight.copy_(torch.tensor(start.T))
+        nn.init.zeros_(linear[0].bias)
+    if not hidden:
+        return linear
+    beside = perceptron([inputs, *hidden, outputs], activation, norm, bias=False)
+    nn.init.zeros_(beside[-1].weight)
+    return nn.ModuleDict({"linear": linear, "beside": beside})
+
+
+def run(module: Any, vectors: torch.Tensor) -> torch.Tensor:
+    """Return what a `perceptron` or a `bypassed` one makes of vectors, (n, inputs) -> (n, outputs), with gradients."""
+    from torch import nn
+
+    if not isinstance(module, nn.ModuleDict):
+        out: torch.Tensor = module(vectors)
+        return out
+    both: torch.Tensor = module["linear"](vectors) + module["beside"](vectors)
+    return both
+
+
+def rotation_start(docs: Float32, dim: int, seed: int) -> Float32:
+    """Return a map to dim dimensions, float32 (d, dim), that makes of a unit vector numbers of about unit size.
+
+    A random rotation; of the documents' principal axes where dim is less than d, and the first d rows of a larger one
+    (a tight frame) where it is more.
+    """
+    rng = np.random.default_rng(seed)
+    d = docs.shape[1]
+    matrix = random_rotation(max(d, dim), rng)[:d, :dim]
+    if dim < d:
+        matrix = eigenbasis(second_moment(docs))[1][:, :dim] @ random_rotation(dim, rng)
+    return np.asarray(matrix * np.sqrt(dim), dtype=np.float32)
+
+
 def keep(part: Part, name: str, module: Any) -> None:
-    """Store a trained `perceptron` as state of a part: arrays `<name>_w0_`, `<name>_b0_`, ..., float32.
+    """Store a trained network as state of a part: arrays `<name>_w0_`, `<name>_b0_`, ..., float32.
 
     Weights are (inputs, outputs). Batch norm, with the statistics that it has gathered, is folded into the layer before
-    it.
+    it. Of a `bypassed` network the linear map is `<name>_linear_w0_`.
     """
     from torch import nn
 
+    if isinstance(module, nn.ModuleDict):
+        keep(part, f"{name}_linear", module["linear"])
+        module = module["beside"]
     for key in [key for key in vars(part) if key.startswith((f"{name}_w", f"{name}_b"))]:
         delattr(part, key)
     layers: list[tuple[Any, Any]] = []
@@ -85,7 +142,7 @@ def apply(part: Part, name: str, vectors: Float32, activation: Activation = "rel
             if number < count - 1:
                 block = activate(block, activation)
         out[start:stop] = block
-    return out
+    return out + apply(part, f"{name}_linear", vectors) if f"{name}_linear_w0_" in arrays else out
 
 
 def activate(values: Float32, activation: Activation) -> Float32:
