@@ -64,12 +64,12 @@ class AnisotropicPQ(Codec):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.m >= 1, f"m must be at least 1, got {self.m}")
+        self._require_at_least(1, "m")
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
         self._require(0 < self.threshold < 1, f"threshold must be between 0 and 1, got {self.threshold}")
-        self._require(self.eta is None or self.eta > 0, f"eta must be positive, got {self.eta}")
-        self._require(self.rounds >= 0, f"rounds must not be negative, got {self.rounds}")
-        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
+        self._require_positive("eta")
+        self._require_at_least(0, "rounds")
+        self._require_at_least(1, "iterations")
 
     def _weight(self, d: int) -> float:
         return parallel_weight(self.threshold, d) if self.eta is None else float(self.eta)

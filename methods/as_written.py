@@ -34,8 +34,8 @@ class AsWritten(Chain):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.align >= 1, f"align must be at least 1, got {self.align}")
-        self._require(self.spare >= 0, f"spare must not be negative, got {self.spare}")
+        self._require_at_least(1, "align")
+        self._require_at_least(0, "spare")
 
     def _encode(self, docs: Float32) -> Codes:
         codes = super()._encode(docs)

@@ -56,10 +56,10 @@ class ASH(Codec):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
-        self._require(self.iterations >= 0, f"iterations must be at least 0, got {self.iterations}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(0, "iterations")
+        self._require_at_least(1, "sample")
         whole = not self.renormalize and self.scoring == "asymmetric"
         self._require(whole or not self.offset, "renormalize and scoring other than asymmetric need offset=false")
 

@@ -236,6 +236,18 @@ class Part:
         if not condition:
             raise MethodError(f"{type(self).__name__}: {message}")
 
+    def _require_at_least(self, least: int, *names: str) -> None:
+        """Refuse parameters below `least`; None is none."""
+        for name in names:
+            value = getattr(self, name)
+            self._require(value is None or value >= least, f"{name} must be at least {least}, got {value}")
+
+    def _require_positive(self, *names: str) -> None:
+        """Refuse parameters of 0 or less, and NaN; None is none."""
+        for name in names:
+            value = getattr(self, name)
+            self._require(value is None or value > 0, f"{name} must be positive, got {value}")
+
     @property
     def is_fitted(self) -> bool:
         """Whether `fit` or `load_state` has run."""

@@ -43,7 +43,7 @@ class PerBatch(Codec):
     row_wise: ClassVar[bool] = False
 
     def _check_parameters(self) -> None:
-        self._require(self.rows >= 1, f"rows must be at least 1, got {self.rows}")
+        self._require_at_least(1, "rows")
         if self.scoring != "asymmetric" or self.renormalize:
             raise MethodError("PerBatch: scoring and renormalize belong on its codec")
         if self.codec.scoring == "asymmetric":

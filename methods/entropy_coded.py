@@ -180,8 +180,7 @@ class EntropyCoded(Codec):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
-        self._require(self.centres >= 1, f"centres must be at least 1, got {self.centres}")
+        self._require_at_least(1, "nbytes", "centres")
         known = ", ".join(map(str, UNGERBOECK))
         self._require(self.states == 1 or self.states in UNGERBOECK, f"states must be 1, {known}, got {self.states}")
 

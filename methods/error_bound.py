@@ -35,7 +35,7 @@ class BoundedRaBitQ(ScaledLevels):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._require(self.scale == "unbiased", f"the bound is that of scale=unbiased, got {self.scale}")
-        self._require(self.epsilon >= 0, f"epsilon must not be negative, got {self.epsilon}")
+        self._require_at_least(0, "epsilon")
         whole = self.scoring == "asymmetric" and not self.renormalize
         self._require(whole, "the error is no part of a document: scoring=asymmetric and renormalize=false only")
 

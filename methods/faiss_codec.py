@@ -73,9 +73,7 @@ class FaissCodec(Codec):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        for name in ("m", "bits", "splits", "iterations", "beam", "perturbations"):
-            value = getattr(self, name)
-            self._require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        self._require_at_least(1, "m", "bits", "splits", "iterations", "beam", "perturbations")
         if self.shared_codebook:
             self._require(self.index_string.startswith("PQ"), "shared_codebook is for PQ")
         if self.kernel == "fast_scan":

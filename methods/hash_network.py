@@ -47,9 +47,8 @@ class HashNetwork(TableCodec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("hashes", "depth", "epochs", "batch"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        self._require(self.rate > 0, f"rate must be positive, got {self.rate}")
+        self._require_at_least(1, "hashes", "depth", "epochs", "batch")
+        self._require_positive("rate")
 
     def _inputs(self, n: int) -> Float32:
         rows, number = np.arange(n, dtype=np.uint64)[:, None], np.arange(self.hashes, dtype=np.uint64)[None, :]

@@ -33,8 +33,8 @@ class ITQ(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.iterations >= 0, f"iterations must be at least 0, got {self.iterations}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(0, "iterations")
+        self._require_at_least(1, "sample")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n, d = docs.shape
@@ -74,8 +74,7 @@ class Hyperplanes(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.nbits >= 1, f"nbits must be at least 1, got {self.nbits}")
-        self._require(self.depth is None or self.depth >= 1, f"depth must be at least 1, got {self.depth}")
+        self._require_at_least(1, "nbits", "depth")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

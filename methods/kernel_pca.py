@@ -43,10 +43,10 @@ class KernelPCA(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
         self._require(self.dim <= self.sample, f"dim={self.dim} components need as many documents as sample")
-        self._require(self.gamma is None or self.gamma > 0, f"gamma must be positive, got {self.gamma}")
-        self._require(self.degree >= 1, f"degree must be at least 1, got {self.degree}")
+        self._require_positive("gamma")
+        self._require_at_least(1, "degree")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n = len(docs)

@@ -145,7 +145,7 @@ class LatticeCoded(Codec):
     nbytes: int
 
     def _check_parameters(self) -> None:
-        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
+        self._require_at_least(1, "nbytes")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

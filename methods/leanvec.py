@@ -50,9 +50,9 @@ class LeanVec(Transform):
     wants_queries: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
         self._require(0 <= self.ridge <= 1, f"ridge must be in [0, 1], got {self.ridge}")
-        self._require(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        self._require_at_least(1, "steps")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

@@ -43,7 +43,7 @@ class Truncate(Transform):
     normalize: bool = True
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]
@@ -78,7 +78,7 @@ class SVD(Transform):
     principal: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
-        self._require(self.dim is None or self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         self.components_ = np.ascontiguousarray(self._axes(docs)[1][:, : self.dim], dtype=np.float32)
@@ -122,7 +122,7 @@ class RandomProjection(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

@@ -184,7 +184,7 @@ class LloydMax(Codec):
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
-        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
+        self._require_at_least(1, "iterations")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n, d = docs.shape

@@ -39,7 +39,7 @@ class MicroScaled(Codec):
     scale: Literal["e8m0", "e4m3"] = "e8m0"
 
     def _check_parameters(self) -> None:
-        self._require(self.block >= 1, f"block must be at least 1, got {self.block}")
+        self._require_at_least(1, "block")
         self._require(bits_of(self.element) <= 8, f"element must have at most 8 bits, got {self.element}")
 
     @property

@@ -50,10 +50,10 @@ class UMAP(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
-        self._require(self.neighbours >= 2, f"neighbours must be at least 2, got {self.neighbours}")
+        self._require_at_least(1, "dim")
+        self._require_at_least(2, "neighbours")
         self._require(0 <= self.min_dist <= 1, f"min_dist must be in [0, 1], got {self.min_dist}")
-        self._require(self.epochs is None or self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}")
+        self._require_at_least(1, "epochs")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n = len(docs)

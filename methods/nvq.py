@@ -52,7 +52,7 @@ class NVQ(Codec):
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
-        self._require(self.parts >= 1, f"parts must be at least 1, got {self.parts}")
+        self._require_at_least(1, "parts")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

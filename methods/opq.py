@@ -40,9 +40,9 @@ class OPQ(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.m >= 1, f"m must be at least 1, got {self.m}")
+        self._require_at_least(1, "m")
         self._require(1 <= self.bits <= 12, f"bits must be 1 to 12, got {self.bits}")
-        self._require(self.rounds >= 0, f"rounds must not be negative, got {self.rounds}")
+        self._require_at_least(0, "rounds")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n, d = docs.shape

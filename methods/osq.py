@@ -66,7 +66,7 @@ class OSQ(Codec):
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
         self._require(0 <= self.query_bits <= 8, f"query_bits must be 0 to 8, got {self.query_bits}")
         self._require(0 <= self.orthogonal <= 1, f"orthogonal must be in [0, 1], got {self.orthogonal}")
-        self._require(self.iterations >= 0, f"iterations must be at least 0, got {self.iterations}")
+        self._require_at_least(0, "iterations")
         self._require(
             not (self.corrected and self.renormalize),
             "corrected=true needs renormalize=false: what is corrected is the score, not the document's vector",

@@ -29,8 +29,7 @@ class Pad(Transform):
     times: float = 1.0
 
     def _check_parameters(self) -> None:
-        self._require(self.multiple >= 1, f"multiple must be at least 1, got {self.multiple}")
-        self._require(self.times >= 1, f"times must be at least 1, got {self.times}")
+        self._require_at_least(1, "multiple", "times")
 
     def _transform_docs(self, docs: Float32) -> Float32:
         d = docs.shape[1]

@@ -45,7 +45,7 @@ class QueryMap(Transform):
     maps_queries: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
-        self._require(self.ridge >= 0, f"ridge must not be negative, got {self.ridge}")
+        self._require_at_least(0, "ridge")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         d = docs.shape[1]

@@ -81,7 +81,7 @@ class TailCut(Range):
 
     def _check_parameters(self) -> None:
         self._require(0.5 <= self.quantile <= 1, f"quantile must be in [0.5, 1], got {self.quantile}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(1, "sample")
 
     def ends(self, docs: Float32) -> tuple[float, float]:
         """Return the ends of what the cut leaves."""
@@ -117,8 +117,7 @@ class ChunkQuantiles(Range):
     def _check_parameters(self) -> None:
         inside = self.confidence is None or 0 < self.confidence <= 1
         self._require(inside, f"confidence must be in (0, 1], got {self.confidence}")
-        self._require(self.chunk >= 1, f"chunk must be at least 1, got {self.chunk}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(1, "chunk", "sample")
 
     def ends(self, docs: Float32) -> tuple[float, float]:
         """Return the averages of the chunks' quantiles."""

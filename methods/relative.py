@@ -38,7 +38,7 @@ class Relative(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n = len(docs)

@@ -32,7 +32,7 @@ class Policy(Part, ABC):
     limit: int | None = None
 
     def _check_parameters(self) -> None:
-        self._require(self.limit is None or self.limit >= 1, f"limit must be at least 1, got {self.limit}")
+        self._require_at_least(1, "limit")
 
     @abstractmethod
     def length(self, k: int, n: int) -> int:
@@ -71,10 +71,7 @@ class ShortList(Policy):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.factor >= 1, f"factor must be at least 1, got {self.factor}")
-        for name in ("rows", "at_least", "at_most"):
-            value = getattr(self, name)
-            self._require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        self._require_at_least(1, "factor", "rows", "at_least", "at_most")
 
     def length(self, k: int, n: int) -> int:
         """Return the length of the list."""
@@ -102,7 +99,7 @@ class ErrorBound(Policy):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.most >= 1, f"most must be at least 1, got {self.most}")
+        self._require_at_least(1, "most")
 
     def length(self, k: int, n: int) -> int:
         """Return the longest list."""

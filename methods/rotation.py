@@ -37,7 +37,7 @@ class RandomRotation(Transform):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.rounds >= 1, f"rounds must be at least 1, got {self.rounds}")
+        self._require_at_least(1, "rounds")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

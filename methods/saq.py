@@ -67,8 +67,7 @@ class SAQ(Codec):
 
     def _check_parameters(self) -> None:
         self._require((self.nbytes is None) != (self.plan is None), "set either nbytes or plan")
-        self._require(self.nbytes is None or self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
-        self._require(self.block >= 1, f"block must be at least 1, got {self.block}")
+        self._require_at_least(1, "nbytes", "block")
         for segment in self.plan or []:
             valid = len(segment) == 2 and segment[0] >= 1 and 1 <= segment[1] <= MAX_BITS
             self._require(valid, f"a segment of plan is [dimensions, bits from 1 to {MAX_BITS}], got {segment}")

@@ -56,14 +56,14 @@ class Sparse(Codec):
     seed: int = 0
 
     def _check_parameters(self) -> None:
-        self._require(self.k >= 1, f"k must be at least 1, got {self.k}")
+        self._require_at_least(1, "k")
         self._require(self.atoms is None or self.atoms >= self.k, f"atoms={self.atoms} are fewer than k={self.k}")
         self._require(
             self.atoms is None or self.dictionary != "identity",
             f"atoms={self.atoms} is not possible: the identity has as many as there are dimensions",
         )
         self._require(self.atoms is None or self.atoms <= 1 << 16, f"atoms must be at most 65536, got {self.atoms}")
-        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
+        self._require_at_least(1, "iterations")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

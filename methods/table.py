@@ -44,7 +44,7 @@ class TableCodec(Codec, ABC):
     row_wise: ClassVar[bool] = False
 
     def _check_parameters(self) -> None:
-        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
+        self._require_at_least(1, "nbytes")
         # the code of a document is found by its row number, and a query has none
         self._require(self.scoring == "asymmetric", f"scoring={self.scoring} is not possible: queries have no row")
 
@@ -154,7 +154,7 @@ class QuotientRemainder(TableCodec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
+        self._require_at_least(1, "iterations")
 
     def _decode(self, codes: Codes) -> Float32:
         quotient, remainder = (codes.shared[name].astype(np.float32) for name in ("quotient", "remainder"))
@@ -187,7 +187,7 @@ class Robe(TableCodec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.block >= 1, f"block must be at least 1, got {self.block}")
+        self._require_at_least(1, "block")
 
     def _places(self, start: int, stop: int, size: int) -> NDArray[np.int64]:
         """Return where the numbers of some rows lie, int64 (rows, d)."""
@@ -248,7 +248,7 @@ class Deduplicate(Codec):
     row_wise: ClassVar[bool] = False
 
     def _check_parameters(self) -> None:
-        self._require(self.block >= 1, f"block must be at least 1, got {self.block}")
+        self._require_at_least(1, "block")
         self._require(1 <= self.bits <= 16, f"bits must be 1 to 16, got {self.bits}")
 
     def _encode(self, docs: Float32) -> Codes:

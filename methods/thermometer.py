@@ -73,7 +73,7 @@ class Thermometer(Codec):
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
-        self._require(self.spread > 0, f"spread must be positive, got {self.spread}")
+        self._require_positive("spread")
         self._require(not self.pairs or self.bits == 2, f"pairs=true needs bits=2, got {self.bits}")
         self._require(
             self.query == "float" or self.bits == 1, f"query={self.query} needs bits=1, got {self.bits}: use float"

@@ -75,12 +75,10 @@ class TransformCode(Codec):
     sample: int = 100_000
 
     def _check_parameters(self) -> None:
-        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
+        self._require_at_least(1, "nbytes")
         self._require(1 <= self.cap <= BYTE, f"cap must be 1 to {BYTE} bits, got {self.cap}")
-        self._require(self.tail >= 0, f"tail must not be negative, got {self.tail}")
-        self._require(self.shrinkage >= 0, f"shrinkage must not be negative, got {self.shrinkage}")
-        self._require(self.iterations >= 1, f"iterations must be at least 1, got {self.iterations}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(0, "tail", "shrinkage")
+        self._require_at_least(1, "iterations", "sample")
 
     def fit_rows(self, n: int) -> slice:
         """Return every so-manyth of n documents, at most `sample` of them."""

@@ -249,7 +249,7 @@ class TrellisCoded(Codec):
     half_bits: bool = True
 
     def _check_parameters(self) -> None:
-        self._require(self.nbytes >= 1, f"nbytes must be at least 1, got {self.nbytes}")
+        self._require_at_least(1, "nbytes")
         known = ", ".join(map(str, GENERATORS))
         self._require(self.states in GENERATORS, f"states must be one of {known}, got {self.states}")
         self._require(1 <= self.cap <= BYTE, f"cap must be 1 to {BYTE} bits, got {self.cap}")

@@ -55,7 +55,7 @@ class TurboQuantPlus(Codec):
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
-        self._require(self.sample >= 1, f"sample must be at least 1, got {self.sample}")
+        self._require_at_least(1, "sample")
         self._require(
             not (self.renormalize and self._exact_shift),
             "renormalize=true cannot be had with stored=both and scoring=symmetric: what is exact is the score",

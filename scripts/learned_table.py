@@ -116,17 +116,24 @@ def divided_table(store: Store, runs: pd.DataFrame, dataset: Dataset) -> str:
     return table(header, rows, {0, 2, 3, 4, 5})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="a results folder")
-    parser.add_argument("--out", type=Path, required=True, help="markdown file")
-    options = parser.parse_args()
-    store = Store(options.runs)
-    frame = load_runs(options.runs)
+def budgeted(folder: Path) -> pd.DataFrame:
+    """Return the runs of a results folder that came to an end, with the budget of each."""
+    frame = load_runs(folder)
     frame = frame[frame["status"] == "ok"].copy()
     frame["budget"] = [budget_of(nbytes) for nbytes in frame["code_bytes_per_vector"]]
     # seeds of a method without any chance in it are one run
     frame["params"] = frame["params"].str.replace(r"\s*seed=\d+", "", regex=True)
+    return frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="a results folder")
+    parser.add_argument("--titles", type=Path, help="a results folder of experiment=learned_titles")
+    parser.add_argument("--out", type=Path, required=True, help="markdown file")
+    options = parser.parse_args()
+    store, frame = Store(options.runs), budgeted(options.runs)
+    by_titles = budgeted(options.titles) if options.titles else frame[:0]
     parts = [
         "# Learned compressors against transform coding at equal bytes\n",
         "Means over seeds; intervals are 95 %, over queries (bootstrap, BCa), of the paired difference. Codes decide "
@@ -144,6 +151,13 @@ def main() -> None:
                 "a training pair too, and of the others, for methods taught by train queries.\n"
             )
             parts.append(divided_table(store, runs, dataset) + "\n")
+        titled = by_titles[by_titles["dataset"] == name]
+        if len(titled):
+            parts.append(
+                f"### {name}: taught by titles\n\nThe same with `fit_queries=titles`: each title should find the "
+                "document it is the title of. No judgement teaches, so no test query is known beforehand.\n"
+            )
+            parts.append(collection_table(Store(options.titles), titled) + "\n")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("\n".join(parts), encoding="utf-8")
 

@@ -66,9 +66,14 @@ for folder in ${LEARNED:-}; do
     for experiment in learned learned_trends; do
         "$vecbudget" sweep "experiment=$experiment" dataset=folder "dataset.path=$folder" "results_dir=$runs/$experiment"
     done
+    if [ -e "$folder/qrels/train.tsv" ]; then
+        "$vecbudget" sweep experiment=learned_titles dataset=folder "dataset.path=$folder" "results_dir=$runs/learned_titles"
+    fi
 done
 if [ -n "${LEARNED:-}" ]; then
-    .venv/bin/python scripts/learned_table.py --runs "$runs/learned" --out results/reference/learned/learned.md
+    titles=()
+    [ ! -d "$runs/learned_titles" ] || titles=(--titles "$runs/learned_titles")
+    .venv/bin/python scripts/learned_table.py --runs "$runs/learned" "${titles[@]}" --out results/reference/learned/learned.md
     .venv/bin/python scripts/learned_trends.py --runs "$runs/learned_trends" --out results/reference/learned/trends.md
 fi
 

@@ -50,9 +50,9 @@ class Adder(Learned, Transform):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
-        self._require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
-        self._require(self.negatives >= 0, f"negatives must not be negative, got {self.negatives}")
+        self._require_at_least(1, "rank")
+        self._require_positive("temperature")
+        self._require_at_least(0, "negatives")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         d = docs.shape[1]

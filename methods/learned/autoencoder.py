@@ -61,10 +61,9 @@ class Autoencoder(Learned, Transform):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
+        self._require_at_least(1, "dim")
         self._require(all(width >= 1 for width in self.hidden), f"hidden widths must be at least 1, got {self.hidden}")
-        for name in ("mse", "cosine", "similarity", "neighbours"):
-            self._require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+        self._require_at_least(0, "mse", "cosine", "similarity", "neighbours")
         self._require(self.mse + self.cosine + self.similarity > 0, "mse, cosine and similarity are all 0: no loss")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:

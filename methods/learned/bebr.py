@@ -94,11 +94,10 @@ class BEBR(Learned, Codec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("dim", "blocks", "hardest", "neighbours"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        self._require_at_least(1, "dim", "blocks", "hardest", "neighbours")
         self._require(1 <= self.bits <= 4, f"bits must be 1 to 4, got {self.bits}")
-        self._require(self.hidden >= 0, f"hidden must not be negative, got {self.hidden}")
-        self._require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
+        self._require_at_least(0, "hidden")
+        self._require_positive("temperature")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         self._require(len(docs) >= 4, f"{len(docs)} documents are too few: batch norm and pairs need 4")

@@ -42,7 +42,7 @@ class FactoredPQ(Learned, Codec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.m >= 1, f"m must be at least 1, got {self.m}")
+        self._require_at_least(1, "m")
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
@@ -146,7 +146,7 @@ class SimVQ(FactoredPQ):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.width is None or self.width >= 1, f"width must be at least 1, got {self.width}")
+        self._require_at_least(1, "width")
 
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
         d = docs.shape[1]
@@ -189,7 +189,7 @@ class LowRankVQ(FactoredPQ):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
+        self._require_at_least(1, "rank")
 
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
         import faiss

@@ -65,11 +65,10 @@ class CSR(Learned, Codec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.k >= 1, f"k must be at least 1, got {self.k}")
+        self._require_at_least(1, "k")
         self._require(self.width is None or self.k <= self.width <= 1 << 16, f"width={self.width} must be k to 65536")
-        self._require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
-        for name in ("contrast", "dead"):
-            self._require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+        self._require_positive("temperature")
+        self._require_at_least(0, "contrast", "dead")
         self._require(
             self.anneal_from is None or self.anneal_from >= self.k,
             f"anneal_from={self.anneal_from} is less than k={self.k}",

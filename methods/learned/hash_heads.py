@@ -39,8 +39,7 @@ class HashHead(Learned, Transform):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.nbits >= 1, f"nbits must be at least 1, got {self.nbits}")
-        self._require(self.hidden is None or self.hidden >= 1, f"hidden must be at least 1, got {self.hidden}")
+        self._require_at_least(1, "nbits", "hidden")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         import torch
@@ -105,10 +104,10 @@ class SimilarityCalibration(HashHead):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.alpha > 0, f"alpha must be positive, got {self.alpha}")
-        self._require(self.quantization >= 0, f"quantization must not be negative, got {self.quantization}")
+        self._require_positive("alpha")
+        self._require_at_least(0, "quantization")
         self._require(0 <= self.near <= 1, f"near must be a share in [0, 1], got {self.near}")
-        self._require(self.neighbours >= 1, f"neighbours must be at least 1, got {self.neighbours}")
+        self._require_at_least(1, "neighbours")
 
     def _words(self, docs: Float32) -> str:
         return f"pairs of {len(docs)} documents, {self.near:.0%} of them near"
@@ -162,9 +161,9 @@ class OrthoHash(HashHead):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.classes >= 2, f"classes must be at least 2, got {self.classes}")
-        self._require(self.scale > 0, f"scale must be positive, got {self.scale}")
-        self._require(self.margin >= 0, f"margin must not be negative, got {self.margin}")
+        self._require_at_least(2, "classes")
+        self._require_positive("scale")
+        self._require_at_least(0, "margin")
 
     def _count(self, n: int) -> int:
         return min(self.classes, max(2, n // 4))

@@ -77,12 +77,9 @@ class MatryoshkaAdaptor(Learned, Transform):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._require(self.dim >= 1, f"dim must be at least 1, got {self.dim}")
-        self._require(self.neighbours >= 1, f"neighbours must be at least 1, got {self.neighbours}")
-        self._require(self.hidden is None or self.hidden >= 1, f"hidden must be at least 1, got {self.hidden}")
+        self._require_at_least(1, "dim", "neighbours", "hidden")
         self._require(all(m >= 1 for m in self.prefixes or []), f"prefixes must be at least 1, got {self.prefixes}")
-        for name in ("random_pairs", "rebuild", "negatives"):
-            self._require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+        self._require_at_least(0, "random_pairs", "rebuild", "negatives")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         d = docs.shape[1]

@@ -60,8 +60,7 @@ class QINCo(Learned, Codec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("m", "width", "hidden", "depth", "candidates"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        self._require_at_least(1, "m", "width", "hidden", "depth", "candidates")
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
 
     @property

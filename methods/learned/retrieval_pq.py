@@ -97,13 +97,10 @@ class RetrievalPQ(Learned, Codec):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("m", "candidates", "negatives", "sinkhorn"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("temperature", "softness", "epsilon"):
-            self._require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        self._require_at_least(1, "m", "candidates", "negatives", "sinkhorn")
+        self._require_positive("temperature", "softness", "epsilon")
         self._require(1 <= self.bits <= 12, f"bits must be 1 to 12, got {self.bits}")
-        self._require(self.reconstruction >= 0, f"reconstruction must not be negative, got {self.reconstruction}")
-        self._require(self.rounds >= 0, f"rounds must not be negative, got {self.rounds}")
+        self._require_at_least(0, "reconstruction", "rounds")
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> None:
         self.__dict__.pop("_scanner", None)

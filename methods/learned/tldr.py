@@ -73,10 +73,8 @@ class Tldr(Learned, Transform):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("dim", "hidden", "depth", "neighbours", "projector", "projector_depth"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("weight", "scale"):
-            self._require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        self._require_at_least(1, "dim", "hidden", "depth", "neighbours", "projector", "projector_depth")
+        self._require_positive("weight", "scale")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]

@@ -67,11 +67,10 @@ class Learned(Part):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("steps", "patience", "sample"):
-            self._require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        self._require(self.batch >= 2, f"batch must be at least 2, got {self.batch}")
-        self._require(self.rate > 0, f"rate must be positive, got {self.rate}")
-        self._require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
+        self._require_at_least(1, "steps", "patience", "sample")
+        self._require_at_least(2, "batch")
+        self._require_positive("rate")
+        self._require_at_least(0, "weight_decay")
         self._require(0 < self.held_out < 1, f"held_out must be between 0 and 1, got {self.held_out}")
 
     def training(self) -> list[dict[str, Any]]:
