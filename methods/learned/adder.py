@@ -71,17 +71,13 @@ class Adder(Learned, Transform):
                 return layers.unit(given + module[side](given) if side in module else given)
 
             def loss(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                asking, rows, right = answers.draw(numbers, chance)
-                left = moved("queries", answers.left[asking])
-                scores = left @ moved("docs", answers.docs[rows]).T
-                scores = scores.masked_fill(right & ~torch.eye(len(rows), dtype=torch.bool, device=device), -torch.inf)
-                if self.negatives:
-                    known = answers.right_among_others(asking)
-                    further = (left @ moved("docs", answers.others).T).masked_fill(known, -torch.inf)
-                    scores = torch.cat([scores, further], dim=1)
-                return cross_entropy(scores / self.temperature, torch.arange(len(rows), device=device))
+                asked, found, right = answers.at(numbers)
+                own = torch.eye(*right.shape, dtype=torch.bool, device=device)
+                scores = moved("queries", asked) @ moved("docs", found).T
+                scores = scores.masked_fill(right & ~own, -torch.inf)
+                return cross_entropy(scores / self.temperature, torch.arange(len(asked), device=device))
 
-            self._train(module, loss, len(answers), answers.words)
+            self._train(module, loss, len(answers), answers.words, groups=answers.groups)
             for side in self._corrected():
                 for name, layer in zip(("down", "up"), module[side], strict=True):
                     weights = layer.weight.detach().cpu().numpy().T

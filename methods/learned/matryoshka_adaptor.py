@@ -120,16 +120,13 @@ class MatryoshkaAdaptor(Learned, Transform):
                 answers = Answers(docs, queries, pairs, self.sample, self.seed, device, self.negatives)
 
                 def ranked(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                    asking, rows, right = answers.draw(numbers, chance)
-                    asked, _ = adapted(answers.left[asking])
-                    found, _ = adapted(torch.cat([answers.docs[rows], answers.others]))
-                    right = torch.cat([right, answers.right_among_others(asking)], dim=1)
-                    shuffled = torch.randint(len(vectors), (len(rows),), generator=chance)
-                    rank = ranking(asked, found, right, lengths)
-                    return rank + unsupervised(shuffled.to(rows.device), chance)
+                    asked, found, right = answers.at(numbers)
+                    shuffled = torch.randint(len(vectors), (len(asked),), generator=chance)
+                    rank = ranking(adapted(asked)[0], adapted(found)[0], right, lengths)
+                    return rank + unsupervised(shuffled.to(asked.device), chance)
 
                 if len(answers) > 1:
-                    self._train(residual, ranked, len(answers), answers.words)
+                    self._train(residual, ranked, len(answers), answers.words, groups=answers.groups)
             layers.keep(self, "residual", residual)
         arrays = vars(self)
         for name in ("residual_w1_", "residual_b1_"):

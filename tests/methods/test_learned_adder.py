@@ -83,44 +83,34 @@ def test_answers_by_hand(docs: np.ndarray) -> None:
     # query 2 has two documents, query 0 has one of them, query 1 has none
     pairs = np.array([[2, 7], [0, 7], [2, 3]])
     answers = Answers(docs, docs[:3], pairs, 100, 0, "cpu")
-    assert len(answers) == 2 and answers.docs.shape == (2, D)
-    chance = torch.Generator().manual_seed(0)
-    numbers = torch.tensor([0, 1])
-    seen = set()
-    for _ in range(20):
-        asking, rows, right = answers.draw(numbers, chance)
-        assert asking.tolist() == [0, 1]
-        assert np.array_equal(answers.docs[rows[0]].numpy(), docs[7])
-        seen.add(int(rows[1]))
-        assert right[0].tolist() == [True, bool(rows[1] == rows[0])]
-        assert right[1].tolist() == [True, True]
-    assert seen == {0, 1}
+    assert len(answers) == 3 and answers.words == "3 pairs of a query and its document"
+    asked, found, right = answers.at(torch.tensor([1, 2]))
+    assert np.array_equal(asked.numpy(), docs[[0, 2]]) and np.array_equal(found.numpy(), docs[[7, 3]])
+    # the one's document answers the other query too
+    assert right.tolist() == [[True, False], [True, True]]
 
 
-def test_a_document_is_held_out_with_all_its_queries(docs: np.ndarray) -> None:
+def test_others_are_wrong_unless_known(docs: np.ndarray) -> None:
     import torch
 
-    # more queries than documents: the examples are the documents
-    pairs = np.array([[0, 8], [1, 8], [2, 8], [3, 5]])
-    answers = Answers(docs, docs[:4], pairs, 100, 0, "cpu")
-    assert len(answers) == len(answers.docs) == 2
-    chance = torch.Generator().manual_seed(0)
-    asked = set()
-    for _ in range(30):
-        asking, rows, right = answers.draw(torch.tensor([1, 0]), chance)
-        assert rows.tolist() == [1, 0] and int(asking[1]) == 3
-        assert right.tolist() == [[True, False], [False, True]]
-        asked.add(int(asking[0]))
-    assert asked == {0, 1, 2}
+    answers = Answers(docs, docs[:3], np.array([[0, 7], [1, 3]]), 100, 0, "cpu", others=N)
+    _, found, right = answers.at(torch.tensor([0]))
+    assert np.array_equal(found.numpy(), np.concatenate([docs[[7]], docs]))
+    assert np.flatnonzero(right[0]).tolist() == [0, 1 + 7]
+
+
+def test_pairs_are_held_out_with_all_that_share_their_query_or_document(docs: np.ndarray) -> None:
+    pairs = np.array([[0, 8], [1, 8], [1, 2], [3, 5], [2, 2]])
+    groups = Answers(docs, docs[:4], pairs, 100, 0, "cpu").groups
+    assert len(set(groups[[0, 1, 2, 4]])) == 1 and groups[3] != groups[0]
 
 
 def test_a_document_that_asks_is_no_negative_of_itself(docs: np.ndarray) -> None:
     import torch
 
     answers = Answers(docs, None, None, 100, 0, "cpu")
-    numbers = torch.arange(len(answers))
-    asking, rows, right = answers.draw(numbers, torch.Generator().manual_seed(0))
-    same = (answers.left[asking][:, None] == answers.docs[rows][None, :]).all(dim=2)
+    asked, found, right = answers.at(torch.arange(len(answers)))
+    same = (asked[:, None] == found[None, :]).all(dim=2)
     assert same.any() and right[same].all()
 
 
