@@ -7,6 +7,7 @@ are lazy: `--help` and `list` answer at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -119,7 +120,8 @@ def _sweep(overrides: list[str]) -> int:
     from harness import run
     from harness.config import RunConfig
 
-    return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
+    given = with_mode(with_swept_parameters(overrides), "MULTIRUN")
+    return _hydra(run.main, RunConfig, given) or int(bool(run.failures))
 
 
 def _encode(overrides: list[str]) -> int:
@@ -135,6 +137,34 @@ def _inspect(overrides: list[str]) -> int:
     from harness import inspection
 
     return _hydra(inspection.main, inspection.InspectConfig, with_mode(overrides, "RUN"))
+
+
+def with_swept_parameters(arguments: Sequence[str]) -> list[str]:
+    """Return Hydra's arguments with parameters of a swept group marked as swept: `method=pq,opq method.m=24`.
+
+    Hydra first composes all that is not swept. There the parameter would meet the default method, which lacks it.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    parsed = {}
+    for text in arguments:
+        # flags and their values are not overrides; what is wrong with an override Hydra says better itself
+        with contextlib.suppress(HydraException):
+            parsed[text] = parser.parse_override(text)
+    swept = {item.package or item.key_or_group for item in parsed.values() if item.is_sweep_override()}
+
+    def marked(text: str) -> str:
+        item = parsed.get(text)
+        if item is None or item.type != OverrideType.CHANGE or item.is_sweep_override():
+            return text
+        group, dot, _ = item.key_or_group.partition(".")
+        key, _, value = text.partition("=")
+        return f"{key}=choice({value})" if dot and value and group in swept else text
+
+    return [marked(text) for text in arguments]
 
 
 def with_mode(arguments: Sequence[str], mode: str) -> list[str]:
@@ -184,8 +214,10 @@ def _explain(error: Exception, overrides: Sequence[str], options: Sequence[str])
         group, _, key = unknown[1].rpartition(".")
         if not group:
             return "there is no option " + _not_among(key, options, "There are")
-        member = members(group).get(chosen.get(group, "")) if group in GROUPS.values() else None
-        return f"{group} has no parameter " + _not_among(key, parameters(member) if member else [], "It has")
+        there = members(group) if group in GROUPS.values() else {}
+        lists = [parameters(there[name]) for name in chosen.get(group, "").split(",") if name in there]
+        lacking = [names for names in lists if key not in names]
+        return f"{group} has no parameter " + _not_among(key, lacking[0] if lacking else [], "It has")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     merging = re.fullmatch(r"Error merging override \+*([^=]+)=.*", lines[0])
     if merging and error.__cause__ is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.catalogue import members
-from harness.cli import main
+from harness.cli import main, with_swept_parameters
 from harness.store import load_runs
 
 
@@ -128,6 +128,32 @@ def test_sweep_then_report(setting: list[str], tmp_path: Path) -> None:
     done = vecbudget("report", cwd=tmp_path, check=True)
     written = [tmp_path / line for line in done.stdout.splitlines()]
     assert {path.suffix for path in written} >= {".md", ".csv", ".png", ".svg"} and all(p.is_file() for p in written)
+
+
+def test_a_parameter_of_all_swept_methods_is_given_once(setting: list[str], tmp_path: Path) -> None:
+    vecbudget("sweep", *setting, "method=svd,truncate", "method.dim=8", cwd=tmp_path, check=True)
+    frame = load_runs(tmp_path / "results")
+    assert set(zip(frame["method"], frame["params"], strict=True)) == {("svd", "dim=8"), ("truncate", "dim=8")}
+    wrong = vecbudget("sweep", *setting, "method=svd,truncate", "method.dims=8", cwd=tmp_path)
+    assert wrong.returncode == 1 and "did you mean 'dim'" in only_line(wrong.stderr)
+
+
+def test_parameters_of_a_swept_group_are_marked() -> None:
+    given = [
+        "--config-dir",
+        "x=y",
+        "method=pq,opq",
+        "method.m=24",
+        "+method.new=1",
+        "model=minilm",
+        "model.a=b",
+        "seed=0,1",
+    ]
+    marked = [*given]
+    marked[3] = "method.m=choice(24)"
+    assert with_swept_parameters(given) == marked
+    assert with_swept_parameters(["method=pq", "method.m=24,12"]) == ["method=pq", "method.m=24,12"]
+    assert with_swept_parameters(["method=pq,", "method.m=24,12"]) == ["method=pq,", "method.m=24,12"]
 
 
 def test_a_failing_run_leaves_the_others_and_exits_1(setting: list[str], tmp_path: Path) -> None:
