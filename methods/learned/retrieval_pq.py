@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from methods.base import Codec, Codes, Float32, project, row_blocks
 from methods.faiss_codec import FaissCodec
+from methods.learned import layers
 from methods.learned.examples import Pairs, nearest, query_pairs, sampled
 from methods.learned.losses import info_nce, list_net
 from methods.learned.trainer import Learned
@@ -39,7 +40,9 @@ class RetrievalPQ(Learned, Codec):
     Poeem       contrastive  nearest    learned  Zhang et al., 2021
     =========== ============ ========== ======== =======================================
 
-    All of them train the encoders of queries or documents too; here the vectors are given and stay.
+    All of them train the encoders of queries or documents too; here the vectors are given and stay. With
+    `renormalize=True` the scores that are trained are those of decoded documents scaled to unit length, as search has
+    them.
 
     Parameters
     ----------
@@ -134,6 +137,9 @@ class RetrievalPQ(Learned, Codec):
             fixed = torch.tensor(_nearest_codes(project(docs, self.rotation_), codebooks), device=device)
         softness = self.softness * float(_error(x @ module.rotation(), codebooks=module.codebooks).detach()) / self.m
 
+        def scored(decoded: torch.Tensor) -> torch.Tensor:
+            return layers.unit(decoded) if self.renormalize else decoded
+
         def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
             drawn = torch.randint(pool.shape[1], (len(rows), self.negatives), generator=chance).to(device)
             others = pool[rows].gather(1, drawn).ravel()
@@ -149,7 +155,7 @@ class RetrievalPQ(Learned, Codec):
             if self.rotation == "learned":
                 # straight through: the forward value is the code's, the gradient reaches the rotation as well
                 decoded = decoded + z - z.detach()
-            scores = module.queries(q[rows]) @ decoded.T
+            scores = module.queries(q[rows]) @ scored(decoded).T
             if self.objective == "distillation":
                 value = list_net(scores, q[rows] @ given.T, self.temperature)
             else:
@@ -163,7 +169,7 @@ class RetrievalPQ(Learned, Codec):
                 with torch.no_grad():
                     z = x @ module.rotation()
                     codes = fixed if fixed is not None else _codes(z, module.codebooks)
-                    found = _top(module.queries(q), _gather(module.codebooks, codes), pool.shape[1])
+                    found = _top(module.queries(q), scored(_gather(module.codebooks, codes)), pool.shape[1])
                     pool.copy_(found)
 
         def after(step: int) -> None:

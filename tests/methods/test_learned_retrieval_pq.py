@@ -8,6 +8,7 @@ import torch
 
 from methods.chain import Chain
 from methods.faiss_codec import FaissCodec
+from methods.learned.losses import list_net
 from methods.learned.retrieval_pq import RetrievalPQ, _assigned, _balanced, _gather, _orthonormalize
 from methods.opq import OPQ
 from tests.conftest import clustered_vectors
@@ -49,6 +50,18 @@ def test_distillation_finds_more_of_the_float_ranking() -> None:
     assert overlap(found(codec)) > overlap(found(opq())) + 0.02
     (entry,) = codec.training()
     assert entry["loss"] < entry["loss_before"] and entry["data"] == "300 queries with the 1 nearest documents"
+
+
+def test_what_is_trained_is_what_search_scores() -> None:
+    settings: dict[str, Any] = {"rotation": "queries", "temperature": 0.1, "steps": 300}
+    trained = made(renormalize=True, **settings).fit(DOCS, QUERIES)
+    otherwise = made(renormalize=True, **settings).load_state(made(**settings).fit(DOCS, QUERIES).state())
+
+    def lost(codec: RetrievalPQ) -> float:
+        scores = torch.tensor(codec.score(QUERIES, codec.encode(DOCS)))
+        return float(list_net(scores, torch.tensor(QUERIES @ DOCS.T), 0.1))
+
+    assert lost(trained) < lost(otherwise)
 
 
 def test_fixed_codes_stay_and_their_centroids_move() -> None:
