@@ -2,11 +2,11 @@
 
     python scripts/learned_table.py --runs results/reference-runs/learned --out results/reference/learned/learned.md
 
-Reads the records of `experiment=learned`, one results folder with every collection in it, and writes a table for each
-collection: quality (the mean over seeds), its difference from transform coding with a 95 % interval over queries, what
-the state takes and the training took. Where train queries taught, test queries are divided by whether a document that
-answers them was also in a training pair: what is known by heart is told from what was learned. Run it from the
-repository root: records name data by path.
+Reads the records of `experiment=learned` or `learned_large`, one results folder with every collection in it, and writes
+a table for each collection: quality (the mean over seeds), its difference from transform coding with a 95 % interval
+over queries, what the state takes and the training took. Where train queries taught, test queries are divided by
+whether a document that answers them was also in a training pair: what is known by heart is told from what was learned.
+Run it from the repository root: records name data by path.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def collection_table(store: Store, runs: pd.DataFrame) -> str:
     rows: list[list[str]] = []
     for budget in BUDGETS:
         at = runs[runs["budget"] == budget]
+        if not len(at):
+            continue
         base = at[at["method"] == BASELINE]
         reference = {metric: mean_scores(store, base, metric) for metric in METRICS}
         lines: list[tuple[float, list[str]]] = []

@@ -7,6 +7,7 @@
 #                                           SciFact and MLQuestions from BEIR folders
 #   FRONTIER="data/scifact data/cranfield" ... the frontier on these folders too, not only on SciFact and the built-in set
 #   LEARNED="data/scifact data/mlquestions" ... learned compressors on these folders: hours
+#   LEARNED_LARGE=data/oewn-glosses ... some of them on a folder of 100,000 documents or more
 #
 # Records go to results/reference-runs/ (not committed); an interrupted run goes on where it stopped.
 EXTRAS=dev
@@ -75,6 +76,10 @@ if [ -n "${LEARNED:-}" ]; then
     [ ! -d "$runs/learned_titles" ] || titles=(--titles "$runs/learned_titles")
     .venv/bin/python scripts/learned_table.py --runs "$runs/learned" "${titles[@]}" --out results/reference/learned/learned.md
     .venv/bin/python scripts/learned_trends.py --runs "$runs/learned_trends" --out results/reference/learned/trends.md
+fi
+if [ -n "${LEARNED_LARGE:-}" ]; then
+    "$vecbudget" sweep experiment=learned_large dataset=folder "dataset.path=$LEARNED_LARGE" "results_dir=$runs/learned_large"
+    .venv/bin/python scripts/learned_table.py --runs "$runs/learned_large" --out results/reference/learned/large.md
 fi
 
 for name in quick scifact_zoo full databases paper_2505_00105 paper_2505_00105_elsewhere paper_corect; do
