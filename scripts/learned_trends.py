@@ -35,7 +35,12 @@ TRENDS = (
         for metric in ("ndcg_at_10", "overlap_at_10")
     ),
     *(
-        Trend(f"Distillation is above OPQ at {m} bytes", ("distill_pq", f"m={m}"), ("opq", f"m={m}"), metric)
+        Trend(
+            f"Distillation is above OPQ, both scaled to unit length, at {m} bytes",
+            ("distill_pq", f"m={m}"),
+            ("opq", f"m={m} renormalize=true"),
+            metric,
+        )
         for m in (16, 8)
         for metric in ("ndcg_at_10", "overlap_at_10")
     ),
@@ -68,9 +73,14 @@ TRENDS = (
 
 def chosen(runs: pd.DataFrame, setting: tuple[str, str]) -> pd.DataFrame:
     """Return the runs of a setting, one a seed."""
-    method, parameter = setting
-    named = runs["params"].map(lambda params: parameter in params.split())
-    return runs[(runs["method"] == method) & named]
+    method, text = setting
+    wanted = set(text.split())
+
+    def fits(params: str) -> bool:
+        given = set(params.split())
+        return wanted <= given and not (given - wanted) & {"renormalize=true"}
+
+    return runs[(runs["method"] == method) & runs["params"].map(fits)]
 
 
 def row_of(store: Store, runs: pd.DataFrame, trend: Trend) -> list[str]:
