@@ -188,8 +188,10 @@ def test_recall_is_that_of_another_implementation(shared_data: Path) -> None:
         (lambda **options: scalar8(Thermometer(**options)), QDRANT_2, 0.793),
         (Thermometer, ADC, 0.647),
     ]
+    # three of the model's dimensions are constant but for rounding: Qdrant compares them with zero, and so do we; the
+    # other implementation did not, which moves its 1.5 bits by .0033 and the others by less than .002
     for make, options, recall in expected:
-        assert recall_at_10(make(**options), docs, queries) == pytest.approx(recall, abs=0.002), options
+        assert recall_at_10(make(**options), docs, queries) == pytest.approx(recall, abs=0.0035), options
 
 
 def test_findings_on_real_embeddings(shared_data: Path) -> None:
