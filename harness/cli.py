@@ -120,8 +120,7 @@ def _sweep(overrides: list[str]) -> int:
     from harness import run
     from harness.config import RunConfig
 
-    given = with_mode(with_swept_parameters(overrides), "MULTIRUN")
-    return _hydra(run.main, RunConfig, given) or int(bool(run.failures))
+    return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
 
 
 def _encode(overrides: list[str]) -> int:
@@ -169,6 +168,8 @@ def with_swept_parameters(arguments: Sequence[str]) -> list[str]:
 
 def with_mode(arguments: Sequence[str], mode: str) -> list[str]:
     """Return Hydra's arguments with its mode among the overrides: its parser takes them in one piece, flags around."""
+    if mode == "MULTIRUN":
+        arguments = with_swept_parameters(arguments)
     for place, text in enumerate(arguments):
         flag = arguments[place - 1] if place else ""
         if flag not in TAKE_A_VALUE and not text.startswith("-") and (text.startswith("~") or "=" in text):

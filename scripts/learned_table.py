@@ -124,7 +124,10 @@ def budgeted(folder: Path) -> pd.DataFrame:
     frame = frame[frame["status"] == "ok"].copy()
     frame["budget"] = [budget_of(nbytes) for nbytes in frame["code_bytes_per_vector"]]
     # seeds of a method without any chance in it are one run; what taught has a column of its own
-    frame["params"] = frame["params"].str.replace(r"\s*(seed=\d+|fit_queries=\w+)\s*", "", regex=True)
+    frame["params"] = [
+        " ".join(word for word in params.split() if not word.startswith(("seed=", "fit_queries=")))
+        for params in frame["params"]
+    ]
     return frame
 
 

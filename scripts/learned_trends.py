@@ -78,7 +78,7 @@ def chosen(runs: pd.DataFrame, setting: tuple[str, str]) -> pd.DataFrame:
 
     def fits(params: str) -> bool:
         given = set(params.split())
-        return wanted <= given and not (given - wanted) & {"renormalize=true"}
+        return wanted <= given and "renormalize=true" not in given - wanted
 
     return runs[(runs["method"] == method) & runs["params"].map(fits)]
 

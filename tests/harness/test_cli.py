@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.catalogue import members
-from harness.cli import main, with_swept_parameters
+from harness.cli import main, with_mode, with_swept_parameters
 from harness.store import load_runs
 
 
@@ -154,6 +154,10 @@ def test_parameters_of_a_swept_group_are_marked() -> None:
     assert with_swept_parameters(given) == marked
     assert with_swept_parameters(["method=pq", "method.m=24,12"]) == ["method=pq", "method.m=24,12"]
     assert with_swept_parameters(["method=pq,", "method.m=24,12"]) == ["method=pq,", "method.m=24,12"]
+    # for every command that sweeps, and only for these
+    two = ["model=minilm,vectors", "model.batch=8"]
+    assert with_mode(two, "MULTIRUN") == ["hydra.mode=MULTIRUN", two[0], "model.batch=choice(8)"]
+    assert with_mode(two, "RUN") == ["hydra.mode=RUN", *two]
 
 
 def test_a_failing_run_leaves_the_others_and_exits_1(setting: list[str], tmp_path: Path) -> None:
