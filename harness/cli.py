@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import VecbudgetError, was_interrupted
+from harness.base.errors import VecbudgetError, was_interrupted
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command does the rest"
 
@@ -110,22 +110,22 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def _run(overrides: list[str]) -> int:
-    from harness import run
-    from harness.config import RunConfig
+    from harness.runs import run
+    from harness.runs.config import RunConfig
 
     return _hydra(run.main, RunConfig, with_mode(overrides, "RUN")) or int(bool(run.failures))
 
 
 def _sweep(overrides: list[str]) -> int:
-    from harness import run
-    from harness.config import RunConfig
+    from harness.runs import run
+    from harness.runs.config import RunConfig
 
     return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
 
 
 def _encode(overrides: list[str]) -> int:
-    from harness import fill_cache
-    from harness.shards import expanded
+    from harness.data.shards import expanded
+    from harness.runs import fill_cache
 
     given = [expanded(text) for text in overrides]
     mode = "MULTIRUN" if fill_cache.is_sweep(given) else "RUN"
@@ -133,9 +133,10 @@ def _encode(overrides: list[str]) -> int:
 
 
 def _inspect(overrides: list[str]) -> int:
-    from harness import inspection
+    from harness.analysis.inspection import InspectConfig
+    from harness.report import inspection
 
-    return _hydra(inspection.main, inspection.InspectConfig, with_mode(overrides, "RUN"))
+    return _hydra(inspection.main, InspectConfig, with_mode(overrides, "RUN"))
 
 
 def with_swept_parameters(arguments: Sequence[str]) -> list[str]:
@@ -202,7 +203,7 @@ def _hydra(application: Callable[[], Any], schema: type, overrides: list[str]) -
 
 def _explain(error: Exception, overrides: Sequence[str], options: Sequence[str]) -> str:
     """Return one line for an error of Hydra's or OmegaConf's: what is wrong, and what there is instead."""
-    from harness.catalogue import members, parameters
+    from harness.runs.catalogue import members, parameters
 
     chosen = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
     for key, names in chosen.items():
@@ -252,9 +253,10 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument("--no-site", action="store_true", help="leave out the leaderboard, site/index.html")
     parser.add_argument("--decimals", type=int, default=3, metavar="N", help="of scores between 0 and 1 (3)")
     options = parser.parse_args(arguments)
-    from harness.report import write_report
-    from harness.report.views import TableOptions
-    from harness.store import Store, load_runs
+    from harness.report.view import TableOptions
+    from harness.report.write import write_report
+    from harness.runs.frame import load_runs
+    from harness.runs.store import Store
 
     frame = load_runs(options.results, options.corpus_size)
     out = options.out or options.results / "report"
@@ -281,12 +283,13 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("second", help="another one")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
     options = parser.parse_args(arguments)
-    from harness.report.versus import versus_markdown
-    from harness.store import Store, load_runs
+    from harness.report.compare_settings import versus_markdown
+    from harness.runs.frame import load_runs
+    from harness.runs.store import Store
 
     folders = [Path(name) for name in (options.first, options.second)]
     if all((folder / "runs").is_dir() for folder in folders):
-        from harness.report.changes import changes_markdown
+        from harness.report.compare_results import changes_markdown
 
         before, after = folders
         stores = Store(before), Store(after)
@@ -316,8 +319,8 @@ def _recommend(arguments: list[str]) -> int:
         "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
     )
     options = parser.parse_args(arguments)
-    from harness.needs import Needs
-    from harness.recommend import recommend
+    from harness.analysis.needs import Needs
+    from harness.analysis.recommend import recommend
     from harness.report.recommendation import recommendation_text
 
     needs = Needs.parse(
@@ -341,8 +344,9 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callab
     """Return the runs of all folders, and what reads the queries' scores and the record of one."""
     import pandas as pd
 
-    from harness.errors import StoreError
-    from harness.store import Store, load_runs
+    from harness.base.errors import StoreError
+    from harness.runs.frame import load_runs
+    from harness.runs.store import Store
 
     frames = {folder: load_runs(folder) for folder in dict.fromkeys(folders)}
     empty = [str(folder) for folder, frame in frames.items() if frame.empty]
@@ -377,7 +381,7 @@ def _export(arguments: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the record is (results)")
     parser.add_argument("--no-check", action="store_true", help="even if it ranks otherwise than the run did")
     options = parser.parse_intermixed_args(arguments)
-    from harness.export import export
+    from harness.exchange.index_export import export
 
     done = export(
         options.run_id,
@@ -402,7 +406,7 @@ def _merge(arguments: list[str]) -> int:
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="results folders, which are not changed")
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="results folder, new or with records")
     options = parser.parse_args(arguments)
-    from harness.merge import merge, merged_text
+    from harness.runs.merge import merge, merged_text
 
     sys.stdout.write(merged_text(merge(options.folders, options.into), options.into))
     return 0
@@ -415,8 +419,8 @@ def _export_mteb(arguments: list[str]) -> int:
     _mteb_names(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="to be read by mteb.ResultCache(DIR)")
     options = parser.parse_args(arguments)
-    from harness.mteb.export import export
-    from harness.store import Store
+    from harness.exchange.mteb.export import export
+    from harness.runs.store import Store
 
     records = [record for folder in options.results for record in Store(folder).records()]
     done = export(records, options.out, tasks=dict(options.task), models=dict(options.model))
@@ -434,8 +438,8 @@ def _check_mteb(arguments: list[str]) -> int:
     parser.add_argument("published", type=Path, help="a task result (JSON), or a folder of them such as MTEB's results")
     _mteb_names(parser)
     options = parser.parse_args(arguments)
-    from harness.mteb.published import compare_published, published_text
-    from harness.store import Store
+    from harness.exchange.mteb.published import compare_published, published_text
+    from harness.runs.store import Store
 
     records = [record for folder in options.results for record in Store(folder).records()]
     baselines, without = compare_published(
@@ -467,11 +471,11 @@ def _list(arguments: list[str]) -> int:
     parser.add_argument("--markdown", action="store_true", help="the methods as a markdown table")
     options = parser.parse_args(arguments)
     if options.what == "databases":
-        from harness.stores import listing
+        from harness.runs.presets import listing
 
         sys.stdout.write(listing())
         return 0
-    from harness.catalogue import catalogue, markdown_methods
+    from harness.runs.catalogue import catalogue, markdown_methods
 
     table = markdown_methods() if options.markdown and options.what == "methods" else catalogue(GROUPS[options.what])
     sys.stdout.write(table)

@@ -27,8 +27,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from harness.errors import ConfigError, MissingExtraError, RunsFailedError
-from harness.store import Store
+from harness.base.errors import ConfigError, MissingExtraError, RunsFailedError
+from harness.runs.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from harness.catalogue import members, options, parameters
-from harness.errors import RunsFailedError
+from harness.base.errors import RunsFailedError
+from harness.runs.catalogue import members, options, parameters
 
 GROUPS = ("method", "dataset", "model")
 

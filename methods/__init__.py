@@ -1,1 +1,108 @@
-"""Compression methods. Nothing here imports the harness: arrays in, arrays out (see `methods.base`)."""
+"""Compression methods. Nothing here imports the harness: arrays in, arrays out (see `methods.base`).
+
+A part has one public name, `methods.SVD` say, by which configurations, records and exported indexes know it, wherever
+its module lies. `HOMES` is the list of them; a module is imported when one of its names is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+HOMES = {
+    "Sign": "binary.sign",
+    "Thermometer": "binary.thermometer",
+    "Chain": "composed.chain",
+    "PerBatch": "composed.conventions",
+    "Euclidean": "composed.euclidean",
+    "QueryCode": "composed.query_codes",
+    "ErrorBound": "composed.rescore",
+    "Rescore": "composed.rescore",
+    "ShortList": "composed.rescore",
+    "ExactAlongFirst": "composed.residual",
+    "Residual": "composed.residual",
+    "AsWritten": "composed.store_layout",
+    "Adder": "learned.adder",
+    "Autoencoder": "learned.autoencoder",
+    "BEBR": "learned.bebr",
+    "LowRankVQ": "learned.codebooks",
+    "SimVQ": "learned.codebooks",
+    "CSR": "learned.csr",
+    "OrthoHash": "learned.hash_heads",
+    "SimilarityCalibration": "learned.hash_heads",
+    "MatryoshkaAdaptor": "learned.matryoshka_adaptor",
+    "QINCo": "learned.qinco",
+    "RetrievalPQ": "learned.retrieval_pq",
+    "Tldr": "learned.tldr",
+    "AnisotropicPQ": "product.anisotropic",
+    "FaissCodec": "product.faiss_codec",
+    "UnitCentroids": "product.faiss_codec",
+    "ASH": "rotated.ash",
+    "BoundedRaBitQ": "rotated.error_bound",
+    "FaissRaBitQ": "rotated.faiss_rabitq",
+    "QJL": "rotated.qjl",
+    "SAQ": "rotated.saq",
+    "ScaledLevels": "rotated.scaled_levels",
+    "TurboQuantPlus": "rotated.turboquant_plus",
+    "Cast": "scalar.cast",
+    "VoyagerE4M3": "scalar.e4m3_voyager",
+    "GlobalRange": "scalar.global_range",
+    "LloydMax": "scalar.lloyd",
+    "LVQ": "scalar.lvq",
+    "MicroScaled": "scalar.microscaling",
+    "NVQ": "scalar.nvq",
+    "OSQ": "scalar.osq",
+    "ChunkQuantiles": "scalar.ranges",
+    "Extremes": "scalar.ranges",
+    "Fixed": "scalar.ranges",
+    "ScoreCorrelation": "scalar.ranges",
+    "TailCut": "scalar.ranges",
+    "PerDimension": "scalar.uniform",
+    "PerVector": "scalar.uniform",
+    "HashNetwork": "tables.hash_network",
+    "MagnitudeGroups": "tables.magnitude_groups",
+    "Pruned": "tables.sparse",
+    "Sparse": "tables.sparse",
+    "Deduplicate": "tables.table",
+    "QuotientRemainder": "tables.table",
+    "Robe": "tables.table",
+    "TensorTrain": "tables.table",
+    "EntropyCoded": "transform_coding.entropy_coded",
+    "LatticeCoded": "transform_coding.lattice_coded",
+    "TransformCode": "transform_coding.transform_code",
+    "TrellisCoded": "transform_coding.trellis",
+    "Hyperplanes": "transforms.hashing",
+    "ITQ": "transforms.hashing",
+    "KernelPCA": "transforms.kernel_pca",
+    "LeanVec": "transforms.leanvec",
+    "RandomProjection": "transforms.linear",
+    "SVD": "transforms.linear",
+    "Truncate": "transforms.linear",
+    "OPQ": "transforms.opq",
+    "Pad": "transforms.padding",
+    "QueryMap": "transforms.query_map",
+    "Relative": "transforms.relative",
+    "RandomRotation": "transforms.rotation",
+    "ScoreAware": "transforms.score_aware",
+    "UMAP": "transforms.umap",
+    "Whiten": "transforms.whitening",
+}
+"""The public name of each part, and the module of this package that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'methods' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"methods.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})
+
+
+def public_name(kind: type) -> str:
+    """Return what records and configurations call a class: `methods.SVD`, or where a class of one's own is defined."""
+    home = HOMES.get(kind.__qualname__)
+    if home is not None and kind.__module__ == f"methods.{home}":
+        return f"methods.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,6 +1,6 @@
 """The contract that every compression method keeps.
 
-A `Transform` changes the space, a `Codec` turns vectors into bytes, and `methods.chain.Chain` puts them together. All
+A `Transform` changes the space, a `Codec` turns vectors into bytes, and `methods.Chain` puts them together. All
 three are *parts*: keyword hyper-parameters are dataclass fields, and what `fit` learns lives in attributes whose names
 end in an underscore (scikit-learn's convention). Those attributes, and nothing else, are the part's state: they are
 what a file holds, what counts as storage, and what a fresh object gets back.

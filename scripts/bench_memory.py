@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.report.tables import table
-from harness.store import Store, load_runs
+from harness.report.markdown import table
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
 
 METHODS = {
     "int8": "int8",

@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_module
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.compression_wrappers import CompressionWrapper
 
-from harness.run import run
-from tests.harness.mteb_folder_task import Precomputed, folder_task
+from harness.runs.run import run
+from tests.harness.exchange.mteb.mteb_folder_task import Precomputed, folder_task
 
 
 def main() -> None:

@@ -21,10 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.report import dominance, tables, views, write_report
-from harness.report.significance import with_intervals
-from harness.spectrum import as_record
-from harness.store import METRICS, Store, load_runs
+from harness.analysis import frontier_uncertainty
+from harness.analysis import settings as settings_module
+from harness.analysis.significance import with_intervals
+from harness.evaluation.spectrum_record import as_record
+from harness.report import frontier, views
+from harness.report.write import write_report
+from harness.runs.frame import METRICS, load_runs
+from harness.runs.store import Store
 
 MOST_SECONDS = 30.0
 DIM = 384
@@ -54,7 +58,7 @@ def main() -> None:
         else many_settings(options.collections, options.settings, options.queries)
     )
     start = time.perf_counter()
-    pages = [with_intervals(page, results.per_query) for page in tables.pages(results.frame)]
+    pages = [with_intervals(page, results.per_query) for page in settings_module.pages(results.frame)]
     print(f"{sum(len(page.settings) for page in pages)} settings on {len(pages)} collections")
     print(f"intervals and verdicts: {_since(start)}")
     start = time.perf_counter()
@@ -62,8 +66,8 @@ def main() -> None:
         view.markdown()
     print(f"views: {_since(start)}")
     start = time.perf_counter()
-    for shares in dominance.analyse(pages):
-        dominance.dominance_markdown(shares)
+    for shares in frontier_uncertainty.analyse(pages):
+        frontier.dominance_markdown(shares)
     print(f"Pareto analysis: {_since(start)}")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -18,15 +18,15 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from threadpoolctl import threadpool_limits
 
-from harness.catalogue import members
-from harness.config import MethodSpec
-from harness.measure import encode
+from harness.evaluation.index_build import encode
+from harness.runs.catalogue import members
+from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes
-from methods.cast import Cast
-from methods.chain import Chain
-from methods.faiss_codec import FaissCodec
-from methods.faiss_export import arrange, index_pq
-from methods.transform_coding import TransformCode
+from methods.composed.chain import Chain
+from methods.product.faiss_codec import FaissCodec
+from methods.scalar.cast import Cast
+from methods.transform_coding.transform_code import TransformCode
+from vecbudget.faiss_pq import arrange, index_pq
 
 CHUNK = 100_000
 

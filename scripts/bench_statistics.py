@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.stats import bootstrap, permutation_test
 
-from harness import stats
+from harness.analysis import statistics
 
 
 def main() -> None:
@@ -26,14 +26,14 @@ def main() -> None:
     exact = rng.beta(2, 1, options.queries)
     moved = rng.random((options.settings, options.queries)) < 0.4
     scores = np.clip(exact + moved * rng.normal(-0.01, 0.2, moved.shape), 0, 1)
-    stats.compare(scores[:1], exact)  # warm-up
+    statistics.compare(scores[:1], exact)  # warm-up
     start = time.perf_counter()
-    stats.compare(scores, exact)
+    statistics.compare(scores, exact)
     ours = time.perf_counter() - start
     start = time.perf_counter()
     difference = (scores[0] - exact,)
-    bootstrap(difference, np.mean, n_resamples=stats.RESAMPLES, method="BCa", batch=1000, rng=rng)
-    permutation_test(difference, np.mean, permutation_type="samples", n_resamples=stats.FLIPS, batch=1000, rng=rng)
+    bootstrap(difference, np.mean, n_resamples=statistics.RESAMPLES, method="BCa", batch=1000, rng=rng)
+    permutation_test(difference, np.mean, permutation_type="samples", n_resamples=statistics.FLIPS, batch=1000, rng=rng)
     scipys = time.perf_counter() - start
     print(f"{options.settings} settings x {options.queries} queries: {ours:.2f} s")
     print(f"scipy, one setting: {scipys:.2f} s; for all of them, {options.settings * scipys / ours:.0f} times ours")

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_module
 
-from harness import run as runs
-from harness.errors import VecbudgetError
-from harness.export import export
-from harness.store import Store
+from harness.base.errors import VecbudgetError
+from harness.exchange.index_export import export
+from harness.runs import inputs
+from harness.runs import run as runs
+from harness.runs.store import Store
 from vecbudget import CompressedIndex
 
 K = 10
@@ -164,8 +165,8 @@ class Check:
         self.queries = place / "queries.npy"
         with initialize_config_module("configs", version_base="1.3"):
             cfg = compose("config", overrides=["dataset=folder", f"dataset.path={data}"])
-        dataset = runs._dataset("dataset", cfg.dataset)
-        vectors = runs._vectors(dataset, runs.model_of(cfg), cfg.cache_dir)
+        dataset = inputs._dataset("dataset", cfg.dataset)
+        vectors = inputs._vectors(dataset, inputs.model_of(cfg), cfg.cache_dir)
         np.save(self.queries, np.asarray(vectors.queries))
 
     def ranking(self, record: dict[str, Any]) -> list[list[str]]:

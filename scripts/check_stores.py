@@ -30,10 +30,10 @@ from hydra import compose, initialize_config_module
 from stores.adapter import Answer, CannotRunError, Float32, Int64, Setting
 from tqdm import tqdm
 
-from harness.cache import embed
-from harness.config import MethodSpec
-from harness.datasets.folder import Folder
-from harness.encode import Minilm
+from harness.data.datasets.folder import Folder
+from harness.data.embedding_cache import embed
+from harness.data.models.minilm import Minilm
+from harness.runs.config import MethodSpec
 from methods.base import Codec
 
 MODULES = (

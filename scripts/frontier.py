@@ -5,7 +5,7 @@
 
 Reads the records of `experiment=frontier` and `experiment=frontier_half`, one results folder a collection. A rival's
 difference is transform_coding minus the rival at the same total bytes: the mean over queries of nDCG@10 and of
-overlap@10, see `harness.stats`.
+overlap@10, see `harness.analysis.statistics`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import stats
-from harness.store import Store, load_runs
+from harness.analysis import statistics
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
 
 BUDGETS = (192, 96, 48, 24, 12)
 OURS = ("transform_coding", "codec.codebook=joint")
@@ -85,9 +86,9 @@ def gains(at: pd.DataFrame, best: int) -> dict[str, list[str]]:
     others = [place for place in range(len(at)) if place != best]
     for metric in METRICS if others else ():
         values = np.stack(at[metric].tolist())
-        found = stats.compare(np.tile(values[best], (len(others), 1)), values[others])
+        found = statistics.compare(np.tile(values[best], (len(others), 1)), values[others])
         for row, place in enumerate(others):
-            mark = "**" if found.p_holm[row] < stats.ALPHA else ""
+            mark = "**" if found.p_holm[row] < statistics.ALPHA else ""
             difference = found.difference
             cells[metric][place] = (
                 f"{mark}{difference.estimate[row]:+.4f}{mark} [{difference.low[row]:+.4f}, {difference.high[row]:+.4f}]"
@@ -140,10 +141,10 @@ def over_all(frames: list[pd.DataFrame]) -> list[str]:
         for frame, table in zip(frames, tables, strict=True):
             plain = frame[frame["method"] == "float32"].iloc[0]["ndcg_at_10"]
             own = np.stack(table.loc[names, "ndcg_at_10"].tolist())
-            shares.append(stats.ratio_parts(own, plain))
+            shares.append(statistics.ratio_parts(own, plain))
         overlaps = [np.stack(table.loc[names, "overlap_at_10"].tolist()) for table in tables]
-        kept, overlap = stats.macro_interval(shares), stats.macro_interval(overlaps)
-        ranks = stats.mean_ranks(np.stack([values.mean(axis=1) for values in overlaps], axis=1))
+        kept, overlap = statistics.macro_interval(shares), statistics.macro_interval(overlaps)
+        ranks = statistics.mean_ranks(np.stack([values.mean(axis=1) for values in overlaps], axis=1))
         lines += [
             f"### {budget} bytes",
             "",
@@ -156,7 +157,9 @@ def over_all(frames: list[pd.DataFrame]) -> list[str]:
                 f"| {100 * kept.low[place]:.1f} to {100 * kept.high[place]:.1f} | {overlap.estimate[place]:.3f} "
                 f"| {overlap.low[place]:.3f} to {overlap.high[place]:.3f} | {ranks[place]:.1f} |"
             )
-        note = f"Mean ranks that differ by less than {stats.critical_difference(len(names), len(frames)):.1f} are not"
+        note = (
+            f"Mean ranks that differ by less than {statistics.critical_difference(len(names), len(frames)):.1f} are not"
+        )
         lines += ["", note + " told apart by Nemenyi's test at 5 %."]
         lines += ["", f"Not measured on every collection: {', '.join(missing)}." if missing else "", ""]
     return lines

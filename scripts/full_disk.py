@@ -68,15 +68,15 @@ class Hashed:
 
 
 def embed(place: Path) -> Any:
-    from harness import cache
-    from harness.datasets import Dataset
+    from harness.data import embedding_cache
+    from harness.data.datasets import Dataset
 
     ids = [f"d{i}" for i in range(N)]
     texts = [f"text {i}" for i in range(N)]
     dataset = Dataset.build(
         name="d", doc_ids=ids, query_ids=["q"], qrels={"q": {"d0": 1}}, doc_texts=texts, query_texts=["text 0"]
     )
-    return cache.embed(dataset, Hashed(), place / "cache")
+    return embedding_cache.embed(dataset, Hashed(), place / "cache")
 
 
 def cached(place: Path) -> object:
@@ -87,8 +87,8 @@ def cached(place: Path) -> object:
 
 
 def index(streamed: bool, place: Path) -> None:
-    from harness.index_files import write_index
-    from methods.scalar import PerDimension
+    from harness.evaluation.index_files import write_index
+    from methods.scalar.uniform import PerDimension
 
     docs = vectors()
     codec = PerDimension().fit(docs)
@@ -100,9 +100,9 @@ def index(streamed: bool, place: Path) -> None:
 
 
 def indexed(place: Path) -> object:
-    from harness.errors import StoreError
-    from harness.index_files import CHECKSUMS_FILE, read_index
-    from methods.scalar import PerDimension
+    from harness.base.errors import StoreError
+    from harness.evaluation.index_files import CHECKSUMS_FILE, read_index
+    from methods.scalar.uniform import PerDimension
 
     try:
         codes = read_index(place / "index", PerDimension())[1]
@@ -124,7 +124,7 @@ RECORD: dict[str, Any] = {
 
 
 def commit(place: Path) -> None:
-    from harness.store import Store
+    from harness.runs.store import Store
 
     rng, store = np.random.default_rng(0), Store(place / "results")
     values = {"ndcg_at_10": rng.random(N), "overlap_at_10": rng.random(N)}
@@ -133,7 +133,7 @@ def commit(place: Path) -> None:
 
 
 def committed(place: Path) -> object:
-    from harness.store import Store
+    from harness.runs.store import Store
 
     store = Store(place / "results")
     if not store.runs.is_dir():
@@ -147,16 +147,17 @@ def committed(place: Path) -> object:
 
 
 def report(results: Path, place: Path) -> None:
-    from harness.report import write_report
-    from harness.store import Store, load_runs
+    from harness.report.write import write_report
+    from harness.runs.frame import load_runs
+    from harness.runs.store import Store
 
     store = Store(results)
     write_report(load_runs(results), place / "report", per_query=store.per_query, records=store.read, site=False)
 
 
 def reported(place: Path) -> object:
-    from harness.errors import StoreError
-    from harness.report import saved
+    from harness.analysis import saved
+    from harness.base.errors import StoreError
 
     # the summary is written last
     if not (place / "report" / "summary.md").is_file():
@@ -169,7 +170,7 @@ def reported(place: Path) -> object:
 
 
 def export(results: Path, place: Path) -> None:
-    from harness.export import export as write
+    from harness.exchange.index_export import export as write
 
     write(next((results / "runs").iterdir()).name, place / "out", results=results, targets=["numpy"])
 
@@ -266,7 +267,7 @@ def in_small_files(most: int, write: Callable[[Path], None], place: Path) -> str
 
 def outcome(write: Callable[[Path], None], place: Path) -> str:
     """Write, and return the named error, or ""; what is no such error is returned with its type."""
-    from harness.errors import VecbudgetError
+    from harness.base.errors import VecbudgetError
 
     try:
         write(place)
@@ -313,7 +314,7 @@ def squeeze(job: Job, place: Path, expected: object, rooms: list[int], mounted: 
 
 
 def main() -> None:
-    from harness.report.tables import table
+    from harness.report.markdown import table
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mount", action="store_true", help="fill a small file system rather than limit files")

@@ -233,7 +233,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
-    from harness.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store, load_runs
+    from harness.runs.frame import load_runs
+    from harness.runs.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store
 
     distance = {"power": 1.0, "distortion": 0.2, "bound": 0.1, "db_over_bound": 3.01, "excess_bits_per_dim": None}
     spread = {"median": 1.0, "low": 0.5, "high": 2.0}
@@ -285,8 +286,9 @@ def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
 
 
 def _report(results: Path, folder: Path) -> Iterator[tuple[str, Sample]]:
-    from harness.report import saved
-    from harness.store import Store, load_runs
+    from harness.analysis import saved
+    from harness.runs.frame import load_runs
+    from harness.runs.store import Store
 
     folder.mkdir()
     saved.save(load_runs(results), Store(results).per_query, folder)
@@ -302,13 +304,20 @@ def _report(results: Path, folder: Path) -> Iterator[tuple[str, Sample]]:
 
 
 def _indexes(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from harness.index_files import CHECKSUMS_FILE, CODES_FILE, STATE_FILE, read_index, storage_of, write_index
+    from harness.evaluation.index_files import (
+        CHECKSUMS_FILE,
+        CODES_FILE,
+        STATE_FILE,
+        read_index,
+        storage_of,
+        write_index,
+    )
     from methods.base import Codec
-    from methods.chain import Chain
-    from methods.faiss_codec import FaissCodec
-    from methods.linear import SVD
-    from methods.lvq import LVQ
-    from methods.scalar import PerDimension
+    from methods.composed.chain import Chain
+    from methods.product.faiss_codec import FaissCodec
+    from methods.scalar.lvq import LVQ
+    from methods.scalar.uniform import PerDimension
+    from methods.transforms.linear import SVD
 
     codecs: dict[str, Callable[[], Codec]] = {
         "int4": lambda: PerDimension(bits=4),
@@ -338,19 +347,19 @@ def _indexes(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
 
 
 def _exports(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from harness.index_files import write_index
+    from harness.evaluation.index_files import write_index
     from methods.base import Codec
-    from methods.chain import Chain
-    from methods.faiss_codec import FaissCodec
-    from methods.linear import SVD
-    from methods.scalar import PerDimension
+    from methods.composed.chain import Chain
+    from methods.product.faiss_codec import FaissCodec
+    from methods.scalar.uniform import PerDimension
+    from methods.transforms.linear import SVD
     from vecbudget import CompressedIndex
     from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, _own_checksum, seal
 
-    scalar = {"_target_": "methods.scalar.PerDimension", "bits": 4}
-    pq = {"_target_": "methods.faiss_codec.FaissCodec", "factory": "PQ2x4np"}
-    svd = {"_target_": "methods.linear.SVD", "dim": 4}
-    chain = {"_target_": "methods.chain.Chain", "transforms": [svd], "codec": pq}
+    scalar = {"_target_": "methods.PerDimension", "bits": 4}
+    pq = {"_target_": "methods.FaissCodec", "factory": "PQ2x4np"}
+    svd = {"_target_": "methods.SVD", "dim": 4}
+    chain = {"_target_": "methods.Chain", "transforms": [svd], "codec": pq}
     made: dict[str, tuple[Codec, dict[str, Any]]] = {
         "int4": (PerDimension(bits=4), scalar),
         "chain": (Chain(transforms=[SVD(dim=4)], codec=FaissCodec(factory="PQ2x4np")), chain),
@@ -392,7 +401,7 @@ def _exports(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
 
 
 def _faiss_states(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from methods.faiss_codec import FaissCodec
+    from methods.product.faiss_codec import FaissCodec
 
     docs = np.concatenate([vectors, vectors[::-1] + 0.1])
 
@@ -408,8 +417,8 @@ def _faiss_states(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]
 
 def _given_vectors(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
     """Vectors beside a dataset of texts, `model.path`."""
-    from harness.datasets import Dataset
-    from harness.encode import VectorModel
+    from harness.data.datasets import Dataset
+    from harness.data.models.vectors import VectorModel
 
     folder.mkdir()
     docs, queries = [f"d{i}" for i in range(len(vectors))], [f"q{i}" for i in range(5)]
@@ -439,7 +448,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
 
 
 def _cached(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from harness.cache import _checksum, _Draft, _Files
+    from harness.data.embedding_cache import _checksum, _Draft, _Files
 
     identity = {"format": 1, "n": len(vectors), "role": "document", "encoder": {"name": "m"}}
     with TemporaryDirectory() as folder:
@@ -463,7 +472,7 @@ def _cached(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
 
 
 def _beir() -> Iterator[tuple[str, Sample]]:
-    from harness.datasets.folder import Folder
+    from harness.data.datasets.folder import Folder
 
     docs = [{"_id": f"d{i}", "title": "A title" if i % 2 else "", "text": f"text {i} é"} for i in range(20)]
     queries = [{"_id": f"q{i}", "text": f"query {i}"} for i in range(5)]
@@ -487,7 +496,7 @@ def _vector_files(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple
     import pyarrow.parquet as pq
     from safetensors.numpy import save_file
 
-    from harness.datasets.vectors import VectorFiles
+    from harness.data.datasets.vectors import VectorFiles
 
     place = folder / "vectors"
     place.mkdir()
@@ -536,7 +545,7 @@ def _vector_files(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple
 
 def attempt(sample: Sample, place: Path, seed: int, reader: str, number: int) -> tuple[str, str]:
     """Damage and read; return ("read" or "refused" or "finding", what happened)."""
-    from harness.errors import VecbudgetError
+    from harness.base.errors import VecbudgetError
     from methods.base import MethodError
     from vecbudget import IndexFileError
 
@@ -668,7 +677,7 @@ def fuzz(reader: str, seed: int, seconds: float, cases: int | None = None) -> Ta
 
 
 def main() -> None:
-    from harness.report.tables import table
+    from harness.report.markdown import table
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(

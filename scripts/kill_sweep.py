@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.report.tables import table
-from harness.store import PER_QUERY, RANKING, Store
+from harness.report.markdown import table
+from harness.runs.store import PER_QUERY, RANKING, Store
 
 RUNS = (
     "method=float32,float16,int8,int6,int4,int3,int2,binary,float8,int8_absmax,int4_absmax,binary_hamming",

@@ -19,11 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from harness import stats
-from harness.config import shared
-from harness.datasets import Dataset
-from harness.report.tables import table
-from harness.store import Store, load_runs
+from harness.analysis import statistics
+from harness.data.datasets import Dataset
+from harness.report.markdown import table
+from harness.runs.config import shared
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
 
 BUDGETS = (96, 48, 24)
 BASELINE = "transform_coding"
@@ -41,7 +42,7 @@ def mean_scores(store: Store, runs: pd.DataFrame, metric: str) -> Float64:
     return np.mean([store.per_query(run_id)[metric].to_numpy(float) for run_id in runs["run_id"]], axis=0)
 
 
-def interval(difference: stats.Interval, row: int = 0) -> str:
+def interval(difference: statistics.Interval, row: int = 0) -> str:
     return f"{difference.estimate[row]:+.4f} ({difference.low[row]:+.4f} to {difference.high[row]:+.4f})"
 
 
@@ -57,7 +58,7 @@ def collection_table(store: Store, runs: pd.DataFrame) -> str:
         lines: list[tuple[float, list[str]]] = []
         for (method, params), group in at.groupby(["method", "params"], sort=False):
             scores = {metric: mean_scores(store, group, metric) for metric in METRICS}
-            compared = {metric: stats.compare(scores[metric][None], reference[metric]) for metric in METRICS}
+            compared = {metric: statistics.compare(scores[metric][None], reference[metric]) for metric in METRICS}
             own = method == BASELINE
             lines.append(
                 (
@@ -108,7 +109,7 @@ def divided_table(store: Store, runs: pd.DataFrame, dataset: Dataset) -> str:
             scores = mean_scores(store, group, "ndcg_at_10")
             cells = [str(budget), f"`{method} {params}`"]
             for part in (known, ~known):
-                against = stats.compare(scores[None, part], reference[part]).difference
+                against = statistics.compare(scores[None, part], reference[part]).difference
                 cells += [f"{scores[part].mean():.4f}", "" if method == BASELINE else interval(against)]
             rows.append(cells)
     header = [

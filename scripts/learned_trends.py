@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from learned_table import interval, mean_scores
 
-from harness import stats
-from harness.report.tables import table
-from harness.store import Store, load_runs
+from harness.analysis import statistics
+from harness.report.markdown import table
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def row_of(store: Store, runs: pd.DataFrame, trend: Trend) -> list[str]:
     else:
         scores = [mean_scores(store, found, trend.metric) for found in (one, other)]
         values = [found.mean() for found in scores]
-        difference = stats.compare(scores[0][None], scores[1]).difference
+        difference = statistics.compare(scores[0][None], scores[1]).difference
         shown = interval(difference)
         held = "yes" if difference.low[0] > 0 else "NO" if difference.high[0] < 0 else "undecided"
     return [

@@ -15,9 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.encode import Minilm
-from harness.report.tables import table
-from harness.store import load_runs
+from harness.data.models.minilm import Minilm
+from harness.report.markdown import table
+from harness.runs.frame import load_runs
 
 SYSTEMS = {
     "old queries, old index": (True, False, ("float32", "transform_coding", "bebr fit_queries=documents")),

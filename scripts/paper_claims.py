@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from harness.store import Store, load_runs
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
 
 FLOAT8 = "dtype=float8_e4m3fn scale=none scoring=raw_codes"
 UINT8 = "overflow=clip rounding=floor scoring=raw_codes signed_codes=false"

@@ -23,14 +23,16 @@ import pandas as pd
 from omegaconf import OmegaConf
 from scipy import stats as scipy_stats
 
-from harness import diagnostics
-from harness.config import shared
-from harness.inspection import LABELS, sampled
-from harness.report import plots
-from harness.report.tables import table
-from harness.run import _dataset, _vectors
-from harness.stats import holm
-from harness.store import Store, load_runs
+from harness.analysis import diagnostics
+from harness.analysis.inspection import LABELS
+from harness.analysis.statistics import holm
+from harness.base.sampling import sampled
+from harness.report.figures import style
+from harness.report.markdown import table
+from harness.runs.config import shared
+from harness.runs.frame import load_runs
+from harness.runs.inputs import _dataset, _vectors
+from harness.runs.store import Store
 
 LEAST = 4
 """Collections, for a correlation over them."""
@@ -338,8 +340,8 @@ def draw(found: list[Collection], within: pd.DataFrame, stem: Path) -> None:
     from matplotlib.figure import Figure
 
     every = within[within["method"] == "(all)"].set_index(["diagnostic", "collection"])
-    with plots.style():
-        figure = Figure(figsize=(plots.WIDTH, 4.2), layout="constrained")
+    with style.style():
+        figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
         axes = figure.subplots()
         for place, one in enumerate(found):
             offset = 0.1 * (place - (len(found) - 1) / 2)
@@ -350,18 +352,18 @@ def draw(found: list[Collection], within: pd.DataFrame, stem: Path) -> None:
                     rho,
                     row + offset,
                     xerr=[[rho - low], [high - rho]],
-                    fmt=plots.MARKERS[place % len(plots.MARKERS)],
-                    color=plots.COLOURS[place % len(plots.COLOURS)],
+                    fmt=style.MARKERS[place % len(style.MARKERS)],
+                    color=style.COLOURS[place % len(style.COLOURS)],
                     ms=5,
                     lw=1.2,
                     label=one.name.split(" · ")[0] if row == 0 else None,
                 )
-        axes.axvline(0, color=plots.QUIET, lw=0.8)
+        axes.axvline(0, color=style.QUIET, lw=0.8)
         axes.set_yticks(range(len(QUERY_LABELS)), list(QUERY_LABELS.values()))
         axes.invert_yaxis()
         axes.set_xlabel("Spearman's rho with the query's overlap@10, mean over all settings; 95 % interval")
         figure.legend(loc="outside lower center", ncols=len(found))
-        figure.savefig(stem.with_suffix(".png"), dpi=plots.DPI, metadata={"Software": None})
+        figure.savefig(stem.with_suffix(".png"), dpi=style.DPI, metadata={"Software": None})
 
 
 def answer(across: pd.DataFrame, within: pd.DataFrame) -> str:
@@ -406,8 +408,8 @@ def page(found: list[Collection], across: pd.DataFrame, within: pd.DataFrame) ->
         "moves intrinsic dimension and hubness by itself. A diagnostic that is the same everywhere is left out.",
         "## The diagnostics",
         table(["", *figures.columns], values, right),
-        "What each is: `harness/diagnostics.py`. All correlations over collections, and those over queries with the "
-        "mean of all settings: [predictors.csv](predictors.csv).",
+        "What each is: `harness/analysis/diagnostics.py`. All correlations over collections, and those over queries "
+        "with the mean of all settings: [predictors.csv](predictors.csv).",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_module
 
-from harness.config import MethodSpec
-from harness.datasets.stdlib import StandardLibrary
-from harness.encode import Minilm
-from harness.report.tables import table
+from harness.data.datasets.stdlib import StandardLibrary
+from harness.data.models.minilm import Minilm
+from harness.report.markdown import table
+from harness.runs.config import MethodSpec
 from methods.base import Codec
-from methods.rescore import Rescore
+from methods.composed.rescore import Rescore
 
 QUERIES = 800
 CLOSE = 0.015

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import amounts
-from harness.catalogue import markdown_methods
-from harness.report.tables import table
+from harness.base import formatting
+from harness.report.markdown import table
+from harness.runs.catalogue import markdown_methods
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADLINE = ROOT / "results" / "reference" / "quick" / "stdlib--all-MiniLM-L6-v2.csv"
@@ -24,8 +24,8 @@ def headline() -> str:
     lines = [
         [
             f"`{row['method']} {row['params']}".rstrip() + "`",
-            amounts.size(float(row["bytes_per_vector"])),
-            amounts.ratio(float(row["compression_ratio"])),
+            formatting.size(float(row["bytes_per_vector"])),
+            formatting.ratio(float(row["compression_ratio"])),
             f"{row['ndcg_at_10']:.3f}",
             f"{100 * float(row['retention']):.1f} % {_interval(row)}".rstrip(),
             f"{row['overlap_at_10']:.3f}",

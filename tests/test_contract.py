@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from harness.catalogue import members
-from harness.config import MethodSpec
-from harness.index_files import read_index, write_index
-from harness.measure import encode
-from harness.search import search
+from harness.evaluation.exact_search import search
+from harness.evaluation.index_build import encode
+from harness.evaluation.index_files import read_index, write_index
+from harness.runs.catalogue import members
+from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
 from tests.conftest import clustered_vectors
 
@@ -311,7 +311,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from hydra.utils import instantiate
-from harness.index_files import read_index
+from harness.evaluation.index_files import read_index
 folder = Path(sys.argv[1])
 queries = np.load(folder / "queries.npz")["queries"]
 rankings = {}
@@ -432,6 +432,6 @@ def test_other_layouts_and_precisions(name: str) -> None:
 def test_wrong_parameters_are_named(name: str) -> None:
     settings = spec_of(name).settings
     with pytest.raises(MethodError, match="scoring"):
-        from harness.config import _instantiate
+        from harness.runs.config import _instantiate
 
         _instantiate({**settings, "scoring": "by_ear"})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from harness.config import MethodSpec
-from harness.datasets.folder import Folder
-from harness.encode import VectorModel
-from harness.measure import Measurement, Problem, measure
+from harness.data.datasets.folder import Folder
+from harness.data.models.vectors import VectorModel
+from harness.evaluation.measure import Measurement, Problem, measure
+from harness.runs.config import MethodSpec
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalogue import FAMILIES, markdown_methods, members, method_rows
-from harness.store import load_runs
+from harness.runs.catalogue import FAMILIES, markdown_methods, members, method_rows
+from harness.runs.frame import load_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import itertools
 import json
-import pkgutil
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import methods
+from methods import HOMES
 from methods.base import Codec, Codes, Part
+from vecbudget.former_names import TARGET, current_names
 from vecbudget.tensors import TensorFileError, read
 
 MANIFEST = "manifest.json"
@@ -140,7 +140,7 @@ class CompressedIndex:
         paths = {name: _file(folder, name, manifest["files"], verify) for name in (CODES, STATE, IDS)}
         n, dim = manifest["n"], manifest["dim"]
         try:
-            codec = make_part(manifest.get("method"))
+            codec = make_part(current_names(manifest.get("method")))
             if not isinstance(codec, Codec):
                 raise IndexFileError(f"it is a {type(codec).__name__}, and no codec")
         except IndexFileError as error:
@@ -207,7 +207,7 @@ class CompressedIndex:
 
 
 def make_part(settings: Any, nesting: int = 0) -> Part:
-    """Return the part that settings describe: `_target_`, a class of `methods`, and its parameters.
+    """Return the part that settings describe: `_target_`, the public name of a method's part, and its parameters.
 
     Raises
     ------
@@ -216,8 +216,8 @@ def make_part(settings: Any, nesting: int = 0) -> Part:
     """
     if not isinstance(settings, dict) or nesting > NESTING_LIMIT:
         raise IndexFileError("not the description of a method")
-    kind = _class(settings.get("_target_"))
-    parameters = {str(name): _value(value, nesting) for name, value in settings.items() if name != "_target_"}
+    kind = _class(settings.get(TARGET))
+    parameters = {str(name): _value(value, nesting) for name, value in settings.items() if name != TARGET}
     try:
         made: Part = kind(**parameters)
     except Exception as error:
@@ -236,16 +236,14 @@ def _value(value: Any, nesting: int) -> Any:
 
 
 def _class(target: Any) -> type[Part]:
-    """Return a class by its name, if a module of `methods` defines it."""
-    found = re.fullmatch(r"methods\.([a-z]\w*)\.([A-Z]\w*)", target) if isinstance(target, str) else None
-    if found is None or found[1] not in {module.name for module in pkgutil.iter_modules(methods.__path__)}:
+    """Return a part by its public name, as `methods.HOMES` lists them."""
+    package, _, name = target.partition(".") if isinstance(target, str) else ("", "", "")
+    if package != "methods" or name not in HOMES:
         raise IndexFileError(f"{str(target)[:80]!r} is no method of this project, and nothing else is loaded")
     try:
-        kind = vars(importlib.import_module(f"methods.{found[1]}")).get(found[2])
+        kind: type[Part] = getattr(importlib.import_module(f"methods.{HOMES[name]}"), name)
     except ImportError as error:
         raise IndexFileError(f"{target} needs a package that is not installed ({error})") from error
-    if not (isinstance(kind, type) and issubclass(kind, Part) and kind.__module__ == f"methods.{found[1]}"):
-        raise IndexFileError(f"{target!r} is no method of this project, and nothing else is loaded")
     return kind
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from methods.as_written import AsWritten
 from methods.base import Codec, Codes, Float32, MethodError, Transform, row_blocks
-from methods.binary import Sign
-from methods.cast import Cast
-from methods.chain import Chain
-from methods.faiss_codec import FaissCodec
-from methods.faiss_export import ABSENT, index_pq
-from methods.global_range import GlobalRange
-from methods.scalar import PerDimension
-from methods.transform_coding import TransformCode
+from methods.binary.sign import Sign
+from methods.composed.chain import Chain
+from methods.composed.store_layout import AsWritten
+from methods.product.faiss_codec import FaissCodec
+from methods.scalar.cast import Cast
+from methods.scalar.global_range import GlobalRange
+from methods.scalar.uniform import PerDimension
+from methods.transform_coding.transform_code import TransformCode
 from vecbudget.affine import Affine, affine
+from vecbudget.faiss_pq import ABSENT, index_pq
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def _scalar(codec: Codec, codes: Codes, kind: str, trained: Float32 | None) -> M
 
 
 GRIDS = {4: "QT_4bit", 6: "QT_6bit", 8: "QT_8bit"}
-"""FAISS's scalar quantisers by bits; it packs as `methods.packing` does."""
+"""FAISS's scalar quantisers by bits; it packs as `methods.kernels.packing` does."""
 
 
 def _per_dimension(codec: PerDimension, codes: Codes) -> Made:

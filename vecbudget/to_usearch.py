@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from methods.base import Codec, Codes, Float32, MethodError, row_blocks
-from methods.binary import Sign
-from methods.cast import Cast
-from methods.global_range import GlobalRange
-from methods.ranges import Fixed
+from methods.binary.sign import Sign
+from methods.scalar.cast import Cast
+from methods.scalar.global_range import GlobalRange
+from methods.scalar.ranges import Fixed
 
 
 def usearch_index(codec: Codec, codes: Codes) -> tuple[Any, tuple[str, ...]]:

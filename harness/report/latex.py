@@ -11,12 +11,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.views import DASH
+from harness.report.view import DASH
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.views import Column, View
+    from harness.report.view import Column, View
 
 LONG = 45
 """Rows that fit on a page; a table of more goes over several."""

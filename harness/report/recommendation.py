@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness import stats
-from harness.amounts import amount, at_least, count, milliseconds, per_vector, percent
-from harness.needs import Needs
-from harness.recommend import Estimate, Recommendation, Rival, Setting
-from harness.report import tables
-from harness.report.dominance import LEAST_SAVING
-from harness.stores import DOCUMENTED, Preset
+from harness.analysis import statistics
+from harness.analysis.evidence import Estimate
+from harness.analysis.frontier_uncertainty import LEAST_SAVING
+from harness.analysis.needs import Needs
+from harness.analysis.recommend import Recommendation, Rival, Setting
+from harness.base.formatting import amount, at_least, count, milliseconds, per_vector, percent
+from harness.report import markdown
+from harness.runs.presets import DOCUMENTED, Preset
 
 
 def recommendation_text(answer: Recommendation) -> str:
@@ -99,8 +100,8 @@ def _own(rival: Rival, measure: str) -> str:
         verdict = "the same"
     else:
         more = "more" if rival.difference > 0 else "less"
-        sure = "significantly" if rival.p < stats.ALPHA else "not significantly"
-        verdict = f"{percent(abs(rival.difference), 2)} {more}, {sure} (p {tables.p_value(rival.p)}, corrected)"
+        sure = "significantly" if rival.p < statistics.ALPHA else "not significantly"
+        verdict = f"{percent(abs(rival.difference), 2)} {more}, {sure} (p {markdown.p_value(rival.p)}, corrected)"
     disk = "" if setting.disk_bytes <= 0 else f" and {per_vector(setting.disk_bytes)} on disk"
     where = f"{per_vector(setting.bytes_per_vector)} in memory{disk}"
     return f"the best of this project's own methods for that memory, {setting.name} ({where}), {kept}: {verdict}"
@@ -123,20 +124,20 @@ def _size(choice: Setting, needs: Needs) -> str:
 def _runner_up(answer: Recommendation, choice: Setting, rival: Rival) -> str:
     text = f"{rival.setting.name} ({per_vector(rival.setting.bytes_per_vector)})"
     among = answer.compared > 2 and answer.needs.min_retention is None
-    p = f"p {tables.p_value(rival.p)}{f', corrected for {answer.compared - 1}' if among else ''}"
+    p = f"p {markdown.p_value(rival.p)}{f', corrected for {answer.compared - 1}' if among else ''}"
     if abs(rival.difference) < 5e-5:
         verdict = "scores the same"
     else:
         amount = "more than nothing" if np.isinf(rival.difference) else percent(abs(rival.difference), 2)
         more = "more" if rival.difference > 0 else "less"
         verdict = f"scores {amount if np.isinf(rival.difference) else f'{amount} {more}'}"
-        verdict += f", significantly ({p})" if rival.p < stats.ALPHA else f", not significantly ({p})"
+        verdict += f", significantly ({p})" if rival.p < statistics.ALPHA else f", not significantly ({p})"
     if answer.needs.min_retention is not None:
         bound = at_least(rival.setting.bound)
         return f"{text} keeps it too (at least {bound}), but {_why(choice, rival.setting)}; it {verdict}"
     if rival.interchangeable:
         return f"{text} {verdict}: interchangeable, but {_why(choice, rival.setting)}"
-    if rival.p < stats.ALPHA:
+    if rival.p < statistics.ALPHA:
         return f"{text} {verdict}"
     return f"{text} {verdict}: too few queries to be sure"
 

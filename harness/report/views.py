@@ -8,163 +8,30 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import pareto, stats
-from harness.errors import ConfigError
-from harness.options import Options
-from harness.report import tables
-from harness.report.filters import selected
-from harness.store import METRICS
+from harness.analysis import pareto
+from harness.analysis.filters import selected
+from harness.analysis.settings import SPARE_BYTE, setting_name
+from harness.base.errors import ConfigError
+from harness.runs.frame import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.dominance import Shares
-    from harness.report.tables import Page
+    from harness.analysis.frontier_uncertainty import Shares
+    from harness.analysis.settings import Page
+
+from harness.report.marks import _legend, _ranks, _Significance
+from harness.report.view import BASELINE_BEST, REFERENCE, Column, TableOptions, View, _setting_names
 
 BUDGETS = (16, 32, 48, 64, 96, 128, 256)
 """Bytes per vector."""
-BASELINE_BEST = "best"
-REFERENCE = "float32"
-"""The method that the others are measured against: shown, and never best or second."""
-DASH = "–"
-
-SIGNS = {"not worse": "†", "better": "‡"}
-"""How a mark is shown; best is bold, and second is underlined."""
-
-
-@dataclass(kw_only=True, frozen=True)
-class TableOptions(Options):
-    """What is in a table, and how its numbers look.
-
-    Attributes
-    ----------
-    columns : tuple of str
-        Of a table of settings; empty for the usual ones. Any column of `harness.report.tables.configurations`, and
-        `setting`.
-    filter : str
-        Which settings are in it, see `harness.report.filters.selected`; empty for all.
-    baseline : str
-        What significance is against: "best", the best of each column; a setting's name, such as "pq m=48"; or "none".
-    decimals : int
-        Of scores between 0 and 1. Percentages have two fewer.
-    """
-
-    columns: tuple[str, ...] = ()
-    filter: str = ""
-    baseline: str = BASELINE_BEST
-    decimals: int = 3
-
-    def _check(self) -> None:
-        if not 0 <= self.decimals <= 10:
-            raise ConfigError(f"decimals must be between 0 and 10, got {self.decimals}")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as it is shown.
-
-    Attributes
-    ----------
-    key : str
-        In the raw values.
-    label : str
-        Its heading.
-    decimals : int or None
-        Of its numbers; None for words.
-    factor : float
-        By which raw values are multiplied before they are shown; 100 for percentages.
-    ranked : bool
-        Whether the best and the second best are marked; more is better.
-    """
-
-    key: str
-    label: str
-    decimals: int | None = None
-    factor: float = 1.0
-    ranked: bool = False
-
-    def text(self, value: Any) -> str:
-        """Return a value as it is shown."""
-        if self.decimals is None:
-            if isinstance(value, bool | np.bool_):
-                return "●" if value else ""
-            return value if isinstance(value, str) else DASH if value is None or value != value else str(value)
-        number = float(value)
-        return f"{round(self.factor * number, self.decimals) + 0.0:.{self.decimals}f}" if np.isfinite(number) else DASH
-
-
-@dataclass(frozen=True)
-class View:
-    """A table.
-
-    Attributes
-    ----------
-    stem : str
-        Name of its files without the suffix.
-    title : str
-    columns : list of Column
-        Those that are shown.
-    raw : DataFrame
-        Values as on record, one row a line of the table; may have more columns than are shown.
-    marks : dict of str to list of tuple of str
-        For each ranked column and each row, which of "best", "second", "not worse" and "better" it is.
-    notes : list of str
-        What the reader has to know.
-    reference : list of bool
-        Which rows are there for comparison only: they come last.
-    """
-
-    stem: str
-    title: str
-    columns: list[Column]
-    raw: pd.DataFrame
-    marks: dict[str, list[tuple[str, ...]]]
-    notes: list[str]
-    reference: list[bool] = field(default_factory=list)
-
-    @property
-    def text(self) -> pd.DataFrame:
-        """The cells as they are shown, without marks; columns as in `raw`."""
-        import pandas as pd
-
-        cells = {column.key: [column.text(value) for value in self.raw[column.key]] for column in self.columns}
-        return pd.DataFrame(cells, index=self.raw.index, dtype=object)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The raw values, and a column `<name>_mark` of words after each ranked one, for CSV and Parquet."""
-        import pandas as pd
-
-        parts: dict[str, Any] = {}
-        for name in self.raw.columns:
-            parts[name] = self.raw[name].to_numpy()
-            if name in self.marks:
-                parts[f"{name}_mark"] = [", ".join(marks) for marks in self.marks[name]]
-        return pd.DataFrame(parts)
-
-    def markdown(self, level: int = 1) -> str:
-        """Return the view as a section of Markdown: best in bold, second underlined; `level` is that of its heading."""
-        text = self.text
-        rows = []
-        for place in range(len(text)):
-            cells = []
-            for column in self.columns:
-                shown = tables.cell(text[column.key].iloc[place])
-                marks = self.marks[column.key][place] if column.key in self.marks else ()
-                shown = f"**{shown}**" if "best" in marks else f"<ins>{shown}</ins>" if "second" in marks else shown
-                cells.append(shown + "".join(sign for name, sign in SIGNS.items() if name in marks))
-            rows.append(cells)
-        right = {place for place, column in enumerate(self.columns) if column.decimals is not None}
-        table = tables.table([tables.cell(column.label) for column in self.columns], rows, right)
-        blocks = [f"{'#' * level} {tables.cell(self.title)}", table, " ".join(tables.cell(note) for note in self.notes)]
-        return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def save(view: View, folder: Path) -> list[Path]:
@@ -208,8 +75,11 @@ _LABELS = {
     "fit_seconds": "fit s",
     "search_seconds": "search s",
 }
+
 _PERCENT = {"retention", "retention_low", "retention_high", "loss_bound", "frontier_probability"}
+
 _COUNTS = {"index_bytes", "state_bytes", "runs", "dim", "n_docs", "n_queries", "queries_better", "queries_worse"}
+
 _LESS_IS_BETTER = {"kendall_tau": False, "score_error_at_10": True, "score_loss_at_10": True, "tie_at_10": True}
 
 
@@ -265,7 +135,7 @@ def frontier_view(page: Page, options: TableOptions | None = None, shares: Share
     page : Page
     options : TableOptions or None
     shares : Shares or None
-        The page's, see `harness.report.dominance.sample`: then there is a column `frontier_probability`.
+        The page's, see `harness.analysis.frontier_uncertainty.sample`: then there is a column `frontier_probability`.
 
     Raises
     ------
@@ -364,7 +234,7 @@ def _best_of_methods(
 ) -> list[dict[float, Best]]:
     found: list[dict[float, Best]] = []
     for place, (settings, rows) in enumerate(_filtered(pages, options)):
-        chosen = [rows[pareto.best_of_methods(settings, budget, spare=tables.SPARE_BYTE)] for budget in budgets]
+        chosen = [rows[pareto.best_of_methods(settings, budget, spare=SPARE_BYTE)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
         plain = (settings["method"] == REFERENCE).to_numpy()
@@ -415,7 +285,7 @@ def budget_view(
         shown = pareto.share_column(page.settings) if kept else page.quality
         for row, marks in zip(found[budget].rows, found[budget].marks, strict=True):
             setting = page.settings.iloc[row]
-            cells.setdefault(setting["method"], {})[name] = (setting[shown], tables.setting_name(setting), marks)
+            cells.setdefault(setting["method"], {})[name] = (setting[shown], setting_name(setting), marks)
         plain = page.settings[page.settings["method"] == REFERENCE]
         if len(plain):
             cells.setdefault(REFERENCE, {})[name] = (plain[shown].iloc[0], REFERENCE, ())
@@ -468,7 +338,7 @@ def budgets_view(
     for budget in budgets:
         for row, marks in zip(best[budget].rows, best[budget].marks, strict=True):
             setting = page.settings.iloc[row]
-            cell = (setting[shown], tables.setting_name(setting), marks)
+            cell = (setting[shown], setting_name(setting), marks)
             cells.setdefault(setting["method"], {})[f"{budget:g}"] = cell
     what = "% of float32 kept" if kept else _quality_name([page])
     decimals = max(options.decimals - 2, 0) if kept else options.decimals
@@ -620,89 +490,6 @@ def _matrix_view(
     return View(stem, title, all_columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
 
 
-def _ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> list[tuple[str, ...]]:
-    """Mark the best and the second best; what is shown alike ranks alike."""
-    numbers = values.to_numpy(dtype=np.float64)
-    competes = np.isfinite(numbers) & ~plain
-    texts = [column.text(value) for value in numbers]
-    order = sorted({float(text) for text, own in zip(texts, competes, strict=True) if own}, reverse=True)
-    names = dict(zip(order[:2], (("best",), ("second",)), strict=False)) if len(order) > 1 else {}
-    return [names.get(float(text), ()) if own else () for text, own in zip(texts, competes, strict=True)]
-
-
-def _legend(marks: dict[str, list[tuple[str, ...]]], options: TableOptions) -> list[str]:
-    used = {name for column in marks.values() for row in column for name in row}
-    against = "the best of its column" if options.baseline == BASELINE_BEST else options.baseline
-    notes = ["Bold: best; underlined: second."] if "best" in used else []
-    notes += [f"{SIGNS['not worse']}: not significantly worse than {against}."] if "not worse" in used else []
-    notes += [f"{SIGNS['better']}: significantly better than {against}."] if "better" in used else []
-    if used & set(SIGNS):
-        percent = f"{100 * stats.ALPHA:g} %"
-        notes.append(f"Randomisation test over the queries, {percent}, with Holm's correction over the column.")
-    return notes
-
-
-class _Significance:
-    """Which settings are not worse than the baseline, by paired tests of their queries' scores."""
-
-    def __init__(self, pages: Sequence[Page], options: TableOptions) -> None:
-        self.pages, self.baseline = pages, options.baseline
-        self.places: list[int | None] = [None] * len(pages)
-        self.p: list[dict[tuple[int, int], float]] = [{} for _ in pages]
-        if self.baseline in (BASELINE_BEST, "none"):
-            return
-        names = [_setting_names(page.settings) for page in pages]
-        self.places = [own.index(self.baseline) if self.baseline in own else None for own in names]
-
-    def marks(
-        self, page: int, columns: Sequence[NDArray[np.int64]], plain: Sequence[NDArray[np.bool_]]
-    ) -> list[list[tuple[str, ...]]]:
-        """Return the marks of each of several columns of settings; what was not tested before is tested at once.
-
-        Parameters
-        ----------
-        page : int
-        columns : sequence of int64 (r_i,)
-            Places in the page's settings; the best is that of the highest quality.
-        plain : sequence of bool (r_i,)
-            What cannot be the best.
-        """
-        empty: list[list[tuple[str, ...]]] = [[()] * len(rows) for rows in columns]
-        scores, quality = self.pages[page].scores, self.pages[page].quality
-        if scores is None or self.baseline == "none" or not scores.values[quality].shape[1]:
-            return empty
-        values = scores.values[quality]
-        means = values.mean(axis=1)
-        known = self.p[page]
-        wanted: list[tuple[int | None, list[tuple[int, int]]]] = []
-        for rows, out in zip(columns, plain, strict=True):
-            fixed = self.places[page]
-            against = fixed
-            if self.baseline == BASELINE_BEST:
-                compete = rows[~out & np.isfinite(means[rows])]
-                against = int(compete[np.argmax(means[compete])]) if len(compete) else None
-            if against is None or not np.isfinite(means[against]):
-                wanted.append((None, []))
-                continue
-            pairs = [(int(row), against) for row in rows if row != against and np.isfinite(means[row])]
-            wanted.append((against, pairs))
-        new = list(dict.fromkeys(pair for _, pairs in wanted for pair in pairs if pair not in known))
-        if new:
-            places = np.array(new, dtype=np.int64)
-            p = stats.randomisation_test(values[places[:, 0]] - values[places[:, 1]])
-            known.update(zip(new, p.tolist(), strict=True))
-        for found, rows, (against, pairs) in zip(empty, columns, wanted, strict=True):
-            corrected = stats.holm([known[pair] for pair in pairs])
-            sure = {row: value for (row, _), value in zip(pairs, corrected, strict=True)}
-            for place, row in enumerate(rows.tolist()):
-                if row in sure and against is not None:
-                    ahead = means[row] > means[against]
-                    significant = sure[row] < stats.ALPHA
-                    if not significant or ahead:
-                        found[place] = ("better",) if significant else ("not worse",)
-        return empty
-
-
 def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
     if options.baseline in (BASELINE_BEST, "none") or not pages:
         return
@@ -724,10 +511,6 @@ def _filtered(pages: Sequence[Page], options: TableOptions) -> list[tuple[pd.Dat
         families = sorted({name for page in pages for name in page.settings["family"]})
         raise ConfigError(f"no setting passes the filter '{options.filter}'; families are {', '.join(families)}")
     return found
-
-
-def _setting_names(settings: pd.DataFrame) -> list[str]:
-    return [tables.setting_name(row) for _, row in settings[tables.SETTING].iterrows()]
 
 
 def _known_columns(keys: Sequence[str], settings: pd.DataFrame) -> None:

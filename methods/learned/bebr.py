@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, unit_rows
-from methods.hashing import procrustes
+from methods.kernels.packing import UInt8, pack, unpack
 from methods.learned import layers
 from methods.learned.examples import Pairs, drawn, query_pairs
 from methods.learned.losses import info_nce
 from methods.learned.trainer import Learned
-from methods.packing import UInt8, pack, unpack
-from methods.table import as_half
+from methods.tables.table import as_half
+from methods.transforms.hashing import procrustes
 
 if TYPE_CHECKING:
     import torch

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32
-from methods.faiss_codec import FaissCodec
+from methods.kernels.packing import unpack
 from methods.learned.examples import drawn
 from methods.learned.trainer import Learned
-from methods.linear import eigenbasis
-from methods.opq import product_quantiser
-from methods.packing import unpack
+from methods.product.faiss_codec import FaissCodec
+from methods.transforms.linear import eigenbasis
+from methods.transforms.opq import product_quantiser
 
 if TYPE_CHECKING:
     import torch

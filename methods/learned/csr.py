@@ -13,8 +13,8 @@ from methods.learned.examples import drawn
 from methods.learned.layers import unit
 from methods.learned.losses import info_nce
 from methods.learned.trainer import Learned
-from methods.sparse import pack_places, unpack_places
-from methods.table import as_half
+from methods.tables.sparse import pack_places, unpack_places
+from methods.tables.table import as_half
 
 if TYPE_CHECKING:
     import torch

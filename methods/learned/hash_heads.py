@@ -1,4 +1,4 @@
-"""Networks whose outputs are made for their signs: put one before `methods.binary.Sign`."""
+"""Networks whose outputs are made for their signs: put one before `methods.Sign`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from methods.base import Float32, Part, project, row_blocks
-from methods.linear import eigenbasis, random_rotation, second_moment
+from methods.transforms.linear import eigenbasis, random_rotation, second_moment
 
 if TYPE_CHECKING:
     import torch

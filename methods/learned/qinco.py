@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from methods.base import Array, Codec, Codes, Float32, project, row_blocks
+from methods.kernels.packing import UInt8, pack, unpack
 from methods.learned.examples import drawn
 from methods.learned.trainer import Learned
-from methods.packing import UInt8, pack, unpack
 
 if TYPE_CHECKING:
     import torch

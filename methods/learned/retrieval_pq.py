@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Codec, Codes, Float32, project, row_blocks
-from methods.faiss_codec import FaissCodec
 from methods.learned import layers
 from methods.learned.examples import Pairs, nearest, query_pairs, sampled
 from methods.learned.losses import info_nce, list_net
 from methods.learned.trainer import Learned
-from methods.opq import OPQ
+from methods.product.faiss_codec import FaissCodec
+from methods.transforms.opq import OPQ
 
 if TYPE_CHECKING:
     import torch

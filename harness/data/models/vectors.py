@@ -1,0 +1,152 @@
+"""Vectors that exist already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import ModelError
+from harness.base.options import Options
+
+if TYPE_CHECKING:
+    from harness.data.datasets import Dataset
+
+from harness.data.models.encoder import Identity, Role, _content_hash, _first_line
+
+Float32 = NDArray[np.float32]
+
+DEFLATE_RATIO = 1032
+"""Bytes that one byte of a compressed archive can stand for."""
+
+
+@dataclass(kw_only=True, frozen=True)
+class VectorModel(Options):
+    """No model: the vectors exist already, in the dataset itself or in a file beside a dataset of texts.
+
+    Attributes
+    ----------
+    path : str or None
+        A .safetensors or .npz file of two matrices: `docs`, in the order of the source's corpus, and `queries`, in
+        the order of its judged queries; a third, `train_queries`, may be there. None for a dataset of vectors.
+    """
+
+    path: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name, without its ending."""
+        return "vectors" if self.path is None else Path(self.path).stem
+
+    @property
+    def label(self) -> str:
+        """The same."""
+        return self.name
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return the hash of the file; a dataset's own vectors are in the dataset's fingerprint."""
+        return {"vectors": "the dataset's own" if self.path is None else self._content}
+
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
+        """Refuse: there is no model."""
+        raise ModelError("model=vectors encodes no text; choose another model, or give vectors with model.path")
+
+    def supply(self, dataset: Dataset) -> tuple[Float32, Float32, Float32 | None]:
+        """Return the vectors of documents, queries and (where the file has them) train queries, in dataset order.
+
+        Raises
+        ------
+        ModelError
+            For a missing or unreadable file, one without `docs` or `queries`, a number of rows that is not the
+            dataset's, widths that differ, NaN or infinity.
+        """
+        if dataset.doc_vectors is not None:
+            if self.path is not None:
+                raise ModelError(f"{dataset.name} has vectors of its own; leave model.path out")
+            if dataset.query_vectors is None:
+                raise ModelError(f"{dataset.name} has vectors of its documents, but none of its queries")
+            return dataset.doc_vectors, dataset.query_vectors, None
+        if self.path is None:
+            raise ModelError(f"{dataset.name} is a dataset of texts: give their vectors, as in model.path=FILE")
+        tensors = self._tensors
+        rows = {
+            "docs": (len(dataset.doc_ids), dataset.source_rows, "documents"),
+            "queries": (len(dataset.query_ids), dataset.query_source_rows, "judged queries"),
+            "train_queries": (len(dataset.train_query_texts), None, "train queries"),
+        }
+        found: dict[str, Float32] = {}
+        for key, (expected, source_rows, what) in rows.items():
+            if key not in tensors:
+                if key == "train_queries":
+                    continue
+                raise ModelError(f"{self.path} has no matrix '{key}'; it has {', '.join(sorted(tensors)) or 'none'}")
+            matrix = tensors[key]
+            if matrix.ndim != 2 or matrix.dtype.kind not in "fiuV" or matrix.size == 0:
+                raise ModelError(f"{self.path}: '{key}' is not a matrix of numbers: {matrix.dtype}, {matrix.shape}")
+            if len(matrix) != expected:
+                raise ModelError(
+                    f"{self.path}: '{key}' has {len(matrix)} rows, but {dataset.name} has {expected} {what}"
+                )
+            vectors = np.ascontiguousarray(matrix, dtype=np.float32)
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise ModelError(f"{self.path}: '{key}' has NaN or infinity in row {int(np.argmin(finite))}")
+            found[key] = vectors if source_rows is None else vectors[source_rows]
+        widths = {key: matrix.shape[1] for key, matrix in found.items()}
+        if len(set(widths.values())) > 1:
+            shown = ", ".join(f"'{key}' has {width}" for key, width in widths.items())
+            raise ModelError(f"{self.path}: the matrices differ in width: {shown}")
+        return found["docs"], found["queries"], found.get("train_queries")
+
+    @property
+    def has_train_queries(self) -> bool:
+        """Whether the file has vectors of train queries."""
+        return self.path is not None and "train_queries" in self._tensors
+
+    @cached_property
+    def _content(self) -> str:
+        return _content_hash(self._file)
+
+    @property
+    def _file(self) -> Path:
+        path = Path(str(self.path)).expanduser()
+        if not path.is_file():
+            raise ModelError(f"model.path: there is no file {self.path}")
+        return path
+
+    @property
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        from safetensors.numpy import load_file
+
+        path = self._file
+        try:
+            if path.suffix == ".safetensors":
+                return dict(load_file(path))
+            if path.suffix == ".npz":
+                return _read_npz(path)
+        except Exception as error:  # the readers of archives and headers fail in many ways
+            raise ModelError(f"{self.path} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"model.path: {self.path} is neither .safetensors nor .npz")
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive, after comparing the sizes that it claims with its own."""
+    import zipfile
+
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    most = path.stat().st_size * DEFLATE_RATIO
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                shape, _, dtype = read_header[np.lib.format.read_magic(file)](file)
+                size = file.tell() + math.prod(shape) * dtype.itemsize
+            if min(shape, default=0) < 0 or size != member.file_size or size > most:
+                raise ValueError(f"{member.filename[:40]} says that it has another size than it has")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}

@@ -1,0 +1,54 @@
+"""Exact search over codes in chunks, and the rule for a query's own document."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.memmap import release
+from harness.data.datasets import Dataset
+from methods import topk
+from methods.base import Codec, Codes
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+def search(
+    codec: Codec, queries: Float32, codes: Codes, k: int, chunk_rows: int | None = None
+) -> tuple[Float32, Int64]:
+    """Return the best min(k, n) rows of each query, whatever the chunks: score descending, then row ascending.
+
+    Parameters
+    ----------
+    codec : fitted Codec
+    queries : float32 (m, d)
+    codes : Codes of n documents
+    k : int
+    chunk_rows : int or None
+        Rows searched at a time; None, or a codec that cannot be searched in parts, is all at once.
+    """
+    if chunk_rows is None or not codec.row_wise or codec.searches_whole or chunk_rows >= codes.n:
+        return codec.search(queries, codes, k)
+    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for start in range(0, codes.n, chunk_rows):
+        more_scores, more_rows = codec.search(queries, codes[start : start + chunk_rows], k)
+        release(*codes.rows.values())
+        scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(k, start + more_rows.shape[1]))
+    return scores, rows
+
+
+def own_rows(dataset: Dataset) -> Int64 | None:
+    """Return the row of the document that has the query's own id (-1: none), where such a document is no result."""
+    if not dataset.skip_identical_ids:
+        return None
+    row_of = {doc_id: row for row, doc_id in enumerate(dataset.doc_ids)}
+    return np.array([row_of.get(query_id, -1) for query_id in dataset.query_ids], dtype=np.int64)
+
+
+def without_own(scores: Float32, rows: Int64, own: Int64, k: int) -> tuple[Float32, Int64]:
+    """Drop each query's own row from a ranking of k + 1; where fewer than k are left, the end is row -1."""
+    mine = rows == own[:, None]
+    order = np.argsort(mine, axis=1, kind="stable")
+    last_scores = np.take_along_axis(np.where(mine, -np.inf, scores).astype(np.float32), order, axis=1)
+    return last_scores[:, :k], np.take_along_axis(np.where(mine, -1, rows), order, axis=1)[:, :k]

@@ -1,0 +1,212 @@
+"""How well a method keeps the float32 ranking, per query; needs no judgements.
+
+Equal scores stand in the order that the ranking has them in, except in Kendall's tau, which knows ties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.memmap import take_vectors
+from harness.evaluation.retrieval_metrics import Float64, Int64, PerQuery
+from methods import topk
+from methods.base import row_blocks
+
+Float32 = NDArray[np.float32]
+
+TOP = 10
+LISTS = ((100, 100), (TOP, 2 * TOP), (TOP, 4 * TOP), (TOP, 10 * TOP))
+"""How many of the reference's first documents are looked for among how many of the ranking's."""
+PERSISTENCE = 0.9
+"""p of rank-biased overlap: 86 % of the weight is on the first ten places (Webber et al., 2010, eq. 21)."""
+TAU_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A ranking and the float32 ranking of the same documents, matched.
+
+    Attributes
+    ----------
+    place : int64 (m, k)
+        Place of each ranked document in the reference, counted from 0; beyond its end where it is not there.
+    real : bool (m, k')
+        Whether there is a document at each place of the reference; a collection may be too small.
+    """
+
+    place: Int64
+    real: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, ranking: Int64, reference: Int64) -> Comparison:
+        """Match rows (m, k) with rows (m, k'), both best first; row -1 is no document."""
+        wide = reference.shape[1]
+        order = np.argsort(reference, axis=1)
+        span = max(int(ranking.max(initial=0)), int(reference.max(initial=0))) + 2
+        base = np.arange(len(ranking))[:, None] * span + 1
+        keys = (np.take_along_axis(reference, order, axis=1) + base).ravel()
+        wanted = ranking + base
+        at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+        place = np.where((keys[at] == wanted) & (ranking >= 0), order.ravel()[at], wide)
+        return cls(place, reference >= 0)
+
+    def recall(self, top: int, depth: int) -> Float64:
+        """Return the share of the reference's first `top` documents that the ranking's first `depth` hold, (m,)."""
+        held = (self.place[:, :depth] < min(top, self.real.shape[1])).sum(axis=1)
+        share: Float64 = held / np.maximum(self.real[:, :top].sum(axis=1), 1)
+        return share
+
+    def rank_biased_overlap(self, persistence: float) -> Float64:
+        """Return extrapolated rank-biased overlap, RBO_ext of lists of even length (Webber et al., 2010, eq. 23), (m,).
+
+        RBO_ext = A_k p^k + (1 - p) / p sum_{d=1}^{k} A_d p^d, with A_d the overlap at depth d, k the depth of the
+        rankings, p the persistence.
+        """
+        m, depth = len(self.place), min(self.place.shape[1], self.real.shape[1])
+        shared_from = np.maximum(self.place[:, :depth], np.arange(depth))
+        query, at = np.nonzero(shared_from < depth)
+        new = np.bincount(query * depth + shared_from[query, at], minlength=m * depth).reshape(m, depth)
+        agreement = np.cumsum(new, axis=1) / np.maximum(np.cumsum(self.real[:, :depth], axis=1), 1)
+        weights = persistence ** np.arange(1, depth + 1)
+        overlap: Float64 = agreement[:, -1] * weights[-1] + (1 - persistence) / persistence * (agreement @ weights)
+        return overlap
+
+    def kendall_tau(self, scores: Float32, reference_scores: Float32, top: int) -> Float64:
+        """Return Kendall's tau-b between both scores of the reference's first `top` documents (Kendall, 1945), (m,).
+
+        A document that the ranking lacks scores less than those it has, and ties with others that it lacks (the
+        bottom bucket of Fagin, Kumar and Sivakumar, 2003). Where one side orders no pair tau is 0/0: it is given as 0,
+        or 1 if the other side orders none either.
+
+        Parameters
+        ----------
+        scores, reference_scores : float32 (m, k), (m, k')
+            Of the ranking and the reference, best first.
+        top : int
+        """
+        m, depth = len(self.real), min(top, self.real.shape[1])
+        query, at = np.nonzero(self.place < depth)
+        # what follows has places in rows: a comparison of all queries at two places is then one run of memory
+        ours = np.full((depth, m), scores.shape[1], dtype=np.int32)
+        ours[self.place[query, at], query] = _levels(scores)[query, at]
+        theirs = np.ascontiguousarray(_levels(reference_scores[:, :depth]).T)
+        real = np.ascontiguousarray(self.real[:, :depth].T)
+        agree, ordered_here, ordered_there = np.zeros((3, m), dtype=np.int64)
+        for i in range(depth - 1):
+            there = (theirs[i + 1 :] > theirs[i]) & real[i + 1 :]
+            above, below = (ours[i + 1 :] > ours[i]) & real[i + 1 :], (ours[i + 1 :] < ours[i]) & real[i + 1 :]
+            ordered_there += np.count_nonzero(there, axis=0)
+            ordered_here += np.count_nonzero(above, axis=0) + np.count_nonzero(below, axis=0)
+            agree += np.count_nonzero(above & there, axis=0) - np.count_nonzero(below & there, axis=0)
+        pairs = np.sqrt(ordered_here.astype(np.float64) * ordered_there)
+        neither = (ordered_here == 0) & (ordered_there == 0)
+        tau: Float64 = np.where(neither, 1.0, agree / np.where(pairs > 0, pairs, 1.0))
+        return tau
+
+
+def _levels(scores: Float32) -> NDArray[np.int32]:
+    """Return the number of each score among the distinct ones of its row, which descend; counted from 0."""
+    levels = np.zeros(scores.shape, dtype=np.int32)
+    np.cumsum(scores[:, 1:] != scores[:, :-1], axis=1, out=levels[:, 1:])
+    return levels
+
+
+def score_error(scores: Float32, truth: Float32, real: NDArray[np.bool_]) -> Float64:
+    """Return the relative error of the scores that a method gives the documents it ranks first, (m,).
+
+    The root mean square difference between the float32 scores of these documents and the method's, over the root mean
+    square of the former. Methods' scores have their own units, so they are first multiplied by the one factor, for all
+    queries, that makes the squared error least.
+
+    Parameters
+    ----------
+    scores, truth : float32 (m, c)
+        The method's and the float32 vectors' scores of the same documents.
+    real : bool (m, c)
+        Whether there is a document.
+    """
+    found, true = (np.where(real, values, 0).astype(np.float64) for values in (scores, truth))
+    power = float((found**2).sum())
+    factor = float((found * true).sum()) / power if power else 0.0
+    total = (true**2).sum(axis=1)
+    error: Float64 = np.sqrt(((true - factor * found) ** 2).sum(axis=1) / np.where(total > 0, total, 1.0))
+    return error
+
+
+def score_loss(truth: Float32, best: Float32) -> Float64:
+    """Return how much less the documents found score, in float32, than the best ones, (m,).
+
+    1 - (sum of the float32 scores of the documents ranked first) / (sum of as many highest ones): the relative error of
+    ann-benchmarks (Aumüller, Bernhardsson and Faithfull, 2020) with scores in place of distances. 0 is no loss.
+
+    Parameters
+    ----------
+    truth, best : float32 (m, c)
+        Float32 scores of the documents found and of the reference; 0 where there is none.
+    """
+    highest = best.sum(axis=1, dtype=np.float64)
+    size = np.abs(best).sum(axis=1, dtype=np.float64)
+    # the same documents in another order may sum to something else in the last bit
+    loss: Float64 = np.maximum(highest - truth.sum(axis=1, dtype=np.float64), 0.0) / np.where(size > 0, size, 1.0)
+    return loss
+
+
+def true_scores(queries: Float32, docs: Float32, ranking: Int64) -> Float32:
+    """Return the float32 vectors' scores of ranked documents (m, c), as `topk` rounds them; 0 for row -1."""
+    m, width = ranking.shape
+    scores = np.zeros((m, width), dtype=np.float32)
+    for start, stop in row_blocks(m, 16 * width * docs.shape[1]):
+        rows = ranking[start:stop]
+        found = take_vectors(docs, np.maximum(rows, 0).ravel())
+        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), found)
+        scores[start:stop] = np.where(rows >= 0, pairs.reshape(rows.shape), 0)
+    return scores
+
+
+def fidelity(
+    ranking: Int64,
+    scores: Float32,
+    reference: Int64,
+    reference_scores: Float32,
+    queries: Float32,
+    docs: Float32,
+) -> PerQuery:
+    """Compare a ranking with the float32 ranking.
+
+    Parameters
+    ----------
+    ranking, scores : int64, float32 (m, k)
+        Rows, best first, -1 for no document, and what the method scores them.
+    reference, reference_scores : int64, float32 (m, k')
+        The float32 ranking.
+    queries, docs : float32 (m, d), (n, d)
+        The vectors themselves.
+
+    Returns
+    -------
+    mapping of metric to float64 (m,)
+        *overlap_at_10*, *overlap_at_100*. *top10_recall_at_20, _40, _100*: share of float32's ten best that a short
+        list of 2, 4 or 10 times as many holds, which is what rescoring could bring back; overlap@10 is that of a list
+        of 10. *rbo*: rank-biased overlap, p = 0.9, extrapolated. *kendall_tau*: tau-b on float32's first hundred.
+        *score_error_at_10*, *score_loss_at_10*: see `score_error` and `score_loss`. What goes deeper than the ranking
+        is left out, but for overlap@10, which then is that of the whole ranking.
+    """
+    compared = Comparison.of(ranking, reference)
+    values = {f"overlap_at_{TOP}": compared.recall(TOP, TOP)}
+    # a query's own document may be missing at the end of a ranking of the whole collection
+    complete = ranking.shape[1] >= len(docs) - 1
+    for top, depth in LISTS:
+        if complete or depth <= ranking.shape[1]:
+            name = f"overlap_at_{top}" if top == depth else f"top{top}_recall_at_{depth}"
+            values[name] = compared.recall(top, depth)
+    values["rbo"] = compared.rank_biased_overlap(PERSISTENCE)
+    values["kendall_tau"] = compared.kendall_tau(scores, reference_scores, TAU_DEPTH)
+    first = ranking[:, :TOP]
+    truth = true_scores(queries, docs, first)
+    values[f"score_error_at_{TOP}"] = score_error(scores[:, :TOP], truth, first >= 0)
+    best = np.where(reference[:, :TOP] >= 0, reference_scores[:, :TOP], 0).astype(np.float32)
+    values[f"score_loss_at_{TOP}"] = score_loss(truth, best)
+    return values

@@ -1,0 +1,68 @@
+"""From vectors to an index: teach a codec, encode documents, whole or in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.memmap import blocks
+from harness.evaluation.index_files import Storage, write_index
+from harness.evaluation.resources import Stopwatch
+from methods.base import Codec, Codes
+
+Float32 = NDArray[np.float32]
+
+Int64 = NDArray[np.int64]
+
+
+def encode(codec: Codec, docs: Float32, chunk_rows: int | None = None) -> Codes:
+    """Encode documents, `chunk_rows` at a time where the codec is row-wise."""
+    if not in_chunks(codec, len(docs), chunk_rows):
+        return codec.encode(docs)
+    return Codes.concatenate(list(encoded_chunks(codec, docs, chunk_rows)))
+
+
+def in_chunks(codec: Codec, n: int, chunk_rows: int | None) -> bool:
+    """Whether documents are encoded in chunks: there are several, and the codec is row-wise."""
+    return chunk_rows is not None and codec.row_wise and chunk_rows < n
+
+
+def encoded_chunks(codec: Codec, docs: Float32, chunk_rows: int | None) -> Iterator[Codes]:
+    """Encode documents chunk by chunk; no more than a chunk of memory-mapped ones is in memory at a time."""
+    for _, chunk in blocks(docs, chunk_rows):
+        yield codec.encode(chunk)
+
+
+def _build(
+    codec: Codec,
+    fit_docs: Float32,
+    fit_queries: Float32 | None,
+    fit_pairs: Int64 | None,
+    docs: Float32,
+    chunk_rows: int | None,
+    target: Path,
+    watch: Stopwatch,
+) -> Storage:
+    """Fit, encode and write; the codes die here."""
+    with watch.stage("fit"):
+        teach(codec, fit_docs, fit_queries, fit_pairs)
+    if in_chunks(codec, len(docs), chunk_rows):
+        # a corpus may be larger than memory, and so may its codes
+        with watch.stage("encode"):
+            return write_index(target, codec, encoded_chunks(codec, docs, chunk_rows), len(docs))
+    with watch.stage("encode"):
+        codes = codec.encode(docs)
+    with watch.stage("save"):
+        return write_index(target, codec, codes)
+
+
+def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:
+    """Fit a codec on documents, and on as much of queries and their answers as it makes use of."""
+    wanted = queries if codec.wants_queries else None
+    if not codec.wants_pairs or wanted is None:
+        # a codec of one's own may know no pairs
+        return codec.fit(docs, wanted)
+    return codec.fit(docs, wanted, pairs)

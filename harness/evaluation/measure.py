@@ -1,0 +1,205 @@
+"""One method on one set of vectors: fit, encode, write, size, load into a fresh object, search, score.
+
+After `write_index` the fitted codec and its codes are dropped. What is searched is a new object that has seen the two
+files and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.memmap import blocks
+from harness.data.datasets import Dataset
+from harness.evaluation import retrieval_metrics
+from harness.evaluation.exact_search import own_rows, search, without_own
+from harness.evaluation.fidelity import fidelity
+from harness.evaluation.index_build import _build
+from harness.evaluation.index_files import Storage, read_index
+from harness.evaluation.rate_distortion import Limits
+from harness.evaluation.resources import Stopwatch, peak_memory_bytes
+from harness.evaluation.ties import Collection, tie_metrics
+from methods import topk
+from methods.base import Codec
+
+Float32 = NDArray[np.float32]
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every method is measured on: vectors, judgements, and the float32 ranking to compare with.
+
+    Attributes
+    ----------
+    docs : float32 (n, d)
+        Or float16, as the cache may keep them.
+    queries : float32 (m, d)
+    judgements : Judgements or None
+    own : int64 (m,) or None
+        See `harness.evaluation.exact_search.own_rows`.
+    exact, exact_scores : int64, float32 (m, k)
+        The float32 ranking.
+    exact_metrics : mapping of metric to mean
+        What it scores.
+    old_queries : float32 (m, d) or None
+        The document model's own, where `queries` are another model's: the float32 ranking is theirs.
+    """
+
+    docs: Float32
+    queries: Float32
+    judgements: retrieval_metrics.Judgements | None
+    own: Int64 | None
+    exact: Int64
+    exact_scores: Float32
+    exact_metrics: dict[str, float]
+    old_queries: Float32 | None = None
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, docs: Float32, queries: Float32, k: int, old_queries: Float32 | None = None
+    ) -> Problem:
+        """Rank with the float32 vectors themselves."""
+        own = own_rows(dataset)
+        wide = min(len(docs), k if own is None else k + 1)
+        reference = queries if old_queries is None else old_queries
+        scores, rows = topk.search(np.asarray(reference), blocks(docs), wide)
+        if own is not None:
+            scores, rows = without_own(scores, rows, own, k)
+        judgements = retrieval_metrics.Judgements.of(dataset)
+        per_query: retrieval_metrics.PerQuery = {}
+        if judgements is not None:
+            collection = Collection.of_vectors(reference, docs)
+            per_query = retrieval_metrics.retrieval(judgements, rows) | tie_metrics(
+                scores, rows, collection, judgements, own
+            )
+        means = {name: float(values.mean()) for name, values in per_query.items()}
+        return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
+
+    @property
+    def reference_queries(self) -> Float32:
+        """Those that the float32 ranking was made with."""
+        return self.queries if self.old_queries is None else self.old_queries
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What the errors of methods are compared with; the spectra are computed at the first call."""
+        return Limits.of(self.docs, self.reference_queries)
+
+    def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> retrieval_metrics.PerQuery:
+        """Return every metric of a ranking of the collection, each float64 (m,)."""
+        values = {} if self.judgements is None else retrieval_metrics.retrieval(self.judgements, ranking)
+        values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.reference_queries, self.docs)
+        return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one method did on one problem.
+
+    Attributes
+    ----------
+    storage : Storage
+    per_query : mapping of metric to float64 (m,)
+    scores, ranking : float32, int64 (m, k)
+    limits : mapping
+        See `harness.evaluation.rate_distortion.Limits.distances`.
+    seconds : mapping of stage (fit, encode, save, load, search, evaluate) to wall time
+    peak_memory_bytes : int
+        The process's largest resident set so far.
+    bits_per_axis : float64 (d,) or None
+        See `methods.base.Codec.bits_per_axis`.
+    training : list of dict
+        See `methods.base.Part.training`.
+    """
+
+    storage: Storage
+    per_query: retrieval_metrics.PerQuery
+    scores: Float32
+    ranking: Int64
+    limits: dict[str, dict[str, Any] | None]
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    bits_per_axis: NDArray[np.float64] | None = None
+    training: list[dict[str, Any]] = field(default_factory=list)
+
+
+def measure(
+    make: Callable[[], Codec],
+    problem: Problem,
+    *,
+    fit_docs: Float32 | None = None,
+    fit_queries: Float32 | None = None,
+    fit_pairs: Int64 | None = None,
+    unseen_rows: Int64 | None = None,
+    k: int = 100,
+    chunk_rows: int | None = None,
+    directory: Path | None = None,
+) -> Measurement:
+    """Run one method from fit to per-query metrics.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new, unfitted codec each time.
+    problem : Problem
+    fit_docs : float32 (f, d) or None
+        Documents for `fit`; None is those of the problem, which is how an index is built.
+    fit_queries : float32 (q, d) or None
+        Training or pseudo queries for `fit`; never the test queries.
+    fit_pairs : int64 (p, 2) or None
+        Which of the documents of `fit` answer them; never test judgements.
+    unseen_rows : int64 (u,) or None
+        Documents that `fit_docs` lacks, where it has others of the problem's: their error is measured apart.
+    k : int
+        Depth of the ranking.
+    chunk_rows : int or None
+        Rows encoded and searched at a time.
+    directory : Path or None
+        Where the index is written and left; None is a temporary directory.
+    """
+    watch = Stopwatch()
+    with TemporaryDirectory(prefix="vecbudget-") as temporary:
+        target = Path(temporary) if directory is None else directory
+        target.mkdir(parents=True, exist_ok=True)
+        examples = problem.docs if fit_docs is None else fit_docs
+        learner = make()
+        storage = _build(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
+        training = learner.training()
+        del learner
+        with watch.stage("load"):
+            codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
+        with watch.stage("search"):
+            depth = k if problem.own is None else k + 1
+            scores, ranking = search(codec, np.asarray(problem.queries), codes, depth, chunk_rows)
+            if problem.own is not None:
+                scores, ranking = without_own(scores, ranking, problem.own, k)
+    with watch.stage("evaluate"):
+        collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
+        per_query = problem.evaluate(scores, ranking, collection)
+        limits: dict[str, dict[str, Any] | None] = {"vector": None, "score": None}
+        # what another model's queries do to scores is no error of the code
+        if problem.old_queries is None:
+            limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
+        if unseen_rows is not None and problem.old_queries is None:
+            unseen = problem.limits.on(problem.docs, unseen_rows)
+            limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
+    return Measurement(
+        storage,
+        per_query,
+        scores,
+        ranking,
+        limits,
+        watch.seconds,
+        peak_memory_bytes(),
+        codec.bits_per_axis(),
+        training,
+    )

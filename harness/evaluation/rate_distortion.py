@@ -1,0 +1,282 @@
+"""How far a method's error is from the least that any code of as many bits could reach: rate-distortion theory.
+
+The bound is that of a Gaussian source with the measured vectors' uncentred second moment, by reverse water-filling
+(Cover and Thomas, 2006, section 10.3.3). Three things to know when reading a distance to it:
+
+- Of all sources with a given second moment the Gaussian is the hardest to compress. Real vectors have more structure
+  (clusters, a mean) and can be coded below the bound.
+- What all documents share (codebooks, matrices, the code itself) counts nothing: a method may learn it by heart.
+- It holds for codes of many vectors at once. A code of each vector on its own cannot quite reach it.
+
+The bound on errors of scores takes the second moment of the very queries that are asked. Where they are fewer than the
+dimensions, only a code made for them could come near, and the distance to it compares methods of one size, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.base.memmap import take, take_vectors
+from harness.base.sampling import evenly_spaced
+from methods.base import Codec, Codes, row_blocks
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+MAX_DOCS = 20_000
+MAX_QUERIES = 1_000
+"""Of more, so many are taken, evenly spaced."""
+
+ROUNDING = 1e-9
+"""An error below this share of the power is float32's rounding, and no distance is given for it."""
+
+LINEAR = 1e-4
+"""Largest deviation from linearity, as a share of the largest score, that rounding may cause."""
+
+
+def distortion(eigenvalues: ArrayLike, bits: float) -> float:
+    """Return the least mean squared error of a Gaussian vector coded with so many bits, D(R).
+
+    Reverse water-filling: each component keeps an error of at most the water level theta, and those below it get no
+    bits, D = sum_i min(theta, lambda_i) where R = sum_i max(0, log2(lambda_i / theta) / 2).
+
+    Source: Cover and Thomas, 2006, theorem 10.3.3.
+
+    Parameters
+    ----------
+    eigenvalues : array_like of float (d,)
+        Of the second moment, in any order; what is not above zero needs no bits.
+    bits : float
+        For the whole vector.
+    """
+    values, tails = _sorted(eigenvalues)
+    if not len(values):
+        return 0.0
+    k, level = _water_level(values, bits)
+    return float(k * level + tails[k])
+
+
+def water_level(eigenvalues: ArrayLike, bits: float) -> float:
+    """Return the level theta of `distortion`, the error that no component exceeds; 0 if no eigenvalue is above zero.
+
+    Component i takes log2(lambda_i / theta) / 2 bits, and those below the level take none.
+    """
+    values, _ = _sorted(eigenvalues)
+    return _water_level(values, bits)[1] if len(values) else 0.0
+
+
+def _water_level(values: Float64, bits: float) -> tuple[int, float]:
+    """Return how many of the positive eigenvalues (k,), in descending order, get bits, and the level."""
+    active = np.arange(1, len(values) + 1)
+    logs = np.cumsum(np.log2(values))
+    # what it takes to bring the level down to each component
+    needed = (logs - active * np.log2(values)) / 2
+    k = max(1, int(np.searchsorted(needed, bits, side="right")))
+    return k, float(2.0 ** ((logs[k - 1] - 2 * bits) / k))
+
+
+def rate(eigenvalues: ArrayLike, error: float) -> float:
+    """Return the fewest bits that code a Gaussian vector with a mean squared error, R(D): the inverse of `distortion`.
+
+    It is 0 for an error of at least the power, and infinite for none.
+    """
+    values, tails = _sorted(eigenvalues)
+    if error >= tails[0]:
+        return 0.0
+    if error <= 0:
+        return float("inf")
+    active = np.arange(1, len(values) + 1)
+    # the error while the level is at each component; falls from the power to d times the last eigenvalue
+    k = int(np.count_nonzero(active * values + tails[1:] > error))
+    level = (error - tails[k]) / k
+    return float(np.log2(values[:k] / level).sum() / 2)
+
+
+def _sorted(eigenvalues: ArrayLike) -> tuple[Float64, Float64]:
+    """Return the positive eigenvalues (k,) in descending order, and the sum of those from each on, (k + 1,)."""
+    given = np.asarray(eigenvalues, dtype=np.float64)
+    values = np.sort(given[given > 0])[::-1]
+    return values, np.append(np.cumsum(values[::-1])[::-1], 0.0)
+
+
+def second_moment(vectors: Float32) -> Float64:
+    """Return the uncentred second moment of vectors (n, d), float64 (d, d)."""
+    total = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for start, stop in row_blocks(len(vectors), 8 * vectors.shape[1]):
+        block = vectors[start:stop].astype(np.float64)
+        total += block.T @ block
+    return total / len(vectors)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A measured mean squared error beside its bound.
+
+    Attributes
+    ----------
+    power : float
+        Mean square of what was to be reproduced; the error of answering 0.
+    distortion : float
+        Mean squared error, after the best factor for all (which any decoder could have applied).
+    bound : float
+        D(R) at the bits that the codes take.
+    db_over_bound : float or None
+        10 log10(distortion / bound); None where the error is float32's rounding.
+    excess_bits_per_dim : float or None
+        Bits that the codes take and R(D) at the measured error does not, over d.
+    """
+
+    power: float
+    distortion: float
+    bound: float
+    db_over_bound: float | None
+    excess_bits_per_dim: float | None
+
+    @classmethod
+    def of(cls, sums: Sums, spectrum: Float64, bits: float, dim: int) -> Distance | None:
+        """Compare sums over all documents with the bound; None if they are not finite."""
+        power, error = sums.truth / sums.n, sums.error / sums.n
+        if not np.isfinite([power, error]).all():
+            return None
+        bound = distortion(spectrum, bits)
+        if error <= ROUNDING * power or bound <= 0:
+            return cls(power, error, bound, None, None)
+        excess = (bits - rate(spectrum, error)) / dim
+        return cls(power, error, bound, float(10 * np.log10(error / bound)), excess)
+
+
+@dataclass
+class Sums:
+    """Inner products of truths and answers, collected block by block in float64."""
+
+    n: int = 0
+    truth: float = 0.0
+    mixed: float = 0.0
+    answer: float = 0.0
+
+    def add(self, truth: Float32, answer: Float32) -> None:
+        """Take in rows of both, (rows, p)."""
+        wide, other = truth.astype(np.float64).ravel(), answer.astype(np.float64).ravel()
+        self.n += len(truth)
+        self.truth += float(wide @ wide)
+        self.mixed += float(wide @ other)
+        self.answer += float(other @ other)
+
+    @property
+    def error(self) -> float:
+        """Sum of squared differences between the truths and the best multiple of the answers."""
+        return float(np.maximum(self.truth - self.mixed**2 / self.answer, 0.0)) if self.answer else self.truth
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What the errors of all methods on one collection are compared with.
+
+    Attributes
+    ----------
+    rows : int64 (s,)
+        Documents on which errors are measured.
+    docs : float32 (s, d)
+    queries : float32 (m, d)
+        Test queries, for the errors of scores: this is measuring, and no method sees them.
+    probes : float32 (p, d), p <= m
+        Vectors with the second moment of the queries: what is linear in the query needs no more of them than d.
+    vector_spectrum, score_spectrum : float64 (d,)
+        Eigenvalues of Sx, and of Sq^1/2 Sx Sq^1/2, where Sx and Sq are the second moments of documents and queries: an
+        error e in a document is an error of mean square e' Sq e in its scores.
+    """
+
+    rows: Int64
+    docs: Float32
+    queries: Float32
+    probes: Float32
+    vector_spectrum: Float64
+    score_spectrum: Float64
+
+    @classmethod
+    def of(cls, docs: Float32, queries: Float32) -> Limits:
+        """Take the second moments of documents (n, d) and queries (m, d)."""
+        rows = evenly_spaced(len(docs), MAX_DOCS)
+        some = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows), dtype=np.float32)
+        asked = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
+        of_docs, of_queries = second_moment(some), second_moment(asked)
+        values, vectors = np.linalg.eigh(of_queries)
+        root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        return cls(
+            rows=rows,
+            docs=some,
+            queries=asked,
+            probes=asked / np.float32(np.sqrt(len(asked))) if len(asked) <= len(root) else root.astype(np.float32),
+            vector_spectrum=np.linalg.eigvalsh(of_docs).astype(np.float64),
+            score_spectrum=np.linalg.eigvalsh(root @ of_docs @ root.T).astype(np.float64),
+        )
+
+    def on(self, docs: Float32, rows: Int64) -> Limits:
+        """Return the same bounds for the errors on some of the documents (n, d) only."""
+        some = rows[evenly_spaced(len(rows), MAX_DOCS)]
+        return replace(self, rows=some, docs=take_vectors(docs, some))
+
+    def distances(self, codec: Codec, codes: Codes, code_bytes_per_vector: float) -> dict[str, dict[str, Any] | None]:
+        """Measure a method against both bounds.
+
+        Parameters
+        ----------
+        codec : fitted Codec
+        codes : Codes
+            Of all documents of the collection.
+        code_bytes_per_vector : float
+
+        Returns
+        -------
+        dict
+            Two `Distance`s. *vector*: of the reconstruction, which is what the method scores for the unit vectors as
+            queries; None where its scores are not linear in the query. *score*: of its scores of the test queries.
+        """
+        dim, bits = self.docs.shape[1], 8 * code_bytes_per_vector
+        vector, score = Sums(), Sums()
+        if is_linear(codec, codes, dim):
+            asked = np.vstack([np.eye(dim, dtype=np.float32), self.probes])
+            for docs, answers in self._answers(codec, codes, asked):
+                vector.add(docs, answers[:, :dim])
+                score.add(docs @ self.probes.T, answers[:, dim:])
+        else:
+            weight = np.float32(1 / np.sqrt(len(self.queries)))
+            for docs, answers in self._answers(codec, codes, self.queries):
+                score.add(weight * (docs @ self.queries.T), weight * answers)
+        found = {
+            "vector": Distance.of(vector, self.vector_spectrum, bits, dim) if vector.n else None,
+            "score": Distance.of(score, self.score_spectrum, bits, dim),
+        }
+        return {name: None if distance is None else asdict(distance) for name, distance in found.items()}
+
+    def _answers(self, codec: Codec, codes: Codes, queries: Float32) -> Iterator[tuple[Float32, Float32]]:
+        """Yield documents (b, d) and what the method scores them, (b, queries)."""
+        whole = None if codec.row_wise else codec.score(queries, codes)
+        for start, stop in row_blocks(len(self.rows), 4 * (len(queries) + self.docs.shape[1])):
+            rows = self.rows[start:stop]
+            scores = codec.score(queries, _picked(codes, rows)) if whole is None else whole[:, rows]
+            yield self.docs[start:stop], scores.T
+
+
+def is_linear(codec: Codec, codes: Codes, dim: int) -> bool:
+    """Whether scores are linear in the query, up to rounding; false where queries are quantised, centred or normalised.
+
+    Tried on random vectors a and b: f(a + b) = f(a) + f(b) and f(2a) = 2 f(a).
+    """
+    a, b = np.random.default_rng(0).standard_normal((2, dim)) / np.sqrt(dim)
+    some = _picked(codes, evenly_spaced(codes.n, 100)) if codec.row_wise else codes
+    of_a, of_b, of_sum, of_double = codec.score(np.array([a, b, a + b, 2 * a], dtype=np.float32), some)
+    deviation = np.abs([of_a + of_b - of_sum, 2 * of_a - of_double]).max()
+    return bool(deviation <= LINEAR * np.abs([of_a, of_b]).max())
+
+
+def _picked(codes: Codes, rows: Int64) -> Codes:
+    if len(rows) == codes.n:
+        return codes
+    return Codes(n=len(rows), rows={name: take(array, rows) for name, array in codes.rows.items()}, shared=codes.shared)

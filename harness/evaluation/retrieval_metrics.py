@@ -1,0 +1,124 @@
+"""Retrieval metrics against judgements, per query first; means are taken by whoever needs them.
+
+Definitions are trec_eval's, and so MTEB's: linear gain, log2 discount, relevant means a grade above zero, recall and
+average precision are over all relevant documents. A ranking comes as row numbers, best first, with ties already in
+order (see `methods.topk`), so nothing here sorts by score; `harness.evaluation.ties` says what that order brings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.datasets import Dataset
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+PerQuery = dict[str, Float64]
+
+CUTOFFS = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Relevance grades in arrays.
+
+    Attributes
+    ----------
+    keys : int64, ascending
+        `query * n + row` of each judged pair with a grade above zero.
+    grades : float64
+        Grade of each pair.
+    ideal : float64 (m, cutoff)
+        Each query's grades, best first, padded with zeros.
+    relevant : int64 (m,)
+        Relevant documents of each query.
+    n : int
+        Documents in the corpus.
+    """
+
+    keys: Int64
+    grades: Float64
+    ideal: Float64
+    relevant: Int64
+    n: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Judgements | None:
+        """Collect a dataset's judgements; None where it has none."""
+        if dataset.qrels is None:
+            return None
+        judged = {doc_id for judgements in dataset.qrels.values() for doc_id in judgements}
+        row_of = {doc_id: row for row, doc_id in enumerate(dataset.doc_ids) if doc_id in judged}
+        n, m = len(dataset.doc_ids), len(dataset.query_ids)
+        # a judged document that the corpus lacks (row -1) is relevant and never found
+        triples = [
+            (query, row_of.get(doc_id, -1), grade)
+            for query, query_id in enumerate(dataset.query_ids)
+            for doc_id, grade in dataset.qrels[query_id].items()
+            if grade > 0
+        ]
+        queries, rows, grades = np.array(triples, dtype=np.int64).reshape(-1, 3).T
+        order = np.lexsort((-grades, queries))
+        relevant = np.bincount(queries, minlength=m)
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(relevant) - relevant, relevant)
+        ideal = np.zeros((m, max(CUTOFFS)))
+        kept = rank < ideal.shape[1]
+        ideal[queries[order][kept], rank[kept]] = grades[order][kept]
+        present = rows >= 0
+        keys, found = (queries * n + rows)[present], grades[present].astype(np.float64)
+        by_key = np.argsort(keys)
+        return cls(
+            keys=keys[by_key],
+            grades=found[by_key],
+            ideal=ideal,
+            relevant=relevant,
+            n=n,
+        )
+
+    def best(self, cutoff: int) -> Float64:
+        """Return the highest DCG@cutoff that each query allows, (m,); 1 where that is 0, since every DCG is 0 then."""
+        highest: Float64 = self.ideal[:, :cutoff] @ discounts(cutoff)
+        return np.where(highest > 0, highest, 1.0)
+
+    def gains(self, ranking: Int64, queries: Int64 | None = None) -> Float64:
+        """Return the grade of each ranked document (m, k), float64; unjudged is 0. `queries` (m,): all, if None."""
+        if not len(self.keys):
+            return np.zeros(ranking.shape)
+        asked = np.arange(len(ranking)) if queries is None else queries
+        keys = asked[:, None] * self.n + ranking
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where((self.keys[place] == keys) & (ranking >= 0), self.grades[place], 0.0)
+
+
+def discounts(k: int) -> Float64:
+    """Return 1 / log2(rank + 1) for ranks 1 to k."""
+    weights: Float64 = 1 / np.log2(np.arange(2, k + 2))
+    return weights
+
+
+def retrieval(judgements: Judgements, ranking: Int64) -> PerQuery:
+    """Return nDCG@{1,10,100}, recall@{1,10,100}, MRR@10 and MAP@100.
+
+    Parameters
+    ----------
+    judgements : Judgements
+    ranking : int64 (m, k)
+        Row numbers, best first; -1 for no document.
+    """
+    gains = judgements.gains(ranking)
+    k = gains.shape[1]
+    hits = gains > 0
+    relevant = np.maximum(judgements.relevant, 1)
+    values: PerQuery = {}
+    for cutoff in CUTOFFS:
+        depth = min(k, cutoff)
+        values[f"ndcg_at_{cutoff}"] = gains[:, :depth] @ discounts(depth) / judgements.best(cutoff)
+        values[f"recall_at_{cutoff}"] = hits[:, :depth].sum(axis=1) / relevant
+    first = np.where(hits[:, :10].any(axis=1), hits[:, :10].argmax(axis=1), np.inf)
+    values["mrr_at_10"] = 1 / (first + 1)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
+    values["map_at_100"] = (precision * hits)[:, :100].sum(axis=1) / relevant
+    return values

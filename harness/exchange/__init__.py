@@ -1,0 +1,1 @@
+"""What leaves the project or comes from others: exported indexes, vector stores, MTEB's results."""

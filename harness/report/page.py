@@ -1,0 +1,293 @@
+"""Tables of a report: one page a collection and model, and the summary over all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis import pareto
+from harness.analysis.significance import Step, frontier_steps
+from harness.analysis.statistics import ALPHA, MARGIN
+from harness.base import formatting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+from harness.analysis.settings import (
+    BUDGETS,
+    ELSEWHERE,
+    SCORINGS,
+    SETTING,
+    SHARES,
+    SPARE_BYTE,
+    Page,
+    fitted_elsewhere,
+    setting_name,
+    spread_over,
+)
+from harness.report.cost_tables import _corpora_table, _cost_note, _cost_table, has_costs
+from harness.report.markdown import cell, p_value, table
+
+
+def page_markdown(
+    page: Page,
+    figure: str | None,
+    command: str,
+    distortion: str | None = None,
+    more: Sequence[tuple[str, str]] = (),
+    analysis: str | None = None,
+) -> str:
+    """Return the page of one collection and model.
+
+    `figure` and `distortion` are the names of its plots, `more` the headings and names of others; `analysis` is the
+    name of its Pareto analysis.
+    """
+    blocks = [f"# {cell(page.title)}"]
+    if page.settings.empty:
+        blocks.append("No run succeeded, so there is nothing to compare.")
+    else:
+        blocks += [_headline(page), *([f"![Quality against bytes per vector]({figure})"] if figure else [])]
+        blocks += ["## Pareto table", _settings_table(page), _legend(page)]
+        blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
+        blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
+        if analysis:
+            blocks.append(
+                f"[What is worth its bytes]({analysis}): how likely each setting is on the frontier, which one beats "
+                "which, and the smallest that keeps a share with 95 % confidence."
+            )
+        steps = frontier_steps(page)
+        if steps:
+            blocks += ["## Steps of the frontier", _steps_table(page, steps), _steps_note()]
+        if distortion:
+            blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
+        if has_costs(page):
+            blocks += ["## Cost", _cost_table(page), "### On larger corpora", _corpora_table(page), _cost_note(page)]
+        for heading, name in more:
+            blocks += [f"## {heading}", f"![{heading}]({name})"]
+    if len(page.failed):
+        blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
+    blocks.append(f"*{provenance(page.runs, command)}*")
+    return "\n\n".join(blocks) + "\n"
+
+
+def provenance(runs: pd.DataFrame, command: str) -> str:
+    """Return one sentence on where the figures come from."""
+    commits = sorted({re.sub(r"(?<=^[0-9a-f]{12})[0-9a-f]+", "", commit) for commit in runs["git_commit"].dropna()})
+    days = sorted({str(moment)[:10] for moment in runs["created"].dropna() if str(moment)})
+    made = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "an unknown day"
+    count = f"{len(runs):,} run" + ("s" if len(runs) != 1 else "")
+    text = f"Written by `{command}` from {count} at commit {', '.join(commits) or 'unknown'}, measured {made}"
+    if "command" not in runs.columns:
+        return text + "."
+    commands = sorted({made_by for made_by in runs["command"].dropna() if made_by})
+    return text + (f" by `{commands[0]}`." if len(commands) == 1 else " by the commands in [runs.csv](runs.csv).")
+
+
+def _headline(page: Page) -> str:
+    if page.quality == "overlap_at_10":
+        return (
+            f"{page.size}, without relevance judgements: quality is the share of float32's ten best results "
+            "that are found (overlap@10)."
+        )
+    score = page.float32_score
+    known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
+    return f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+
+
+def _settings_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    tiers, limits = _has_two_tiers(page), _has_limits(page)
+    header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
+    certain = "verdict" in page.settings
+    header += ["nDCG@10", "% of float32"] if judged else []
+    header += ["95 % interval", "against float32"] if certain else []
+    header += ["overlap@10"] + (["recall@100"] if judged else ["95 % interval"] if _has_scores(page) else [])
+    header += [] if judged else [name for name, _ in _UNJUDGED]
+    header += ["dB over bound"] if limits else []
+    elsewhere = fitted_elsewhere(page.settings)
+    header += ["overlap@10 if fitted elsewhere"] if elsewhere else []
+    header += ["encode s", "search ms/query"]
+    rows = []
+    for place, (_, row) in enumerate(page.settings.iterrows()):
+        name = cell(setting_name(row))
+        cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
+        cells += [
+            formatting.size(row[pareto.COST]),
+            formatting.size(row["code_bytes_per_vector"]),
+            *([formatting.size(row["resident_bytes_per_vector"])] if tiers else []),
+            formatting.ratio(row["compression_ratio"]),
+        ]
+        cells += (
+            [formatting.spread(row, "ndcg_at_10", 4), formatting.spread(row, "retention", 1, 100)] if judged else []
+        )
+        cells += [formatting.interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
+        cells += [formatting.spread(row, "overlap_at_10", 3)] + (
+            [formatting.number(row["recall_at_100"], 3)] if judged else []
+        )
+        cells += [formatting.interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
+        cells += [] if judged else [formatting.number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
+        cells += [formatting.spread(row, "vector_db_over_bound", 2)] if limits else []
+        cells += [_elsewhere_cell(page.settings, elsewhere.get(place, []))] if elsewhere else []
+        cells += [
+            formatting.digits(row["encode_seconds"]),
+            formatting.digits(1000 * row["search_seconds"] / row["n_queries"]),
+        ]
+        rows.append(cells)
+    words = {"method", "95 % interval", "against float32"}
+    return table(header, rows, right={place for place in range(2, len(header)) if header[place] not in words})
+
+
+def _elsewhere_cell(settings: pd.DataFrame, places: Sequence[int]) -> str:
+    cells = []
+    for place in places:
+        row = settings.iloc[place]
+        conditions = " ".join(part for part in row["params"].split() if part.startswith(ELSEWHERE))
+        cells.append(f"{formatting.number(row['overlap_at_10'], 3)} ({cell(conditions)})")
+    return ", ".join(cells) or "–"
+
+
+def _has_two_tiers(page: Page) -> bool:
+    return "disk_bytes_per_vector" in page.settings and bool((page.settings["disk_bytes_per_vector"] > 0).any())
+
+
+_UNJUDGED = (("RBO", "rbo"), ("top 10 in 40", "top10_recall_at_40"), ("in 100", "top10_recall_at_100"))
+"""Columns that stand in for the metrics that need judgements."""
+
+
+def _has_scores(page: Page) -> bool:
+    return "overlap_at_10_low" in page.settings
+
+
+def _has_limits(page: Page) -> bool:
+    return "vector_db_over_bound" in page.settings and bool(page.settings["vector_db_over_bound"].notna().any())
+
+
+def _legend(page: Page) -> str:
+    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    notes = [
+        f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
+        f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
+        f"{spread_over(page.settings)}; **× smaller** is against float32."
+        + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
+        "**Scoring**: the float query against the decoded document, unless a row says otherwise"
+        + "".join(f"; *{SCORINGS[name]}*" for name in sorted(set(page.settings["scoring"]) & set(SCORINGS)))
+        + ".",
+    ]
+    if _has_limits(page):
+        notes.append(
+            "**dB over bound** is the mean squared error of the reconstructed vectors over the least that codes of as "
+            "many bytes could reach for a Gaussian source with the documents' second moment (reverse water-filling; "
+            "Cover and Thomas, 2006, section 10.3.3). 6.02 dB are a bit for each dimension that is coded. Real vectors "
+            "are no Gaussian source and can lie below; shared state counts nothing. *–*: no more error than float32's "
+            "rounding, or scores that are not linear in the query, so that there is no reconstruction. The CSV has the "
+            "same for the scores of the test queries (`score_...`), whose bound knows those queries."
+        )
+    if fitted_elsewhere(page.settings):
+        notes.append(
+            "**fitted elsewhere**: the same setting, fitted on other documents than those searched or on a part of "
+            "them. What is lost against overlap@10 was memorised."
+        )
+    if "verdict" in page.settings:
+        notes.append(
+            "**95 % interval** of the share of float32's nDCG@10, over the choice of queries (paired bootstrap, 10,000 "
+            "resamples, BCa: Efron, 1987). **against float32**: *worse* and *better* are significant at "
+            f"{100 * ALPHA:g} % (randomisation test, with Holm's correction over the rows here); *not worse than "
+            f"{100 * MARGIN:g} %*: with 95 % confidence less than that share of the score is lost (the CSV's "
+            "`loss_bound`); *undecided*: there are too few queries to say either, among so many rows."
+        )
+    elif page.quality == "ndcg_at_10":
+        notes.append("**More than 100 %** is mostly luck: there are only so many queries.")
+    elif _has_scores(page):
+        notes.append("**95 % interval** over the choice of queries (bootstrap, 10,000 resamples, BCa: Efron, 1987).")
+    if page.quality != "ndcg_at_10":
+        notes.append(
+            "**RBO**: rank-biased overlap with float32's ranking (Webber et al., 2010). **top 10 in 40, in 100**: the "
+            "share of float32's ten best that is among the method's 40 or 100 best, which rescoring could still find."
+        )
+    if (page.settings["runs"] > 1).any():
+        notes.append(
+            "**±** is the standard deviation between the seeds of a configuration, other figures are their mean. "
+            "It says nothing about the choice of queries" + (", as the interval does." if _has_scores(page) else ".")
+        )
+    tied = page.settings[(page.settings["ndcg_at_10"] - page.settings["ndcg_at_10_ties"]).abs() >= 0.001]
+    if len(tied):
+        listed = ", ".join(f"{cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
+        notes.append(f"**Ties** move these; their mean nDCG@10 over all orders of tied documents: {listed}.")
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _budget_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    header = ["bytes/vector at most", "best", "bytes/vector", "× smaller"]
+    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
+    rows = []
+    for budget in BUDGETS:
+        row = pareto.best_within(page.settings, budget, spare=SPARE_BYTE)
+        rows.append([str(budget), *_answer(row, judged)])
+    return table(header, rows, right={0, *range(2, len(header))})
+
+
+def _budget_note() -> str:
+    return f"Codes that fit may cost up to {SPARE_BYTE:.0f} byte/vector more in shared state."
+
+
+def _share_table(page: Page) -> str:
+    judged = page.quality == "ndcg_at_10"
+    header = ["keeps at least", "smallest", "bytes/vector", "× smaller"]
+    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
+    rows = [
+        [f"{100 * share:.0f} %", *_answer(pareto.smallest_keeping(page.settings, share), judged)] for share in SHARES
+    ]
+    return table(header, rows, right={0, *range(2, len(header))})
+
+
+def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
+    if row is None:
+        return ["nothing measured", *["–"] * (4 if judged else 3)]
+    cells = [cell(setting_name(row)), formatting.size(row[pareto.COST]), formatting.ratio(row["compression_ratio"])]
+    if judged:
+        return [*cells, formatting.number(row["ndcg_at_10"], 4), formatting.number(100 * row["retention"], 1)]
+    return [*cells, formatting.number(row["overlap_at_10"], 3)]
+
+
+def _steps_table(page: Page, steps: Sequence[Step]) -> str:
+    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    header = ["bytes/vector", "on the frontier", f"{measure} above the next smaller one", "95 % interval", "p", ""]
+    rows = []
+    for step in steps:
+        row, below = page.settings.iloc[step.row], page.settings.iloc[step.below]
+        rows.append(
+            [
+                f"{formatting.size(below[pareto.COST])} → {formatting.size(row[pareto.COST])}",
+                f"{cell(setting_name(below))} → {cell(setting_name(row))}",
+                f"{step.difference:+.4f}",
+                f"{step.low:+.4f} to {step.high:+.4f}",
+                p_value(step.p_holm).removeprefix("= "),
+                "better" if step.p_holm < ALPHA else "undecided",
+            ]
+        )
+    return table(header, rows, right={0, 2, 4})
+
+
+def _steps_note() -> str:
+    return (
+        "Each setting on the frontier against the one before it, on the same queries. *undecided*: the larger one may "
+        "be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
+    )
+
+
+def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+    import pandas as pd
+
+    rows = []
+    for _, row in failed.sort_values(["dataset", "model", *SETTING, "run_id"]).iterrows():
+        seed = "–" if pd.isna(row["seed"]) else str(int(row["seed"]))
+        name = cell(f"{row['method']} {row['params']}".strip())
+        error = "no message" if pd.isna(row["error"]) else cell(" ".join(str(row["error"]).split()))
+        place = [cell(f"{row['dataset']} · {row['model']}")] if where else []
+        rows.append([*place, name, seed, error])
+    return table([*(["collection · model"] if where else []), "method", "seed", "error"], rows, right=set())

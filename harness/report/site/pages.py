@@ -1,0 +1,618 @@
+"""The leaderboard: all results as a static site, one folder that opens from the file system without a network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis import pareto, statistics
+from harness.analysis import settings as settings_module
+from harness.analysis.settings import setting_name
+from harness.analysis.significance import with_intervals
+from harness.base import formatting
+from harness.base.errors import MissingExtraError
+from harness.report.figures import style
+from harness.report.figures.pareto import Point, visible_floor
+from harness.report.page import provenance
+from harness.runs.portable_command import portable
+
+if TYPE_CHECKING:
+    import jinja2
+    import pandas as pd
+
+    from harness.analysis.settings import Page
+    from harness.analysis.significance import PerQuery
+
+log = logging.getLogger(__name__)
+
+Records = Callable[[str], Mapping[str, Any]]
+
+METRICS = {"ndcg_at_10": "nDCG@10", "overlap_at_10": "overlap@10", "recall_at_100": "recall@100"}
+"""What a frontier can be drawn of."""
+
+DECIMALS = {"ndcg_at_10": 4, "overlap_at_10": 3, "recall_at_100": 3}
+
+BUDGET = 64
+"""Bytes per vector that a page asks for first."""
+
+MATRIX = (16, 32, 48, 64, 96, 128, 256)
+"""Budgets side by side."""
+
+COLUMNS = {
+    "bytes": ("bytes/vector", "Codes, and a share of the codebooks and matrices"),
+    "code": ("code bytes", "Bytes per vector of the codes alone"),
+    "ratio": ("× smaller", "Than float32"),
+    "ndcg": ("nDCG@10", "Quality against relevance judgements"),
+    "kept": ("% of float32", "nDCG@10 over that of the float32 vectors"),
+    "interval": ("95 % interval", "Of the share of float32 that is kept, over the choice of queries"),
+    "verdict": ("against float32", "Significant differences, after correction for many rows"),
+    "overlap": ("overlap@10", "Share of float32's ten best that are found"),
+    "recall": ("recall@100", "Share of the relevant documents among the first hundred"),
+    "index": ("index MB", "Codes and shared state of this collection, as they lie on disk"),
+    "encode": ("encode s", "To encode the collection"),
+    "search": ("search ms/query", "Exhaustive search"),
+}
+"""Keys of a table's columns, their headings, and what they mean."""
+
+WORDS = {"interval", "verdict"}
+"""Columns that are not numbers."""
+
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "p": "pentagon",
+    "X": "x",
+}
+"""Plotly's names of `harness.report.figures.style.MARKERS`."""
+
+FIGURES = {
+    "code_bytes_per_vector": "code bytes/vector",
+    "state_bytes": "bytes of shared state",
+    "bytes_per_vector": "bytes/vector",
+    "index_bytes": "bytes of the index",
+    "compression_ratio": "× smaller",
+    "ndcg_at_10": "nDCG@10",
+    "ndcg_at_10_ties": "nDCG@10, mean over orders of ties",
+    "retention": "share of float32's nDCG@10",
+    "overlap_at_10": "overlap@10",
+    "overlap_at_100": "overlap@100",
+    "recall_at_100": "recall@100",
+    "mrr_at_10": "MRR@10",
+    "map_at_100": "MAP@100",
+    "fit_seconds": "fit s",
+    "encode_seconds": "encode s",
+    "search_seconds": "search s",
+}
+"""Columns of a frame that the page of a run shows, unrounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A configuration on one collection, as pages show it.
+
+    Attributes
+    ----------
+    page : Page
+    row : Series
+        Of the page's settings.
+    command : str
+        Measures it again; empty where the records hold none.
+    """
+
+    page: Page
+    row: pd.Series[Any]
+    command: str
+
+    @cached_property
+    def name(self) -> str:
+        """What the tables call it."""
+        return setting_name(self.row)
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Its runs, one a seed."""
+        return str(self.row["run_ids"]).split()
+
+    @property
+    def interval(self) -> str:
+        """The interval of the share of float32 that is kept."""
+        return self._between("retention", 1, 100) or "–"
+
+    @cached_property
+    def cells(self) -> dict[str, str]:
+        """Text for each of `COLUMNS`, as in the Markdown tables."""
+        row = self.row
+        unjudged = self._between("overlap_at_10", 3) if self.page.quality == "overlap_at_10" else ""
+        return {
+            "bytes": formatting.size(row[pareto.COST]),
+            "code": formatting.size(row["code_bytes_per_vector"]),
+            "ratio": formatting.ratio(row["compression_ratio"]),
+            "ndcg": formatting.spread(row, "ndcg_at_10", 4),
+            "kept": formatting.spread(row, "retention", 1, 100),
+            "interval": f"overlap {unjudged}" if unjudged else self.interval,
+            "verdict": row.get("verdict", "") or "–",
+            "overlap": formatting.spread(row, "overlap_at_10", 3),
+            "recall": formatting.number(row["recall_at_100"], 3),
+            "index": formatting.digits(row["index_bytes"] / 1e6),
+            "encode": formatting.digits(row["encode_seconds"]),
+            "search": formatting.digits(self._search_ms),
+        }
+
+    @cached_property
+    def orders(self) -> dict[str, str]:
+        """What each of the numeric `COLUMNS` is sorted by; empty where unknown."""
+        row = self.row
+        values = {
+            "bytes": row[pareto.COST],
+            "code": row["code_bytes_per_vector"],
+            "ratio": row["compression_ratio"],
+            "ndcg": row["ndcg_at_10"],
+            "kept": row["retention"],
+            "overlap": row["overlap_at_10"],
+            "recall": row["recall_at_100"],
+            "index": row["index_bytes"],
+            "encode": row["encode_seconds"],
+            "search": self._search_ms,
+        }
+        return {key: f"{value:.10g}" if np.isfinite(value) else "" for key, value in values.items()}
+
+    @property
+    def _search_ms(self) -> float:
+        return float(1000 * self.row["search_seconds"] / self.row["n_queries"])
+
+    def said(self, metric: str) -> str:
+        """Return a metric's value and how certain it is, in words."""
+        row = self.row
+        text = f"{METRICS[metric]} {formatting.spread(row, metric, DECIMALS[metric])}"
+        if metric == "ndcg_at_10":
+            if np.isfinite(row["retention"]):
+                text += f", {self.cells['kept']} % of float32"
+            between = self._between("retention", 1, 100)
+            return text + (f" (95 % interval {between} %)" if between else "")
+        between = self._between(metric, DECIMALS[metric])
+        return text + (f" (95 % interval {between})" if between else "")
+
+    def verdict(self, metric: str) -> str:
+        """Return in words how it compares with float32, as far as that is known; the verdict is on nDCG@10."""
+        known = self.cells["verdict"]
+        return f"Against float32: {known}" if metric == "ndcg_at_10" and known != "–" else ""
+
+    def bar(self, metric: str) -> list[float] | None:
+        """Return the ends of a metric's interval, or None. That of nDCG@10 is relative to float32's."""
+        name, scale = ("retention", self.page.float32_score) if metric == "ndcg_at_10" else (metric, 1.0)
+        ends = [scale * float(self.row.get(f"{name}_{end}", np.nan)) for end in ("low", "high")]
+        return ends if np.isfinite(ends).all() else None
+
+    def _between(self, measure: str, decimals: int, factor: float = 1) -> str:
+        known = np.isfinite(self.row.get(f"{measure}_low", np.nan))
+        return formatting.interval(self.row, measure, decimals, factor) if known else ""
+
+
+def write_site(
+    frame: pd.DataFrame,
+    out: Path,
+    *,
+    per_query: PerQuery | None = None,
+    records: Records | None = None,
+    pages: Sequence[Page] | None = None,
+    command: str = "vecbudget report",
+) -> list[Path]:
+    """Write the leaderboard into the folder `out`; `index.html` leads to the rest.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a run, as `harness.runs.frame.load_runs` returns it.
+    out : Path
+        Made if need be. Files of an earlier site are replaced, and others left alone.
+    per_query : callable or None
+        Returns the queries' scores of a run id, as `harness.runs.store.Store.per_query` does; None leaves out
+        intervals.
+    records : callable or None
+        Returns the record of a run id, as `harness.runs.store.Store.read` does; None leaves records out.
+    pages : sequence of Page or None
+        Those of the frame, with their intervals, where they are at hand; `per_query` is not needed then.
+    command : str
+        What the pages name as the command that wrote them.
+
+    Returns
+    -------
+    list of Path
+        The files, `index.html` first.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, a column is missing, or a record cannot be read.
+    MissingExtraError
+        If a package is missing whose code the site needs.
+    """
+    settings_module.check(frame)
+    assets = _assets()
+    if pages is None:
+        pages = settings_module.pages(frame)
+        if per_query is not None:
+            pages = [with_intervals(page, per_query) for page in pages]
+    site = _Site(frame.drop_duplicates("run_id"), [_with_recall(page) for page in pages], out, records, command)
+    site.write_pages()
+    for name, text in assets.items():
+        site.write(f"assets/{name}", text)
+    site.write("assets/data.js", f"window.vecbudget = {_json(site.data())};\n")
+    site.write("runs.csv", frame.to_csv(index=False))
+    log.info("wrote %d files to %s", len(site.written), out)
+    return site.written
+
+
+class _Site:
+    """What all pages of a site know."""
+
+    def __init__(
+        self, frame: pd.DataFrame, pages: Sequence[Page], out: Path, records: Records | None, command: str
+    ) -> None:
+        self.frame, self.pages, self.out, self.command = frame, pages, out, command
+        self.measured = [page for page in pages if len(page.settings)]
+        self.records = {run_id: records(run_id) for run_id in frame["run_id"]} if records is not None else {}
+        self.entries = {page.stem: self._entries(page) for page in self.measured}
+        self.all = [entry for page in self.measured for entry in self.entries[page.stem]]
+        self.families = sorted({str(entry.row["family"]) for entry in self.all})
+        self.links = {kind: _links(f"{kind}s", sorted(set(frame[kind]))) for kind in ("dataset", "model", "method")}
+        self.links["run"] = _links("runs", frame["run_id"])
+        self.environment = _environment(self)
+        self.written: list[Path] = []
+
+    def label(self, page: Page) -> str:
+        """Return what a collection is called: its dataset alone, if that was measured once."""
+        dataset = str(page.settings["dataset"].iloc[0])
+        alone = sum(other.settings["dataset"].iloc[0] == dataset for other in self.measured) == 1
+        return dataset if alone else page.title
+
+    @staticmethod
+    def largest(pages: Sequence[Page]) -> Page:
+        """Return the page of the most documents, the first one to look at."""
+        return max(pages, key=lambda page: int(page.settings["n_docs"].iloc[0]))
+
+    def _entries(self, page: Page) -> list[Entry]:
+        first = {}
+        if "command" in page.runs:
+            known = page.runs.sort_values("seed", kind="stable")
+            first = dict(zip(known["run_id"], known["command"].fillna(""), strict=True))
+        entries = []
+        for _, row in page.settings.iterrows():
+            ids = set(row["run_ids"].split())
+            command = next((text for run_id, text in first.items() if run_id in ids), "")
+            entries.append(Entry(page, row, portable(command, row["dataset"]) if command else ""))
+        return entries
+
+    def write(self, name: str, text: str) -> None:
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        self.written.append(path)
+
+    def render(self, template: str, path: str, **values: Any) -> None:
+        root = "../" * path.count("/")
+        self.write(path, self.environment.get_template(template).render(root=root, here=path, **values))
+
+    def write_pages(self) -> None:
+        self.render(
+            "index.html",
+            "index.html",
+            entries=self.all,
+            explored=self.measured,
+            answers=self.answers(self.measured, MATRIX),
+            budgets=MATRIX,
+            failed=self.frame[self.frame["status"] != "ok"],
+        )
+        self.render(
+            "faq.html", "faq.html", spread=settings_module.spread_over(self.settings) if self.all else "", budget=BUDGET
+        )
+        for dataset, link in self.links["dataset"].items():
+            self._write_dataset(dataset, link)
+        for model, link in self.links["model"].items():
+            own = [page for page in self.measured if page.settings["model"].iloc[0] == model]
+            runs = self.frame[self.frame["model"] == model]
+            self.render(
+                "model.html",
+                link,
+                model=model,
+                explored=own,
+                entries=[entry for page in own for entry in self.entries[page.stem]],
+                answers=self.answers(own, MATRIX),
+                budgets=MATRIX,
+                about=self._about(runs, "model"),
+                failed=runs[runs["status"] != "ok"],
+            )
+        for method, link in self.links["method"].items():
+            own_entries = [entry for entry in self.all if entry.row["method"] == method]
+            runs = self.frame[self.frame["method"] == method]
+            self.render(
+                "method.html",
+                link,
+                method=method,
+                explored=[page for page in self.measured if (page.settings["method"] == method).any()],
+                entries=own_entries,
+                card=self._about(runs, "method").get("about") or {},
+                failed=runs[runs["status"] != "ok"],
+            )
+        entry_of = {run_id: entry for entry in self.all for run_id in entry.run_ids}
+        for run in self.frame.to_dict("records"):
+            self._write_run({str(key): value for key, value in run.items()}, entry_of.get(run["run_id"]))
+
+    def _write_dataset(self, dataset: str, link: str) -> None:
+        pages = [page for page in self.pages if page.runs["dataset"].iloc[0] == dataset]
+        measured = [page for page in pages if len(page.settings)]
+        runs = self.frame[self.frame["dataset"] == dataset]
+        record = next((self.records[run_id] for run_id in runs["run_id"] if run_id in self.records), {})
+        self.render(
+            "dataset.html",
+            link,
+            dataset=dataset,
+            pages=measured,
+            explored=measured,
+            about=record.get("dataset") or {},
+            entries=[entry for page in measured for entry in self.entries[page.stem]],
+            best=[
+                (page, [(str(budget), self.best(page, budget)) for budget in settings_module.BUDGETS])
+                for page in measured
+            ],
+            shares=[
+                (
+                    page,
+                    [
+                        (f"{100 * share:.0f} %", self._entry(page, pareto.smallest_keeping(page.settings, share)))
+                        for share in settings_module.SHARES
+                    ],
+                )
+                for page in measured
+            ],
+            failed=runs[runs["status"] != "ok"],
+        )
+
+    def _write_run(self, run: dict[str, Any], entry: Entry | None) -> None:
+        recorded = run.get("command")
+        recorded = recorded if isinstance(recorded, str) else ""
+        record = self.records.get(run["run_id"])
+        self.render(
+            "run.html",
+            self.links["run"][run["run_id"]],
+            run=run,
+            seed=None if run["seed"] != run["seed"] or run["seed"] is None else run["seed"],
+            name=entry.name if entry else f"{run['method']} {run['params']}".strip(),
+            entry=entry,
+            recorded=recorded,
+            command=portable(recorded, run["dataset"]) if recorded else "",
+            figures={label: f"{run[key]:.10g}" for key, label in FIGURES.items() if np.isfinite(run[key])},
+            record=None if record is None else json.dumps(record, indent=1, ensure_ascii=False),
+        )
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.concat([page.settings for page in self.measured], ignore_index=True)
+
+    def _about(self, runs: pd.DataFrame, part: str) -> dict[str, Any]:
+        """Return what the first record of some runs says in its configuration of the model or method."""
+        for run_id in runs["run_id"]:
+            found = ((self.records.get(run_id) or {}).get("config") or {}).get(part)
+            if isinstance(found, Mapping):
+                return dict(found)
+        return {}
+
+    def _entry(self, page: Page, row: pd.Series[Any] | None) -> Entry | None:
+        return None if row is None else self.entries[page.stem][int(str(row.name))]
+
+    def best(self, page: Page, budget: float) -> Entry | None:
+        return self._entry(page, pareto.best_within(page.settings, budget, spare=settings_module.SPARE_BYTE))
+
+    def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
+        return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]
+
+    def data(self) -> dict[str, Any]:
+        """Return what the plots are drawn from."""
+        looks = style.family_looks(self.families)
+        return {
+            "metrics": METRICS,
+            "looks": {
+                name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]} for name, look in looks.items()
+            },
+            "pages": [self._page_data(page) for page in self.measured],
+        }
+
+    def _page_data(self, page: Page) -> dict[str, Any]:
+        entries = self.entries[page.stem]
+        plain = page.settings[page.settings["method"] == "float32"]
+        metrics = {}
+        for metric in METRICS:
+            values = page.settings[metric].to_numpy(dtype=float)
+            if np.isfinite(values).any():
+                base = float(plain[metric].iloc[0]) if len(plain) else np.nan
+                if metric == page.quality:
+                    base = page.float32_score
+                metrics[metric] = {"base": base if np.isfinite(base) else None, "floor": _floor(page, metric)}
+        return {
+            "title": self.label(page),
+            "quality": page.quality,
+            "metrics": metrics,
+            "points": [self._point(entry) for entry in entries],
+            "pairs": _pairs(page, [entry.name for entry in entries]),
+        }
+
+    def _point(self, entry: Entry) -> dict[str, Any]:
+        row = entry.row
+        values = {metric: float(row[metric]) for metric in METRICS}
+        return {
+            "name": entry.name,
+            "method": row["method"],
+            "family": row["family"],
+            "bytes": float(row[pareto.COST]),
+            "fits": float(_fits(row[pareto.COST], row["code_bytes_per_vector"])),
+            "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
+            "bars": {metric: bar for metric in METRICS if (bar := entry.bar(metric))},
+            "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
+            "verdict": entry.verdict("ndcg_at_10"),
+            "size": size_text(entry),
+            "url": self.links["run"][entry.run_ids[0]],
+            "command": entry.command,
+        }
+
+
+def size_text(entry: Entry) -> str:
+    """Return a configuration's size in words."""
+    return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
+
+
+def _fits(cost: Any, code_bytes: Any) -> Any:
+    """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
+    return np.minimum(cost, np.maximum(code_bytes, cost - settings_module.SPARE_BYTE))
+
+
+def _floor(page: Page, metric: str) -> float:
+    points = [
+        Point(float(cost), float(value), 0, 0, "", "", bool(on))
+        for cost, value, on in zip(
+            page.settings[pareto.COST],
+            page.settings[metric],
+            pareto.frontier(page.settings[pareto.COST], page.settings[metric]),
+            strict=True,
+        )
+        if np.isfinite(value)
+    ]
+    return visible_floor(points)
+
+
+def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
+    """Return, for each two places that are best and second within some budget, how sure their order is."""
+    if page.scores is None or not len(page.scores.known(page.quality)):
+        return {}
+    values = page.scores.values[page.quality]
+    quality = page.settings[page.quality].to_numpy(dtype=float)
+    cost = page.settings[pareto.COST].to_numpy(dtype=float)
+    fits = _fits(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
+    order = np.lexsort((np.arange(len(cost)), cost, -quality))
+    order = order[np.isfinite(quality[order])]
+    known = set(page.scores.known(page.quality).tolist())
+    pairs = dict.fromkeys(
+        (int(within[0]), int(within[1]))
+        for budget in np.unique(fits[order])
+        if len(within := order[fits[order] <= budget][:2]) == 2 and known.issuperset(within.tolist())
+    )
+    if not pairs:
+        return {}
+    first, second = (list(places) for places in zip(*pairs, strict=True))
+    # the intervals alone are wanted, not the p-values
+    found = statistics.compare(values[first], values[second], flips=1).difference
+    measure = METRICS[page.quality]
+    texts = {}
+    for (best, other), mean, low, high in zip(pairs, found.estimate, found.low, found.high, strict=True):
+        order_text = "the order is more than the luck of the queries" if low > 0 else "the order may be luck"
+        texts[f"{best},{other}"] = (
+            f"Runner-up: {names[other]}, {mean:.4f} {measure} behind "
+            f"(95 % interval of the lead {low:+.4f} to {high:+.4f}: {order_text})"
+        )
+    return texts
+
+
+def _with_recall(page: Page) -> Page:
+    """Return the page with intervals of recall@100, where the queries' values are among its scores."""
+    metric = "recall_at_100"
+    if page.scores is None or metric not in page.scores.values:
+        return page
+    known = page.scores.known(metric)
+    if not len(known):
+        return page
+    from dataclasses import replace
+
+    found, settings = statistics.mean_interval(page.scores.values[metric][known]), page.settings.copy()
+    for end, values in (("low", found.low), ("high", found.high)):
+        settings[f"{metric}_{end}"] = np.nan
+        settings.loc[settings.index[known], f"{metric}_{end}"] = values
+    return replace(page, settings=settings)
+
+
+def _links(folder: str, names: Iterable[str]) -> dict[str, str]:
+    taken: set[str] = set()
+    return {name: f"{folder}/{settings_module.file_stem(name, taken)}.html" for name in names}
+
+
+def _environment(site: _Site) -> jinja2.Environment:
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("jinja2", "site", "the leaderboard page") from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report.write", "site_files"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["label"] = site.label
+    environment.globals |= {
+        "site": site,
+        "columns": COLUMNS,
+        "words": WORDS,
+        "metrics": METRICS,
+        "initial": BUDGET,
+        "size_text": size_text,
+        "count": formatting.count,
+        "provenance": _provenance(site),
+        "machines": _machines(site.records.values()),
+    }
+    return environment
+
+
+def _provenance(site: _Site) -> list[tuple[bool, str]]:
+    """Return where the figures come from, in parts: whether each is code, and its text."""
+    text = provenance(site.frame, site.command).replace("[runs.csv](runs.csv)", "runs.csv")
+    return [(place % 2 == 1, part) for place, part in enumerate(text.split("`"))]
+
+
+def _machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    found = set()
+    for record in records:
+        machine = record.get("machine") or {}
+        if machine.get("cpu"):
+            found.add(f"{machine['cpu']}, {machine.get('cores', '?')} cores, {machine.get('system', '')}".rstrip(", "))
+    return sorted(found)
+
+
+def _assets() -> dict[str, str]:
+    """Return the files that pages load: the site's own, and the libraries as their packages bring them."""
+    import base64
+
+    own = files("harness.report.write") / "site_files"
+    bundle = _packaged("itables", "html/dt_bundle.js").encode()
+    # browsers refuse to load modules from files, but not from data: the bundle stays as it is
+    module = f"data:text/javascript;base64,{base64.b64encode(bundle).decode()}"
+    return {
+        "site.css": (own / "site.css").read_text(encoding="utf-8"),
+        "site.js": (own / "site.js").read_text(encoding="utf-8"),
+        "plotly.js": _packaged("plotly", "package_data/plotly.min.js"),
+        "datatables.css": _packaged("itables", "html/dt_bundle.css"),
+        "datatables.js": f'window.datatables = import("{module}");\n',
+    }
+
+
+def _packaged(package: str, name: str) -> str:
+    try:
+        entry: Traversable = files(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(package, "site", "the leaderboard page") from error
+    return entry.joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

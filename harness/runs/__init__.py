@@ -1,0 +1,1 @@
+"""From a configuration to a record on disk: identity, measuring, the store, the frame over all records."""

@@ -1,0 +1,208 @@
+"""The schema of a run's configuration, and what becomes of its groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from harness.base.errors import ConfigError, VecbudgetError
+from methods import public_name
+from methods.base import Codec, MethodError, Part, field_types
+from vecbudget.former_names import current_names, hashed_names
+
+RECORD_FORMAT = 1
+"""Part of every run id: a change in how numbers are made gets new ids."""
+
+
+@dataclass
+class MeasureConfig:
+    """What is measured beyond quality and bytes; it has no part in a run's id."""
+
+    cost: bool = False
+    repeats: int = 5
+
+
+@dataclass
+class RunConfig:
+    """One run. The groups `model`, `dataset` and `method` hold what Hydra instantiates.
+
+    Attributes
+    ----------
+    fit_dataset : node or None
+        Another dataset whose documents methods are fitted on, as in `dataset@fit_dataset=folder fit_dataset.path=DIR`;
+        None is the measured corpus itself, which is how an index is built.
+    query_model : node or None
+        Another model that encodes the queries, as in `model@query_model=minilm`: an index that outlived its model. The
+        float32 ranking that results are compared with is the old model's own. A method such as `query_map` learns to
+        bring the new queries to the old documents, by documents that both models encode (fit_queries=documents).
+    fit_sample : int or None
+        Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
+        then also has the error on documents that were not drawn.
+    fit_disjoint : bool
+        The documents of `fit_sample` leave the collection that is searched; they are drawn among those that no
+        judgement names.
+    fit_queries : {"auto", "train", "titles", "sentences", "documents", "none"}
+        What methods that learn from queries see, as in `harness.data.training_queries.choose`. auto is the first
+        of them that the dataset has.
+    seed : int
+        For the methods that draw random numbers; a method without any keeps its run id whatever the seed.
+    k : int
+        Depth of the rankings that are kept.
+    chunk_rows : int or None
+        Documents encoded and searched at a time.
+    cache_dtype : {"float32", "float16"}
+        What embeddings are kept as. float16 takes half the disk and rounds them: they are another model's to a run's id
+        and in tables (`harness.data.models.float16`). Not for `model=vectors`.
+    results_dir, cache_dir : str
+        Where records and embeddings go.
+    keep_index : bool
+        Leave the compressed index beside the record.
+    overwrite : bool
+        Measure again what is recorded already.
+    measure : node
+        `cost`: measure every stage's seconds with warm-up and repeats, latency of single queries and memory, too, while
+        no other run does (`harness.evaluation.cost`); a record without them is then measured again. `repeats`: of each
+        stage.
+    """
+
+    model: Any = None
+    dataset: Any = None
+    method: Any = None
+    fit_dataset: Any = None
+    query_model: Any = None
+    fit_sample: int | None = None
+    fit_disjoint: bool = False
+    fit_queries: str = "auto"
+    seed: int = 0
+    k: int = 100
+    chunk_rows: int | None = None
+    cache_dtype: str = "float32"
+    results_dir: str = "results"
+    cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"
+    keep_index: bool = False
+    overwrite: bool = False
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+
+
+ConfigStore.instance().store(name="run_schema", node=RunConfig)
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """Return the hash of everything that determines a run's numbers."""
+    content = {"format": RECORD_FORMAT, **hashed_names(identity)}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def build(node: Any, group: str) -> Any:
+    """Instantiate a `model` or `dataset` node; the constructor's own error is what the user sees."""
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{group}: choose one of the group, as in {group}=NAME ('vecbudget list {group}s')")
+    return _instantiate(OmegaConf.to_container(node, resolve=True))
+
+
+def _instantiate(settings: Any) -> Any:
+    try:
+        return instantiate(current_names(settings), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, VecbudgetError | MethodError):
+            raise cause from None
+        if isinstance(cause, TypeError):
+            raise ConfigError(f"{settings['_target_']}: {cause}") from None
+        raise
+
+
+class MethodSpec:
+    """A `method` node, made usable: its settings without decoration, and codecs on demand.
+
+    A method's yaml is what its class takes, and two more things: `about`, which describes it, and parameters of its
+    own that only feed interpolations (a chain's `dim`, say, which its SVD reads as `${...dim}`).
+    """
+
+    def __init__(self, node: DictConfig) -> None:
+        if "_target_" not in node:
+            raise ConfigError("method: choose one of the group, as in method=NAME ('vecbudget list methods')")
+        raw = _plain(node, resolve=False)
+        settings = current_names(_plain(node, resolve=True))
+        self.about: dict[str, Any] = settings.pop("about", {})
+        raw.pop("about", None)
+        try:
+            taken = field_types(get_class(settings["_target_"]))
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"method: cannot load {settings['_target_']}: {error}") from error
+        own = [key for key in settings if key not in taken and key != "_target_"]
+        used = set(_interpolated_keys(raw))
+        for key in own:
+            if key not in used:
+                known = ", ".join(sorted({*taken, *(used & set(raw))}))
+                raise ConfigError(f"method: unknown parameter '{key}'; its parameters are {known}")
+        self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in own}
+        self.seed: int | None = _find_seed(self.settings)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all parameters of all parts, defaults included: what determines the method, whatever its yaml says."""
+        described: dict[str, Any] = _describe(self.make())
+        return described
+
+    def make(self) -> Codec:
+        """Return a new, unfitted codec."""
+        codec = _instantiate(self.settings)
+        if not isinstance(codec, Codec):
+            raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
+        return codec
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, Part):
+        parameters = {item.name: _describe(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {"_target_": public_name(type(value)), **parameters}
+    return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _plain(node: DictConfig, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(node, resolve=resolve)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _interpolated_keys(value: Any) -> list[str]:
+    """Return the last name of each interpolation in a container, such as `dim` for `${...dim}`."""
+    if isinstance(value, dict):
+        return [key for item in value.values() for key in _interpolated_keys(item)]
+    if isinstance(value, list):
+        return [key for item in value for key in _interpolated_keys(item)]
+    if isinstance(value, str) and "${" in value:
+        return [part.partition("}")[0].rsplit(".", 1)[-1] for part in value.split("${")[1:]]
+    return []
+
+
+def _find_seed(settings: Any) -> int | None:
+    children = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else []
+    if isinstance(settings, dict) and settings.get("seed") is not None:
+        return int(settings["seed"])
+    return next((seed for child in children if (seed := _find_seed(child)) is not None), None)
+
+
+def shared(group: str, node: DictConfig) -> Any:
+    """Instantiate a node, once in a process for equal nodes: the runs of a sweep share data and models."""
+    missing = sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
+    if missing:
+        name = f"{group}.{missing[0].removeprefix(group + '.')}"
+        raise ConfigError(f"{name} must be given, as in {name}=VALUE")
+    return _shared(group, json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+
+
+@functools.cache
+def _shared(group: str, node: str) -> Any:
+    return build(OmegaConf.create(json.loads(node)), group)

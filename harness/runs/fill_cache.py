@@ -1,0 +1,89 @@
+"""`vecbudget encode`: put the embeddings of a dataset into the cache, whole or in parts, and measure nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
+
+from harness.base.errors import VecbudgetError, was_interrupted
+from harness.data.models.float16 import cached_as
+from harness.data.shards import Shard
+from harness.runs.config import RunConfig, shared
+from harness.runs.inputs import _dataset
+
+log = logging.getLogger(__name__)
+
+failures: list[str] = []
+"""One line for each part that failed in this process."""
+
+
+@dataclass
+class EncodeConfig:
+    """What `vecbudget encode` takes. The groups `model` and `dataset` are those of a run.
+
+    Attributes
+    ----------
+    shard : str or None
+        The part of the documents to encode, 3/8 for the third of eight; None for all. `shard=1-8/8` is a sweep over
+        parts, which a launcher deals out to workers: `hydra/launcher=joblib`. Whoever finishes the last part joins
+        them.
+    cache_dtype, cache_dir : str
+        As a run's.
+    results_dir : str
+        Where launchers keep their files.
+    """
+
+    model: Any = None
+    dataset: Any = None
+    shard: str | None = None
+    cache_dtype: str = RunConfig.cache_dtype
+    cache_dir: str = RunConfig.cache_dir
+    results_dir: str = RunConfig.results_dir
+
+
+ConfigStore.instance().store(name="encode_schema", node=EncodeConfig)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="encode")
+def main(cfg: DictConfig) -> int:
+    """Encode what Hydra composed; return 0, or 1 after saying in one line why it failed."""
+    try:
+        encode(cfg)
+    except Exception as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
+        if not isinstance(error, VecbudgetError):
+            raise
+        failures.append(str(error))
+        log.error("vecbudget: %s", error)
+        return 1
+    return 0
+
+
+def encode(cfg: DictConfig) -> None:
+    """Encode a dataset, or a part of it, unless the cache has it.
+
+    Raises
+    ------
+    ConfigError
+        For a part that is none, or another type than float32 and float16.
+    ModelError, CacheError
+        See `harness.data.embedding_cache.fill`.
+    """
+    from harness.data.embedding_cache import fill
+
+    shard = None if cfg.shard is None else Shard.parse(cfg.shard)
+    encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
+    fill(_dataset("dataset", cfg.dataset), encoder, Path(cfg.cache_dir).expanduser(), shard)
+
+
+def is_sweep(overrides: Sequence[str]) -> bool:
+    """Whether overrides ask for several encodings, or for a launcher of them."""
+    return any("," in text.partition("=")[2] or text.startswith("hydra/launcher=") for text in overrides)

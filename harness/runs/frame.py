@@ -1,0 +1,187 @@
+"""The tidy frame over all records: one row a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from harness.runs.record import _EMPTY
+from harness.runs.store import RECORD, Store, _unreadable
+
+CORPUS_SIZE = 1_000_000
+"""Documents over which shared state is spread in the headline bytes per vector."""
+
+
+def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE) -> pd.DataFrame:
+    """Return one row a run.
+
+    Parameters
+    ----------
+    results_dir : path
+    corpus_size : int
+        `bytes_per_vector` is the code bytes and a share of the state: state_bytes / corpus_size.
+
+    Returns
+    -------
+    DataFrame
+        With `run_id status error model dataset method params scoring seed fit_queries dim n_docs n_queries`, the
+        storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
+        bytes_per_vector index_bytes compression_ratio`, a column for each mean metric (`METRICS`), `retention` (nDCG@10
+        over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
+        errors and how far from their bounds they are, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
+        and where cost was measured `COST_COLUMNS`. What a record lacks is NaN.
+    """
+    import pandas as pd
+
+    store = Store(Path(results_dir))
+    rows = [_checked_row(store, record, corpus_size) for record in store.records()]
+    frame = pd.DataFrame(rows, columns=None if rows else list(_row(_EMPTY, corpus_size)))
+    frame["seed"] = frame["seed"].astype("Int64")
+    return frame
+
+
+def _checked_row(store: Store, record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
+    path = store.path(record["run_id"]) / RECORD
+    try:
+        row = _row(record, corpus_size)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    for name, value in row.items():
+        kind = str if name in TEXT_COLUMNS else int | float
+        too_large = isinstance(value, int) and abs(value) >= 1 << 63
+        if too_large or not isinstance(value, kind | None):
+            raise _unreadable(path, f"'{name}' is {json.dumps(value)[:40]}")
+    return row
+
+
+TEXT_COLUMNS = (
+    *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
+    *("command", "git_commit", "created"),
+)
+
+FIDELITY = (
+    "overlap_at_10",
+    "overlap_at_100",
+    "top10_recall_at_20",
+    "top10_recall_at_40",
+    "top10_recall_at_100",
+    "rbo",
+    "kendall_tau",
+    "score_error_at_10",
+    "score_loss_at_10",
+)
+"""Metrics that need no judgements, see `harness.evaluation.fidelity`."""
+
+METRICS = (
+    *(f"{name}_at_{cutoff}" for name in ("ndcg", "recall") for cutoff in (1, 10, 100)),
+    "mrr_at_10",
+    "map_at_100",
+    "ndcg_at_10_ties",
+    *FIDELITY,
+    "tie_at_10",
+)
+"""What a record holds the means of; see also `harness.evaluation.retrieval_metrics` and `harness.evaluation.ties`."""
+
+LIMITED = ("vector", "score", "unseen_vector")
+
+LIMITS = ("power", "distortion", "bound", "db_over_bound", "excess_bits_per_dim")
+
+STAGES = ("fit", "encode", "save", "load", "search", "evaluate")
+
+
+def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
+    method, dataset = record["method"], record["dataset"]
+    storage, metrics, seconds = (record.get(part, {}) for part in ("storage", "metrics", "seconds"))
+    nan = float("nan")
+    dim = record.get("dim", nan)
+    code_bytes, state_bytes = storage.get("code_bytes_per_vector", nan), storage.get("state_bytes", nan)
+    bytes_per_vector = code_bytes + state_bytes / corpus_size
+    return {
+        "run_id": record["run_id"],
+        "status": record["status"],
+        "error": record.get("error"),
+        "model": record["model"]["name"],
+        "dataset": dataset["name"],
+        "method": method["name"],
+        "params": method["params"],
+        "family": method["family"],
+        "scoring": method["scoring"],
+        "seed": method["seed"],
+        "fit_queries": record.get("fit_queries", ""),
+        "dim": dim,
+        "n_docs": dataset["n_docs"],
+        "n_queries": dataset["n_queries"],
+        "code_bytes_per_vector": code_bytes,
+        "resident_bytes_per_vector": storage.get("resident_bytes_per_vector", nan),
+        "disk_bytes_per_vector": storage.get("disk_bytes_per_vector", nan),
+        "state_bytes": state_bytes,
+        "bytes_per_vector": bytes_per_vector,
+        "index_bytes": storage.get("index_bytes", nan),
+        "compression_ratio": 4 * dim / bytes_per_vector,
+        "retention": record.get("retention") if record.get("retention") is not None else nan,
+        **{name: metrics.get(name, nan) for name in METRICS},
+        **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},
+        **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
+        "peak_memory_bytes": record.get("peak_memory_bytes", nan),
+        **_cost(record),
+        "command": record.get("command", ""),
+        "git_commit": record.get("git_commit"),
+        "created": record.get("created", ""),
+    }
+
+
+COSTS = (
+    *(f"cost_{stage}_seconds" for stage in ("fit", "encode", "load", "search")),
+    "docs_per_second",
+    "queries_per_second",
+)
+"""Figures of `measure.cost=true`, each also with `_low` and `_high`, the least and greatest of its repeats."""
+
+QUERY_MS = ("query_ms_p50", "query_ms_p95", "query_ms_p99")
+"""Percentiles of single queries, likewise with `_low` and `_high`."""
+
+PEAKS = ("fit_peak_bytes", "encode_peak_bytes", "load_peak_bytes", "search_peak_bytes")
+
+CORPORA = {"1M": 1_000_000, "100M": 100_000_000, "10B": 10_000_000_000}
+"""Documents to which `harness.evaluation.cost` extrapolates: `search_seconds_at_1M` (and `_low`, `_high`), ..."""
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    cost = record.get("cost") or {}
+    nan = float("nan")
+    spreads = {f"cost_{stage}_seconds": spread for stage, spread in cost.get("seconds", {}).items()}
+    spreads |= {name: cost.get(name, {}) for name in ("docs_per_second", "queries_per_second")}
+    spreads |= {f"query_ms_{name}": spread for name, spread in cost.get("single_query_ms", {}).items()}
+    columns: dict[str, Any] = {}
+    for name in (*COSTS, *QUERY_MS):
+        spread = spreads.get(name, {})
+        for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
+            columns[name + suffix] = spread.get(end, nan)
+    columns |= {name: cost.get("memory", {}).get(name.partition("_")[0], {}).get("peak", nan) for name in PEAKS}
+    sizes = cost.get("extrapolated", {}).get("sizes", {})
+    for name, size in CORPORA.items():
+        there = sizes.get(str(size), {})
+        for stage in ("encode_seconds", "search_seconds"):
+            spread = there.get(stage, there.get(f"{stage}_per_query", {}))
+            for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
+                columns[f"{stage}_at_{name}{suffix}"] = spread.get(end, nan)
+        columns[f"index_bytes_at_{name}"] = there.get("index_bytes", nan)
+    return columns | {"cost_disturbed": float(cost["disturbed"]) if "disturbed" in cost else nan}
+
+
+COST_COLUMNS = tuple(_cost({}))
+"""Every column of a measured cost; see `harness.evaluation.cost`."""
+
+
+def _limit(record: Mapping[str, Any], part: str, name: str) -> float:
+    value = ((record.get("limits") or {}).get(part) or {}).get(name)
+    return float("nan") if value is None else float(value)
+
+
+NUMBER_COLUMNS = tuple(name for name in _row(_EMPTY, CORPUS_SIZE) if name not in TEXT_COLUMNS)
+"""The other columns of `load_runs`."""

@@ -1,0 +1,222 @@
+"""Vector stores' own switches: the presets among the methods, and the records that belong to them.
+
+A run's id comes from its parameters and not from its name, so that presets with the same parameters share one record,
+which bears the name of whichever ran first. A preset's record is therefore found by its parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.base.errors import ConfigError
+from harness.runs.catalogue import members, method_card, printed
+
+DOCUMENTED = {
+    "source": "its source code",
+    "docs": "its documentation only",
+    "paper": "the paper it cites only",
+}
+"""What a preset was made from."""
+ELSEWHERE = ("fit_dataset", "fit_sample", "fit_disjoint")
+"""Entries of an identity that a method fitted on other documents has."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A switch of a vector store, as its yaml describes it.
+
+    Attributes
+    ----------
+    name : str
+        Of the method.
+    store, switch : str
+        What it belongs to, and what its user sets.
+    version, evidence : str
+        What was followed, and how well it is known: a key of `DOCUMENTED`.
+    setting : str
+        The store's own configuration, to paste.
+    summary, source, size : str
+        What it does, where that was read, and its bytes as a formula.
+    """
+
+    name: str
+    store: str
+    switch: str
+    version: str
+    evidence: str
+    setting: str
+    summary: str
+    source: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """A preset that a record is of.
+
+    Attributes
+    ----------
+    preset : Preset
+    params : str
+        Parameters that are not the preset's own; empty for the preset as it is.
+    current : bool
+        False for a record of the preset's name whose parameters it no longer has.
+    """
+
+    preset: Preset
+    params: str = ""
+    current: bool = True
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.preset.name} {self.params}".strip() + ("" if self.current else " (of another version)")
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """Return the presets by name, store by store."""
+    cards = {name: method_card(entry) for name, entry in members("method").items()}
+    found = [
+        Preset(
+            name=name,
+            store=card["store"],
+            switch=card["switch"],
+            version=str(card["version"]),
+            evidence=card["evidence"],
+            setting=card["setting"].rstrip("\n"),
+            summary=card["summary"],
+            source=card["source"],
+            size=card["bytes"],
+        )
+        for name, card in cards.items()
+        if "store" in card
+    ]
+    return {preset.name: preset for preset in sorted(found, key=lambda one: (one.store.lower(), one.name))}
+
+
+def of_store(store: str) -> list[Preset]:
+    """Return a store's presets."""
+    return [preset for preset in presets().values() if preset.store == store]
+
+
+def store_named(text: str) -> str:
+    """Return the store that is meant: by its name, the first word of it, or what its presets' names begin with.
+
+    Raises
+    ------
+    ConfigError
+        If none is meant, or more than one.
+    """
+    stores = list(dict.fromkeys(preset.store for preset in presets().values()))
+    wanted = _plain(text)
+    exact = [store for store in stores if _plain(store) == wanted]
+    meant = exact or [store for store in stores if wanted in _names(store)]
+    if len(meant) != 1:
+        near = difflib.get_close_matches(wanted, [name for store in stores for name in _names(store)], n=1)
+        hint = f"; did you mean '{near[0]}'?" if near and not meant else "."
+        raise ConfigError(f"--database: there is no store '{text}'{hint} There are: {', '.join(stores)}")
+    return meant[0]
+
+
+def _names(store: str) -> set[str]:
+    names = [preset.name for preset in of_store(store)]
+    words = zip(*(name.split("_") for name in names), strict=False)
+    same = [column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, words)]
+    begin = "_".join(same[:-1] if len(names) == 1 else same)
+    also = re.findall(r"\w+", store.partition("(")[2])
+    return {_plain(store), _plain(store.split()[0]), _plain(begin), *map(_plain, also)}
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
+
+
+def matches(record: Mapping[str, Any]) -> list[Match]:
+    """Return the presets that a record is of: those with its parameters, or else the one of its name.
+
+    A record of a method that was fitted on other documents than those searched is of none.
+    """
+    identity, method = record["identity"], record["method"]
+    if any(identity.get(name) is not None for name in ELSEWHERE):
+        return []
+    same = _by_parameters().get(parameters_key(identity["method"]), ())
+    if same:
+        return [Match(presets()[name]) for name in same]
+    preset = presets().get(method["name"])
+    return [] if preset is None else [Match(preset, method["params"], current=bool(method["params"]))]
+
+
+def own_name(record: Mapping[str, Any]) -> str | None:
+    """Return what a record is called as one of the project's own methods; None if it is of a preset alone."""
+    name = str(record["method"]["name"])
+    return name if name not in presets() else _others().get(parameters_key(record["identity"]["method"]))
+
+
+def parameters_key(identity: Any) -> str:
+    """Return the parameters of a record's `identity["method"]` as text; runs that differ in their seed alone agree."""
+    return json.dumps(_without_seeds(identity), sort_keys=True, separators=(",", ":"))
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_seeds(item) for key, item in value.items() if key != "seed"}
+    return [_without_seeds(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@functools.cache
+def _by_parameters() -> dict[str, tuple[str, ...]]:
+    """Return names of presets by their parameters."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in presets():
+        key = parameters_key(preset_identity(name))
+        found[key] = (*found.get(key, ()), name)
+    return found
+
+
+@functools.cache
+def _others() -> dict[str, str]:
+    """Return the names of the methods that are no presets by their parameters."""
+    return {parameters_key(preset_identity(name)): name for name in members("method") if name not in presets()}
+
+
+@functools.cache
+def preset_identity(name: str) -> dict[str, Any]:
+    """Return all parameters of a method's yaml, defaults included, as a record's `identity["method"]` has them."""
+    from omegaconf import OmegaConf
+
+    from harness.runs.config import MethodSpec
+
+    node = OmegaConf.create(members("method")[name].read_text(encoding="utf-8"))
+    # presets and methods refer to the run's seed
+    return MethodSpec(OmegaConf.create({"seed": 0, "method": node}).method).identity()
+
+
+def listing() -> str:
+    """Return the presets as a table for a terminal, store by store."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column, ratio in (("preset", None), ("switch", 5), ("bytes in memory; beside", 4), ("evidence", None)):
+        table.add_column(column, overflow="fold", no_wrap=ratio is None, ratio=ratio)
+    table.add_column("version", overflow="fold", ratio=3)
+    table.add_column("what it does", overflow="fold", ratio=8)
+    previous = ""
+    for preset in presets().values():
+        if preset.store != previous:
+            table.add_row()
+            table.add_row(f"-- {preset.store}")
+            previous = preset.store
+        table.add_row(preset.name, preset.switch, preset.size, preset.evidence, preset.version, preset.summary)
+    words = "; ".join(f"{name}: {what}" for name, what in DOCUMENTED.items())
+    return printed(table) + (
+        "\nMeasure one by 'vecbudget run method=NAME', all by 'vecbudget sweep experiment=databases'. Evidence is what "
+        f"a preset was made from ({words}).\n"
+    )

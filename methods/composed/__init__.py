@@ -1,0 +1,1 @@
+"""Parts that hold other parts: chains, residuals, two tiers, quantised queries, layouts of stores."""

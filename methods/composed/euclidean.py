@@ -1,0 +1,45 @@
+"""Ranking by distance, where a store does that although the vectors were normalised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from methods.base import Array, Codes, Float32, Transform
+from methods.composed.chain import Chain
+
+
+@dataclass(kw_only=True, eq=False)
+class Euclidean(Chain):
+    """A chain whose score is -|q - x^|^2 / 2, less what depends on the query alone.
+
+    Between unit vectors this is the order of the inner products. Between a query and a *decoded* document it is not:
+    decoded documents have various lengths, and long ones are now put at a disadvantage: <q, x^> - |x^|^2 / 2. That is a
+    dot product with one more coordinate, 1 in queries. Nothing is stored for it.
+
+    Parameters
+    ----------
+    codec : Codec
+        With its own scoring, by which the query may be decoded too.
+    transforms : list of Transform
+    """
+
+    transforms: list[Transform] = field(default_factory=list)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        whole = self.scoring == "asymmetric" and not self.renormalize
+        self._require(whole, "scoring belongs on its codec, and renormalize=true would make it the inner product")
+
+    @property
+    def _only_forwards(self) -> bool:
+        return False
+
+    def _decode(self, codes: Codes) -> Float32:
+        decoded = self.codec.doc_matrix(codes)
+        energy: Array = np.einsum("ij,ij->i", decoded, decoded, dtype=np.float64)
+        return np.column_stack([decoded, (-energy / 2).astype(np.float32)])
+
+    def _project_queries(self, queries: Float32) -> Float32:
+        return np.column_stack([super()._project_queries(queries), np.ones(len(queries), np.float32)])

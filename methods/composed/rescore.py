@@ -1,0 +1,271 @@
+"""Two tiers: a small code that is scanned, and a better one that is read for a short list only."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods import topk
+from methods.base import Array, Codec, Codes, Float32, MethodError, Part, row_blocks
+
+FIRST, SECOND = "first.", "second."
+Int64 = NDArray[np.int64]
+
+
+@dataclass(kw_only=True, eq=False)
+class Policy(Part, ABC):
+    """How many of the first tier's documents are read again. It has parameters and no state.
+
+    Parameters
+    ----------
+    limit : int or None
+        Documents that a query asks for, from which a policy counts; None is the depth of the search. A benchmark ranks
+        100 documents and scores the first 10 of them: three times 100 is not what a user gets who asks for 10.
+    """
+
+    limit: int | None = None
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(1, "limit")
+
+    @abstractmethod
+    def length(self, k: int, n: int) -> int:
+        """Return how many of `n` documents may be read for a query that wants `k`."""
+
+    def cut(self, scores: Float32, again: Float32, k: int) -> Int64:
+        """Return how many of each query's list are read in fact, int64 (m,): all of it, unless a subclass stops early.
+
+        Parameters
+        ----------
+        scores, again : float32 (m, length)
+            The first tier's scores, descending, and the second's of the same documents.
+        k : int
+        """
+        return np.full(len(scores), scores.shape[1])
+
+
+@dataclass(kw_only=True, eq=False)
+class ShortList(Policy):
+    """A multiple of what the query asks for, within bounds, or a fixed number.
+
+    Parameters
+    ----------
+    factor : float
+        The multiple (oversampling).
+    rows : int or None
+        A fixed length instead, whatever the query asks for.
+    at_least, at_most : int or None
+        Bounds on what `factor` makes (OpenSearch: 100 and 10,000).
+    """
+
+    factor: float = 3.0
+    rows: int | None = None
+    at_least: int | None = None
+    at_most: int | None = None
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        self._require_at_least(1, "factor", "rows", "at_least", "at_most")
+
+    def length(self, k: int, n: int) -> int:
+        """Return the length of the list."""
+        if self.rows is not None:
+            return min(n, self.rows)
+        wanted = math.ceil(self.factor * (self.limit or k))
+        wanted = max(wanted, self.at_least or 0)
+        return min(n, wanted if self.at_most is None else min(wanted, self.at_most))
+
+
+@dataclass(kw_only=True, eq=False)
+class ErrorBound(Policy):
+    """Read on until no further document can enter the best ones (Gao and Long, 2024, section 4: adaptive re-ranking).
+
+    The first tier's scores must be upper bounds, as those of `methods.BoundedRaBitQ` are: reading stops
+    when they fall below the worst of the best `limit` scores of the second tier so far.
+
+    Parameters
+    ----------
+    most : float
+        The longest list, as a multiple of what the query asks for, which bounds the work.
+    """
+
+    most: float = 100.0
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        self._require_at_least(1, "most")
+
+    def length(self, k: int, n: int) -> int:
+        """Return the longest list."""
+        return min(n, math.ceil(self.most * (self.limit or k)))
+
+    def cut(self, scores: Float32, again: Float32, k: int) -> Int64:
+        """Return where reading stops."""
+        length = scores.shape[1]
+        wanted = min(self.limit or k, length)
+        stops = np.full(len(scores), length)
+        best = np.sort(again[:, :wanted], axis=1)
+        for place in range(wanted, length):
+            stopping = (scores[:, place] < best[:, 0]) & (stops == length)
+            stops[stopping] = place
+            best[:, 0] = np.maximum(best[:, 0], again[:, place])
+            best.sort(axis=1)
+        return stops
+
+
+@dataclass(kw_only=True, eq=False)
+class Rescore(Codec):
+    """Scan the first codec, then score its best documents again with the second.
+
+    Both codes are stored, side by side: arrays whose names begin with "first." must be in memory, those that begin
+    with "second." can lie on disk, since a search reads a short list of them for each query. What counts as storage is
+    both.
+
+    The ranking is the second tier's order of the first tier's short list, so that `score`, `decode` and `query_matrix`
+    are the second tier's, and `search` may miss a document that the first tier ranks too low. Where more documents are
+    wanted than were read again, the others follow in the first tier's order; their scores are the first tier's, moved
+    below the second's. The short list is the best of all documents that `search` is given: given them in chunks, it
+    would be longer.
+
+    Parameters
+    ----------
+    first, second : Codec
+        Each fitted on the documents as they are; the second is not a code of what the first leaves.
+    policy : Policy
+        How many documents are read again: `ShortList` or `ErrorBound`.
+    shared : bool
+        The second tier reads the first one's codes, and what is stored for it is only what those lack: the same signs
+        against a float query after a Hamming distance, say, or a second level of LVQ. Arrays of the same name must be
+        equal, and the first tier's are then read in memory.
+    """
+
+    first: Codec
+    second: Codec
+    policy: Policy = field(default_factory=ShortList)
+    shared: bool = False
+
+    searches_whole: ClassVar[bool] = True
+
+    def _check_parameters(self) -> None:
+        self._require(self.scoring != "raw_codes", "scoring=raw_codes belongs on one of its codecs")
+        self._require(
+            self.first.row_wise and self.second.row_wise, "both codecs must be row-wise, to be read row by row"
+        )
+
+    @property
+    def wants_queries(self) -> bool:  # type: ignore[override]
+        """Whether a tier makes use of queries."""
+        return self.first.wants_queries or self.second.wants_queries
+
+    @property
+    def wants_pairs(self) -> bool:  # type: ignore[override]
+        """Whether a tier makes use of pairs."""
+        return self.first.wants_pairs or self.second.wants_pairs
+
+    def training(self) -> list[dict[str, Any]]:
+        """Return what both tiers did."""
+        return self.first.training() + self.second.training()
+
+    def on_disk(self, names: Iterable[str]) -> set[str]:
+        """Return those of the codes' array names that are read for a short list only."""
+        return {name for name in names if name.startswith(SECOND)}
+
+    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
+        for tier in (self.first, self.second):
+            tier.fit(docs, queries if tier.wants_queries else None, pairs)
+
+    def _encode(self, docs: Float32) -> Codes:
+        first, second = self.first.encode(docs).rows, self.second.encode(docs).rows
+        stored = {FIRST + name: array for name, array in first.items()}
+        for name, array in second.items():
+            if not self.shared or name not in first:
+                stored[SECOND + name] = array
+            elif not np.array_equal(array, first[name]):
+                raise MethodError(f"Rescore: shared=true, but the two tiers' arrays named '{name}' differ")
+        return Codes(n=len(docs), rows=stored)
+
+    def _first(self, codes: Codes) -> Codes:
+        return _tier(codes, FIRST)
+
+    def _second(self, codes: Codes) -> Codes:
+        own = _tier(codes, SECOND)
+        if not self.shared:
+            return own
+        return Codes(n=codes.n, rows={**self._first(codes).rows, **own.rows})
+
+    def _decode(self, codes: Codes) -> Float32:
+        return self.second.decode(self._second(codes))
+
+    def _levels(self, codes: Codes) -> Float32:
+        return self.second._levels(self._second(codes))
+
+    def _project_queries(self, queries: Float32) -> Float32:
+        return self.second._query_matrix(queries)
+
+    def _doc_matrix(self, codes: Codes) -> Float32:
+        if self.scoring == "asymmetric" and not self.renormalize:
+            return self.second._doc_matrix(self._second(codes))
+        return super()._doc_matrix(codes)
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
+        length = self.policy.length(k, codes.n)
+        scores, listed = self.first._search(queries, self._first(codes), max(k, length))
+        again = self._score_again(queries, codes, listed[:, :length])
+        cut = self.policy.cut(scores[:, :length], again, k)
+        read = np.arange(scores.shape[1]) < cut[:, None]
+        values = np.zeros(scores.shape)
+        values[:, :length] = again
+        if not read.all():
+            lowest = np.nextafter(np.where(read, values, np.inf).min(axis=1), -np.inf, dtype=np.float32)
+            highest = np.where(read, -np.inf, scores).max(axis=1)
+            # a query whose documents were all read has no highest
+            moved = scores + (lowest - np.where(np.isfinite(highest), highest, 0))[:, None].astype(np.float64)
+            values = np.where(read, values, moved)
+        return topk.ordered(values.astype(np.float32), listed, k)
+
+    def _score_again(self, queries: Float32, codes: Codes, listed: Int64) -> Float32:
+        """Return the second tier's scores of each query's list, float32 (m, length)."""
+        projected = self._query_matrix(queries).astype(np.float64)
+        scores = np.empty(listed.shape, dtype=np.float32)
+        # a few queries at a time, so that no more than their short lists are decoded at once
+        for start, stop in row_blocks(len(queries), 8 * listed.shape[1] * projected.shape[1]):
+            which, place = np.unique(listed[start:stop], return_inverse=True)
+            picked = Codes(n=len(which), rows={name: array[which] for name, array in codes.rows.items()})
+            docs = self._doc_matrix(picked)
+            place = place.reshape(stop - start, -1)
+            for query in range(start, stop):
+                # float64, rounded once: equal documents get equal scores
+                scores[query] = np.einsum("ij,j->i", docs[place[query - start]].astype(np.float64), projected[query])
+        return scores
+
+    def state(self) -> dict[str, Array]:
+        """Return both states under the prefixes `first.` and `second.`, without what sharing tiers have in common."""
+        arrays: dict[str, Array] = {"dim_": np.asarray(self._check_fitted())}
+        first, second = self.first.state(), self.second.state()
+        arrays |= {FIRST + name: array for name, array in first.items()}
+        for name, array in second.items():
+            if not (self.shared and name in first and np.array_equal(array, first[name])):
+                arrays[SECOND + name] = array
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Hand each tier its own arrays."""
+        first, second = (
+            {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+            for prefix in (FIRST, SECOND)
+        )
+        self.first.load_state(first)
+        self.second.load_state({**first, **second} if self.shared else second)
+        self.dim_ = int(arrays["dim_"])
+        return self
+
+
+def _tier(codes: Codes, prefix: str) -> Codes:
+    rows = {name[len(prefix) :]: array for name, array in codes.rows.items() if name.startswith(prefix)}
+    return Codes(n=codes.n, rows=rows)

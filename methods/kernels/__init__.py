@@ -1,0 +1,1 @@
+"""The inner loops: packing, scans, entropy coding, threads."""

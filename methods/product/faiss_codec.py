@@ -1,0 +1,234 @@
+"""FAISS's codecs behind the contract: one class, many yamls."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods import topk
+from methods.base import Array, Codec, Codes, Float32, MethodError
+from methods.kernels.threads import one_thread
+from methods.product.faiss_state import quantizers, read_state
+
+
+@dataclass(kw_only=True, eq=False)
+class FaissCodec(Codec):
+    """A flat code of FAISS (Douze et al., 2024), by its factory string.
+
+    State is the trained, empty index as FAISS serialises it; codes are what `sa_encode` returns, exactly `sa_code_size`
+    bytes each. PQ's and SQ's codes are searched by FAISS, in a copy of the empty index; the others are decoded.
+
+    Only codes whose search is the dot product with `sa_decode` belong here: SQ, SQtqmse, EDEN, PQ, RQ, PRQ, LSQ, PLSQ.
+    RaBitQ is `methods.FaissRaBitQ`. Three are left out on purpose: `IndexLattice` ("ZnLattice") does not write
+    its codes when it is serialised and ignores the metric, "SQ8_direct" casts to integers without a scale, and LSH is
+    `methods.Sign` on a projection.
+
+    Parameters
+    ----------
+    factory : str
+        FAISS's index factory string. `{m}`, `{bits}` and `{splits}` are filled in, as in "PQ{m}x{bits}np" ("np"
+        switches off the polysemous training, which takes minutes and serves another search).
+    m : int or None
+        Sub-quantisers, or codebooks (of each split).
+    bits : int or None
+        Bits of each.
+    splits : int or None
+        Parts that a product of additive quantisers cuts the vector into.
+    iterations : int or None
+        Iterations of k-means (PQ, RQ, PRQ: None is FAISS's own 25 or 10), or of the alternation between codes and
+        codebooks (LSQ, PLSQ: None is FAISS's 25).
+    beam : int or None
+        RQ and PRQ only. With a number, codebooks are trained by plain k-means on the residuals, and that many partial
+        codes are kept in training and encoding. None is FAISS's own: beam 5, with k-means on progressively more
+        dimensions, which takes five times as long.
+    perturbations : int or None
+        LSQ and PLSQ only: rounds of iterated local search when encoding; training takes half as many. None is
+        FAISS's 16.
+    shared_codebook : bool
+        PQ only: one codebook for all sub-quantisers, as CoRECT trains it. FAISS stores a copy for each all the same.
+    kernel : {"exact", "fast_scan"}
+        How PQ's 4-bit codes are searched; storage is the same. *fast_scan* keeps each query's table of products in
+        registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores are
+        coarse: a ranking may differ wherever the exact scores of two documents are closer than the tables' rounding.
+    seed : int
+        Seed of k-means, or of the local search.
+    """
+
+    factory: str
+    m: int | None = None
+    bits: int | None = None
+    splits: int | None = None
+    iterations: int | None = None
+    beam: int | None = None
+    perturbations: int | None = None
+    shared_codebook: bool = False
+    kernel: Literal["exact", "fast_scan"] = "exact"
+    seed: int = 0
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(1, "m", "bits", "splits", "iterations", "beam", "perturbations")
+        if self.shared_codebook:
+            self._require(self.index_string.startswith("PQ"), "shared_codebook is for PQ")
+        if self.kernel == "fast_scan":
+            four_bits = re.fullmatch(r"PQ\d+x4(np)?", self.index_string)
+            self._require(four_bits is not None, f"kernel=fast_scan needs 4-bit PQ, got '{self.index_string}'")
+
+    @property
+    def index_string(self) -> str:
+        """The factory string with the parameters filled in."""
+        return self.factory.format(m=self.m, bits=self.bits, splits=self.splits)
+
+    @property
+    def row_wise(self) -> bool:  # type: ignore[override]
+        """Whether a document's code is its own; LSQ's starts at random, by the document's place in the batch."""
+        return "LSQ" not in self.factory
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        import faiss
+
+        n, d = docs.shape
+        parts = re.match(r"(?:PQ|PRQ|PLSQ)(\d+)x(\d+)", self.index_string)
+        if parts and d % int(parts[1]):
+            name = "m" if self.splits is None else "splits"
+            raise MethodError(f"FaissCodec: {name}={parts[1]} does not divide the {d} dimensions of the vectors")
+        try:
+            index = faiss.index_factory(d, self.index_string, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise MethodError(f"FaissCodec: factory '{self.index_string}' is not possible: {reason}") from error
+        for quantizer in quantizers(index):
+            self._set_up(quantizer, n)
+        try:
+            with one_thread():
+                index.train(docs)
+        except RuntimeError as error:
+            if "should be at least as large as number of clusters" in str(error):
+                raise MethodError(
+                    f"FaissCodec: {n} documents are fewer than the centroids of a codebook of bits={self.bits}: "
+                    f"'{self.index_string}' needs more documents or fewer bits"
+                ) from error
+            raise MethodError(f"FaissCodec: training '{self.index_string}' failed: {error}") from error
+        self.index_ = faiss.serialize_index(index)
+        self.__dict__.pop("_index", None)
+
+    def _set_up(self, quantizer: Any, n: int) -> None:
+        """Hand the parameters to a quantiser, wherever FAISS keeps them."""
+        if hasattr(quantizer, "cp"):
+            quantizer.cp.seed = self.seed
+            # fewer documents than 39 a centroid is the rule here, not worth a warning for each codebook
+            quantizer.cp.min_points_per_centroid = 1
+            if self.iterations is not None:
+                quantizer.cp.niter = self.iterations
+        if self.shared_codebook:
+            quantizer.train_type = quantizer.Train_shared
+        if hasattr(quantizer, "max_beam_size") and self.beam is not None:
+            quantizer.max_beam_size = self.beam
+            quantizer.train_type = quantizer.Train_default
+        if hasattr(quantizer, "icm_iters"):
+            # LSQ starts from random codes and would train on any number of documents, even on one
+            if n < 2 ** quantizer.nbits.at(0):
+                raise MethodError(
+                    f"FaissCodec: {n} documents are fewer than the codewords of a codebook of bits={self.bits}: "
+                    f"'{self.index_string}' needs more documents or fewer bits"
+                )
+            # 0 would draw from the clock
+            quantizer.random_seed = self.seed + 1
+            if self.iterations is not None:
+                quantizer.train_iters = self.iterations
+            if self.perturbations is not None:
+                quantizer.encode_ils_iters = self.perturbations
+                quantizer.train_ils_iters = max(1, self.perturbations // 2)
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over a serialised index, and read it.
+
+        Raises
+        ------
+        MethodError
+            If the bytes are not those of such an index, empty and trained; see `methods.product.faiss_state`.
+        """
+        super().load_state(arrays)
+        blob = arrays.get("index_", np.empty(0, np.uint8))
+        self.__dict__["_index"] = read_state(blob, self._check_fitted(), self.index_string, self._set_up_for_reading)
+        return self
+
+    def _set_up_for_reading(self, quantizer: Any) -> None:
+        # the number of documents has done its part
+        self._set_up(quantizer, sys.maxsize)
+
+    @cached_property
+    def _index(self) -> Any:
+        """The empty trained index, read from the state that `fit` left."""
+        import faiss
+
+        return faiss.deserialize_index(np.ascontiguousarray(self.index_))
+
+    def _encode(self, docs: Float32) -> Codes:
+        return Codes.packed(self._index.sa_encode(docs))
+
+    def _decode(self, codes: Codes) -> Float32:
+        decoded: Float32 = self._index.sa_decode(self._octets(codes))
+        return decoded
+
+    def _octets(self, codes: Codes) -> Array:
+        """Return the codes once they are as wide as FAISS will take them to be."""
+        array, width = codes.rows.get("codes"), self._index.sa_code_size()
+        if array is None or array.dtype != np.uint8 or array.shape[1:] != (width,):
+            found = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
+            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {found}")
+        return np.ascontiguousarray(array)
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
+        # which; decoding is as fast and keeps equal documents equal
+        steady = re.match("PQ|SQ", self.factory) is not None
+        if self.scoring != "asymmetric" or self.renormalize or not steady:
+            return super()._search(queries, codes, k)
+        import faiss
+
+        index: Any = faiss.clone_index(self._index)
+        index.add_sa_codes(self._octets(codes))
+        # For fast scan and for parts this wide, a batch of queries gets its tables from one matrix product, whose last
+        # bits depend on the batch: queries are then searched one at a time.
+        alone = hasattr(index, "pq") and (self.kernel == "fast_scan" or index.pq.dsub >= 16)
+        if self.kernel == "fast_scan":
+            index = faiss.IndexPQFastScan(index)
+
+        def find(some: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
+            if not alone:
+                scores, rows = index.search(some, wanted)
+                return scores, rows
+            found = [index.search(some[i : i + 1], wanted) for i in range(len(some))]
+            return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
+
+        def scan(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
+            return find(queries, wanted)
+
+        def exhaustive(which: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
+            scores, rows = find(queries[which], codes.n)
+            return topk.ordered(scores, rows, k)
+
+        scores, rows = topk.search_kernel(scan, exhaustive, codes.n, k)
+        # fast scan divides by a table's range, which is 0 for a zero query: it then finds NaN, or nothing
+        flat = np.flatnonzero((rows < 0).any(axis=1) | ~np.isfinite(scores).all(axis=1))
+        if len(flat):
+            scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
+        return scores, rows
+
+
+@dataclass(kw_only=True, eq=False)
+class UnitCentroids(FaissCodec):
+    """One codebook of 2^bits centroids of unit length: the lists of FAISS's IVF indexes under inner products."""
+
+    factory: str = "PQ1x{bits}np"
+
+    def _set_up(self, quantizer: Any, n: int) -> None:
+        super()._set_up(quantizer, n)
+        quantizer.cp.spherical = True

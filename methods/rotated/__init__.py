@@ -1,0 +1,1 @@
+"""A random rotation, then scalar codes."""

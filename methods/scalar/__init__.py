@@ -1,0 +1,1 @@
+"""Uniform and non-uniform levels for each number."""

@@ -1,0 +1,658 @@
+"""Entropy-coded transform coefficients: one step for all dimensions, and as many bits as each number is worth."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import Array, Codec, Codes, Float32, project, row_blocks
+from methods.kernels import range_coder
+from methods.transform_coding.rate_search import UNGERBOECK, Choice, Quantiser, Search
+from methods.transforms.linear import eigenbasis, second_moment
+
+Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+
+PER_OCTAVE = 4
+"""Classes of dimensions whose deviations differ by a factor of two."""
+
+SMALLEST, LARGEST = -10, 28
+"""Classes that are coded: deviations from 2**-2.5 to 2**7 steps. Smaller ones are not worth a bit."""
+
+STEPS_PER_CLASS = 8
+"""A document's own step is the common one times 2**(scale / 32), its scale an integer."""
+
+FINEST = -64
+"""The least scale."""
+
+LEAST_BYTES = 16
+"""Below, no document has a step of its own: to name it would take too much of its bytes."""
+
+COUPLED = {"hard": -4, "mean": SMALLEST}
+"""The least class that takes part in the trellis.
+
+Along a run of zeros the trellis is locked, so that its codes for rarely coded dimensions come in lengths that jump: a
+loss where each document has its own budget, and none where the mean counts.
+"""
+
+SLOPE = 0.1
+"""Squared steps that a bit is worth, on average over documents."""
+
+TRAINING_ROWS, TRAINING_ROUNDS, SCALE_ROUNDS = 2048, 16, 2
+PASSES, REFINEMENTS, SCALE_TRIALS, SLOPE_TRIALS = 14, 8, 7, 8
+COMPARED_ROWS = 256
+DOCUMENTS_PER_CENTRE, ITERATIONS, SEEDING_ROWS = 4, 15, 8192
+SHRINKAGE = 4
+"""A centre is the mean of its documents and of so many more that lie at the mean of all."""
+FOLDS = 8
+NO_CLASS = -100
+MARGIN = 0.05
+"""Bits that the range coder may need beyond the ideal length."""
+
+
+class Model(NamedTuple):
+    """Levels in steps and probabilities of a class's numbers -reach..reach, float64 (quantisers, 2 * reach + 1)."""
+
+    levels: Array
+    probabilities: Array
+
+
+def reach(number: int) -> int:
+    """Return the largest number of a class: 4.5 deviations."""
+    return int(np.ceil(4.5 * 2 ** (number / PER_OCTAVE) + 1.5))
+
+
+def gaussian_model(number: int, quantisers: int) -> Model:
+    """Return where training starts from: cells of a Gaussian, with the middle one widened by a fifth of a step."""
+    from scipy.special import ndtr
+
+    deviation = 2 ** (number / PER_OCTAVE)
+    numbers = np.arange(-reach(number), reach(number) + 1)
+    # the second quantiser's levels lie half-way between the first one's, but for 0, which both have
+    levels = np.stack([np.sign(numbers) * np.maximum(np.abs(numbers) - q / 2, 0) for q in range(quantisers)])
+    edges = (levels[:, 1:] + levels[:, :-1]) / 2
+    below = ndtr((edges + 0.1 * np.sign(edges)) / deviation)
+    mass = np.diff(below, axis=1, prepend=0, append=1) + 1e-5
+    shrink = deviation**2 / (deviation**2 + 1 / 16)
+    return Model(levels * shrink, mass / mass.sum(axis=1, keepdims=True))
+
+
+def held_out(docs: Float32, residuals: Float32) -> Float32:
+    """Return residuals in bases that their documents had no part in, where `docs` are in the basis fitted to them.
+
+    In its own eigenbasis a sample's small variances look smaller than those of other documents. Coordinates that are
+    uncorrelated on just these documents come from a rotation fitted to them. Then each of a few folds is rotated
+    to the eigenbasis of the second moment of the others.
+    """
+    moment = second_moment(docs)
+    correlated = np.sum(moment**2) - np.sum(np.diag(moment) ** 2)
+    if len(docs) < 2 or correlated > 1e-6 * np.sum(moment**2):
+        return residuals
+    out = np.empty_like(residuals)
+    for fold in range(min(FOLDS, len(docs))):
+        part = docs[fold::FOLDS]
+        others = moment - second_moment(part) * (len(part) / len(docs))
+        out[fold::FOLDS] = project(residuals[fold::FOLDS], eigenbasis(others)[1])
+    return out
+
+
+def updated(model: Model, values: Float32, numbers: Int16, which: NDArray[np.uint8]) -> Model:
+    """Return centroids and frequencies, the same on both sides of zero, drawn a little to what they were.
+
+    Parameters
+    ----------
+    model : Model
+    values : float32 (count,)
+        In steps.
+    numbers : int16 (count,)
+        What the values were quantised to.
+    which : uint8 (count,)
+        The quantiser of each.
+    """
+    levels, probabilities = model.levels.copy(), model.probabilities.copy()
+    count = levels.shape[1]
+    for q in range(len(levels)):
+        own = which == q
+        places = numbers[own] + count // 2
+        mass = np.bincount(places, minlength=count).astype(np.float64)
+        total = np.bincount(places, values[own], minlength=count)
+        mass, total = mass + mass[::-1], total - total[::-1]
+        levels[q] = (total + 5 * levels[q]) / (mass + 5)
+        frequencies = np.maximum((mass + 20 * probabilities[q]) / (mass.sum() + 20), 1e-6)
+        probabilities[q] = frequencies / frequencies.sum()
+    return Model(levels, probabilities)
+
+
+@dataclass(kw_only=True, eq=False)
+class EntropyCoded(Codec):
+    """Quantise all dimensions with one step, and write the numbers by range coding.
+
+    Put `methods.SVD(dim=None)` before it in a `Chain`. A document is predicted by the nearest of a few centres,
+    and what is left is quantised. One step for all dimensions and an entropy code is reverse water-filling: a dimension
+    takes the bits that its variance is worth, in fractions of a bit. Dimensions whose deviations are alike, measured
+    in steps, share the probabilities of their numbers and the levels that they mean (the centroids), both counted on
+    the fitted documents as if each had had no part in the rotation and in its centre. Which numbers a document gets
+    is decided by squared error plus lambda times bits (`methods.transform_coding.rate_search`).
+
+    A step that is longer by a quarter of an octave puts each dimension into the next lower class, so that other steps
+    need no models of their own.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes of a document.
+    budget : {"hard", "mean"}
+        *hard*: each document takes exactly `nbytes` bytes, with a lambda of its own such that it fits, and at high
+        rates, where that shows less error, a step of its own.
+        *mean*: one step and one lambda for all documents that are encoded together, so that each takes the bits that
+        it is worth and the mean is `nbytes` bytes; they form one stream, with no lengths or offsets, that is read
+        from its start.
+    states : int
+        1, or the states of a trellis, a power of two from 4 to 256, with which two quantisers take turns (Fischer and
+        Wang, 1992). Time to encode grows with the states.
+    centres : int
+        Of k-means, at most; one for four fitted documents, or fewer, if there are not enough. They are stored as
+        float16, two bytes for each dimension of each centre.
+    seed : int
+        Draws the documents that k-means starts from.
+
+    Raises
+    ------
+    MethodError
+        If constriction is not installed.
+
+    Notes
+    -----
+    Uniform quantisation with an entropy code loses 1.53 dB, a quarter of a bit, to the rate-distortion bound of a
+    Gaussian at high rates (Gish and Pierce, 1968), and less at low ones. What the levels cannot reach, beyond 4.5
+    deviations, is cut.
+    """
+
+    nbytes: int
+    budget: Literal["hard", "mean"] = "hard"
+    states: int = 8
+    centres: int = 256
+    seed: int = 0
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(1, "nbytes", "centres")
+        known = ", ".join(map(str, UNGERBOECK))
+        self._require(self.states == 1 or self.states in UNGERBOECK, f"states must be 1, {known}, got {self.states}")
+
+    @property
+    def row_wise(self) -> bool:  # type: ignore[override]
+        """Whether each document has bytes of its own."""
+        return self.budget == "hard"
+
+    def _bits_per_dimension(self) -> Array:
+        """Return the entropy of each dimension's numbers with the common step: what they take on average."""
+        bits = np.zeros(self._check_fitted())
+        coded, classes = self._coded(0), self._classes_at(0)
+        for number in np.unique(classes).tolist():
+            shares = self._models[number].probabilities.astype(np.float64)
+            bits[coded[classes == number]] = np.mean(-np.sum(shares * np.log2(shares), axis=1))
+        return bits
+
+    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+        self._forget()
+        self.mean_ = docs.mean(axis=0, dtype=np.float64).astype(np.float32)
+        deviation = _above_rounding(docs.std(axis=0, dtype=np.float64), docs)
+        goal, models = 8 * self.nbytes - MARGIN, dict[int, Model]()
+        step = self._first_step(deviation, goal)
+        self._fit_centres(docs, deviation, step)
+        index = self._nearest_centre(docs)
+        masses = np.bincount(index, minlength=len(self.centres_))
+        # as if a document had had no part in its own centre, nor in the rotation: others have none
+        own = ((masses + SHRINKAGE) / (masses + SHRINKAGE - 1)).astype(np.float32)[index]
+        residuals = held_out(docs, self._residuals(docs, index) * own[:, None])
+        deviation = _above_rounding(np.sqrt(np.mean(residuals**2, axis=0, dtype=np.float64)), docs)
+        sample = np.linspace(0, len(docs) - 1, min(len(docs), TRAINING_ROWS)).astype(np.int64)
+        residuals, spent = residuals[sample], float(np.mean(self._index_bits[index]))
+        finest = float(deviation.max()) * 2 ** (-LARGEST / PER_OCTAVE)
+        for turn in range(TRAINING_ROUNDS):
+            step = max(step, finest)
+            self._set_step(step, deviation, models)
+            coded = len(self._coded(0))
+            if not coded:
+                break
+            bits = spent + self._train(residuals, models)
+            # ever smaller changes: dimensions in other classes change the bits at once, what is counted there later
+            step *= 2 ** np.clip((bits - goal) / (0.75 * coded) / (1 + turn / 4), -2, 2)
+        tight = self.budget == "hard" and self.nbytes < LEAST_BYTES
+        while tight and self._lattice(models, 0).cheapest() > goal - 1 - self._index_bits.max():
+            step *= 1.1
+            self._set_step(step, deviation, models)
+        self._fit_scales(residuals, goal - self._index_bits[index[sample]], models)
+        used = [models[number] for number in self._classes()]
+        self.levels_: Float32 = _joined([model.levels for model in used])
+        self.probabilities_ = _joined([model.probabilities for model in used])
+
+    def _fit_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> None:
+        """Count which steps documents take, and their numbers anew with these; keep to one step if that is better."""
+        self.scale_frequencies_ = np.ones(1, dtype=np.float32)
+        if self.class_.max() < SMALLEST or (self.budget == "hard" and self.nbytes < LEAST_BYTES):
+            return
+        for number in self._classes():
+            models.setdefault(number, gaussian_model(number, self._quantisers(number)))
+        if self.budget == "mean":
+            return
+        common, own, scales = dict(models), dict(models), self._scales
+        for _ in range(SCALE_ROUNDS):
+            places = self._nearest_scales(residuals, limits, own)
+            # what is next to a scale that documents take is as likely as that
+            near = [0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05]
+            counts = np.convolve(np.bincount(places, minlength=len(scales)), near, mode="same")
+            self.scale_frequencies_ = (0.95 * counts / counts.sum() + 0.05 / len(counts)).astype(np.float32)
+            self._train(residuals, own, scales[places])
+        few = np.linspace(0, len(residuals) - 1, min(len(residuals), COMPARED_ROWS)).astype(np.int64)
+        places = self._nearest_scales(residuals[few], limits[few], own)
+        if self._error(residuals[few], limits[few], common) <= self._error(residuals[few], limits[few], own, places):
+            self.scale_frequencies_ = np.ones(1, dtype=np.float32)
+        else:
+            models.update(own)
+
+    def _error(
+        self, residuals: Float32, limits: Array, models: dict[int, Model], places: NDArray[np.int64] | None = None
+    ) -> float:
+        """Return the mean squared error within the limits, with the common step or with documents' own."""
+        scales = np.zeros(len(residuals), dtype=np.int64) if places is None else self._scales[places]
+        if places is not None:
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+        error = 0.0
+        for lowering, rows in _grouped(scales):
+            search, steps = self._lattice(models, lowering), self._steps_of(scales[rows])
+            columns = self._columns(residuals[rows], lowering, steps)
+            chosen = search.within(columns, SLOPE, limits[rows], PASSES, REFINEMENTS)
+            error += float(np.sum((columns - chosen.levels) ** 2 * steps**2, dtype=np.float64))
+            left = np.delete(residuals[rows], self._coded(lowering), axis=1)
+            error += float(np.sum(left**2, dtype=np.float64))
+        return error / len(residuals)
+
+    def _first_step(self, deviation: Array, goal: float) -> float:
+        """Return the step at which uniform quantisers of Gaussians take `goal` bits at high rate."""
+        positive = deviation[deviation > 0]
+        if not len(positive):
+            return 1.0
+        low, high = float(positive.min()) * 1e-3, float(positive.max()) * 10
+        for _ in range(60):
+            step = float(np.sqrt(low * high))
+            bits = np.log2(np.maximum(positive / step * np.sqrt(12), 1)).sum()
+            low, high = (step, high) if bits > goal else (low, step)
+        return high * (1.5 if self.states > 1 else 1.0)
+
+    def _set_step(self, step: float, deviation: Array, models: dict[int, Model]) -> None:
+        self.step_ = step
+        with np.errstate(divide="ignore"):
+            number = np.rint(PER_OCTAVE * np.log2(deviation / step))
+        self.class_: Int8 = np.clip(number, NO_CLASS, LARGEST).astype(np.int8)
+        for found in np.unique(self._classes_at(0)).tolist():
+            models.setdefault(found, gaussian_model(found, self._quantisers(found)))
+
+    @property
+    def _scales(self) -> NDArray[np.int64]:
+        """The scales that there may be, ascending; at the last one no dimension is coded."""
+        largest = int(self.class_.max())
+        least = max(FINEST, STEPS_PER_CLASS * (largest - LARGEST))
+        return np.arange(least, STEPS_PER_CLASS * (largest - SMALLEST + 1) + 1)
+
+    @property
+    def _many_steps(self) -> bool:
+        """Whether documents have steps of their own."""
+        return len(self.scale_frequencies_) > 1
+
+    def _classes(self) -> list[int]:
+        """Return the classes that have models, ascending."""
+        largest = int(self.class_.max())
+        if self.budget == "hard" and self.nbytes < LEAST_BYTES:
+            return [number for number in np.unique(self.class_).tolist() if number >= SMALLEST]
+        return list(range(SMALLEST, max(largest, min(largest - FINEST // STEPS_PER_CLASS, LARGEST)) + 1))
+
+    def _classes_at(self, lowering: int) -> NDArray[np.int64]:
+        """Return the classes of the coded dimensions, the largest first, with steps longer by as many classes."""
+        return self.class_[self._coded(lowering)].astype(np.int64) - lowering
+
+    def _quantisers(self, number: int) -> int:
+        return 2 if self.states > 1 and number >= COUPLED[self.budget] else 1
+
+    def _coded(self, lowering: int) -> NDArray[np.int64]:
+        """Return the coded dimensions, those of the largest deviations first."""
+        order = np.argsort(-self.class_.astype(np.int64), kind="stable")
+        return order[: int((self.class_.astype(np.int64) - lowering >= SMALLEST).sum())]
+
+    def _steps_of(self, scales: NDArray[np.int64]) -> Float32:
+        return (self.step_ * 2 ** (scales / (PER_OCTAVE * STEPS_PER_CLASS))).astype(np.float32)
+
+    def _fit_centres(self, docs: Float32, deviation: Array, step: float) -> None:
+        """Fit centres by k-means, in units in which a distance is what it costs to code it."""
+        from scipy.sparse import csr_array
+        from sklearn.cluster import kmeans_plusplus
+
+        self.unit_ = np.sqrt(deviation**2 + step**2 / 12).astype(np.float32)
+        count = int(max(1, min(self.centres, len(docs) // DOCUMENTS_PER_CENTRE, 2 ** min(4 * self.nbytes, 62))))
+        points = (docs - self.mean_) / self.unit_
+        centres = np.zeros((1, docs.shape[1]))
+        if count > 1:
+            sample = points[np.linspace(0, len(docs) - 1, min(len(docs), SEEDING_ROWS)).astype(np.int64)]
+            centres, _ = kmeans_plusplus(sample, count, random_state=self.seed)
+        masses = np.full(count, len(docs) / count)
+        for _ in range(ITERATIONS if count > 1 else 0):
+            self._set_centres(centres, masses)
+            index = self._nearest_centre(docs)
+            masses = np.bincount(index, minlength=count)
+            sums = csr_array((np.ones(len(docs)), (index, np.arange(len(docs)))), shape=(count, len(docs))) @ points
+            centres = sums / (masses + SHRINKAGE)[:, None]
+        self._set_centres(centres, masses)
+
+    def _set_centres(self, centres: Array, masses: Array) -> None:
+        self.__dict__.pop("_index_bits", None)
+        self.centres_ = centres.astype(np.float16)
+        self.frequencies_ = (0.75 * masses / masses.sum() + 0.25 / len(masses)).astype(np.float32)
+
+    @functools.cached_property
+    def _index_bits(self) -> Array:
+        """Bits of each centre's number."""
+        return np.asarray(-np.log2(self.frequencies_.astype(np.float64)))
+
+    def _nearest_centre(self, docs: Float32) -> NDArray[np.int64]:
+        centres = self.centres_.astype(np.float64)
+        nearest = np.empty(len(docs), dtype=np.int64)
+        bias = np.einsum("ij,ij->i", centres, centres) / 2 + np.log(2) * self._index_bits
+        for start, stop in row_blocks(len(docs), 8 * max(centres.shape)):
+            # float64, so that the answer does not depend on how many rows were asked for at once
+            points = (docs[start:stop] - self.mean_).astype(np.float64) / self.unit_
+            nearest[start:stop] = np.argmax(points @ centres.T - bias, axis=1)
+        return nearest
+
+    def _residuals(self, docs: Float32, index: NDArray[np.int64]) -> Float32:
+        return docs - self._predictions(index)
+
+    def _predictions(self, index: NDArray[np.int64]) -> Float32:
+        predicted: Float32 = self.centres_[index] * self.unit_
+        predicted += self.mean_
+        return predicted
+
+    def _columns(self, residuals: Float32, lowering: int, steps: Float32) -> Float32:
+        """Return the coded coordinates of residuals in steps, float32 (coordinates, n)."""
+        return np.ascontiguousarray(residuals[:, self._coded(lowering)].T / steps)
+
+    def _lattice(self, models: dict[int, Model], lowering: int) -> Search:
+        classes = self._classes_at(lowering).tolist()
+        quantisers = {number: Quantiser(*models[number]) for number in set(classes)}
+        return Search(self.states, [quantisers[number] for number in classes])
+
+    def _bits(self, models: dict[int, Model], residuals: Float32, scales: NDArray[np.int64], slope: float) -> Array:
+        """Return the bits that documents take with one lambda, for their numbers alone, float64 (n,)."""
+        bits = np.empty(len(residuals))
+        for lowering, rows in _grouped(scales):
+            search = self._lattice(models, lowering)
+            for part in _parts(rows, search.rows):
+                columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
+                bits[part] = search.best(columns, np.full(len(part), slope, dtype=np.float32)).bits
+        return bits
+
+    def _nearest_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> NDArray[np.int64]:
+        """Return for each document the place of the finest scale, as far as a few trials tell, that fits its limit.
+
+        It should fit: at high rates lambda saves few bits, and dearly.
+        """
+        scales = self._scales
+        own_bits = -np.log2(self.scale_frequencies_.astype(np.float64))
+        own_bits = own_bits if len(own_bits) == len(scales) else np.zeros(len(scales))
+        now = np.full(len(residuals), int(np.searchsorted(scales, 0)))
+        fine, fits, todo = np.full(len(residuals), -1), np.full(len(residuals), len(scales) - 1), np.arange(len(now))
+        for _ in range(SCALE_TRIALS):
+            at = scales[now[todo]]
+            over = self._bits(models, residuals[todo], at, SLOPE) + own_bits[now[todo]] - limits[todo]
+            fine[todo] = np.where(over > 0, now[todo], fine[todo])
+            fits[todo] = np.where(over > 0, fits[todo], now[todo])
+            move = np.ceil(over / self._bits_of_a_scale(at)).astype(np.int64)
+            todo, move = todo[move != 0], move[move != 0]
+            now[todo] = np.clip(now[todo] + move, fine[todo] + 1, np.maximum(fits[todo] - 1, fine[todo] + 1))
+            todo = todo[fits[todo] - fine[todo] > 1]
+            if not len(todo):
+                break
+        return fits
+
+    def _bits_of_a_scale(self, scales: NDArray[np.int64]) -> Array:
+        """Return about how many bits a document saves at the next scale."""
+        counts = {lowering: len(self._coded(lowering)) for lowering, _ in _grouped(scales)}
+        coded = np.array([counts[lowering] for lowering in _lowering(scales).tolist()])
+        # less than that in dimensions that are mostly zero
+        return np.maximum(coded / (PER_OCTAVE * STEPS_PER_CLASS), 0.5)
+
+    def _train(self, residuals: Float32, models: dict[int, Model], scales: NDArray[np.int64] | None = None) -> float:
+        """Count numbers and average values of each class anew; return the mean bits of a document before that."""
+        counted: dict[int, list[tuple[Float32, Int16, NDArray[np.uint8]]]] = {}
+        bits = 0.0
+        scales = np.zeros(len(residuals), dtype=np.int64) if scales is None else scales
+        for lowering, rows in _grouped(scales):
+            search, classes = self._lattice(models, lowering), self._classes_at(lowering)
+            for part in _parts(rows, search.rows):
+                columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
+                slope = np.full(len(part), SLOPE, dtype=np.float32)
+                groups = search.paths(columns, slope)
+                chosen = search.choose(columns, groups, slope)
+                bits += float(chosen.bits.sum())
+                for number in np.unique(classes).tolist():
+                    own = classes == number
+                    found = (columns[own].ravel(), chosen.numbers[own].ravel(), groups[own].ravel() % 2)
+                    counted.setdefault(number, []).append(found)
+        for number, parts in counted.items():
+            values, numbers, which = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            models[number] = updated(models[number], values, numbers, which)
+        return bits / len(residuals)
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over models; what is derived from them is derived again at first use."""
+        self._forget()
+        return super().load_state(arrays)
+
+    def _forget(self) -> None:
+        for name in ("_models", "_index_bits", "_index_model", "_scale_model", "_walks", "_starts_and_models"):
+            self.__dict__.pop(name, None)
+
+    @functools.cached_property
+    def _models(self) -> dict[int, Model]:
+        """The models of the classes, as they were stored."""
+        models, start = dict[int, Model](), 0
+        for number in self._classes():
+            shape = (self._quantisers(number), 2 * reach(number) + 1)
+            own = slice(start, start + shape[0] * shape[1])
+            models[number] = Model(self.levels_[own].reshape(shape), self.probabilities_[own].reshape(shape))
+            start = own.stop
+        return models
+
+    @functools.cached_property
+    def _starts_and_models(self) -> tuple[dict[int, list[int]], dict[int, list[Any]]]:
+        """By class: where each quantiser's first level stands in `levels_`, and its model for the coder."""
+        starts, models, start = dict[int, list[int]](), dict[int, list[Any]](), 0
+        for number, fitted in self._models.items():
+            count = fitted.levels.shape[1]
+            starts[number] = [start + q * count for q in range(len(fitted.levels))]
+            models[number] = [range_coder.model(probabilities) for probabilities in fitted.probabilities]
+            start += fitted.levels.size
+        return starts, models
+
+    @functools.cached_property
+    def _walks(self) -> dict[int, list[list[_Step]]]:
+        """By lowering: see `_walk`."""
+        return {}
+
+    def _walk(self, lowering: int) -> list[list[_Step]]:
+        """Return what may come at each coordinate, by the trellis's state; one thing only for those outside of it."""
+        if lowering in self._walks:
+            return self._walks[lowering]
+        transitions = self._lattice(self._models, lowering).transitions
+        starts, models = self._starts_and_models
+        steps: dict[int, list[_Step]] = {}
+        for number in set(self._classes_at(lowering).tolist()):
+            states = transitions if self._quantisers(number) > 1 else [(0, (0, 0))]
+            # the coder's numbers count from -reach, which may be odd
+            flip = -1 if reach(number) % 2 else 1
+            steps[number] = [_Step(models[number][q], starts[number][q], after[::flip]) for q, after in states]
+        self._walks[lowering] = [steps[number] for number in self._classes_at(lowering).tolist()]
+        return self._walks[lowering]
+
+    @functools.cached_property
+    def _index_model(self) -> Any:
+        return range_coder.model(self.frequencies_)
+
+    @functools.cached_property
+    def _scale_model(self) -> Any:
+        return range_coder.model(self.scale_frequencies_)
+
+    def _write(self, coder: Any, lowering: int, numbers: Sequence[int]) -> None:
+        state = 0
+        for steps, number in zip(self._walk(lowering), numbers, strict=True):
+            step = steps[state] if len(steps) > 1 else steps[0]
+            coder.encode(number, step.model)
+            state = step.after[number & 1]
+
+    def _read(self, coder: Any, lowering: int) -> list[int]:
+        """Return the places of a document's levels in `levels_`."""
+        state, places = 0, []
+        for steps in self._walk(lowering):
+            model, start, after = steps[state] if len(steps) > 1 else steps[0]
+            number = coder.decode(model)
+            places.append(start + number)
+            state = after[number & 1]
+        return places
+
+    def _numbers(self, chosen: Choice, lowering: int) -> list[list[int]]:
+        """Return each document's numbers as the coder takes them, counted from 0."""
+        first = np.array([reach(number) for number in self._classes_at(lowering).tolist()], dtype=np.int64)
+        numbers: list[list[int]] = (chosen.numbers.T + first).tolist()
+        return numbers
+
+    def _encode(self, docs: Float32) -> Codes:
+        centres = self._nearest_centre(docs)
+        encode = self._encode_stream if self.budget == "mean" else self._encode_rows
+        return encode(self._residuals(docs, centres), centres)
+
+    def _encode_rows(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        limits = 8 * self.nbytes - MARGIN - self._index_bits[centres]
+        places, scales = np.zeros(len(residuals), dtype=np.int64), np.zeros(len(residuals), dtype=np.int64)
+        if self._many_steps:
+            places = self._nearest_scales(residuals, limits, self._models)
+            scales = self._scales[places]
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+        packed = np.zeros((len(residuals), self.nbytes), dtype=np.uint8)
+        for lowering, rows in _grouped(scales):
+            search = self._lattice(self._models, lowering)
+            for todo in _parts(rows, search.rows):
+                while len(todo):
+                    columns = self._columns(residuals[todo], lowering, self._steps_of(scales[todo]))
+                    chosen = search.within(columns, SLOPE, limits[todo], PASSES, REFINEMENTS)
+                    left = []
+                    for row, numbers in zip(todo.tolist(), self._numbers(chosen, lowering), strict=True):
+                        coder = range_coder.encoder()
+                        coder.encode(int(centres[row]), self._index_model)
+                        if self._many_steps:
+                            coder.encode(int(places[row]), self._scale_model)
+                        self._write(coder, lowering, numbers)
+                        code = range_coder.point(coder, self.nbytes)
+                        if code is None:
+                            left.append(row)
+                        else:
+                            packed[row] = code
+                    todo = np.array(left, dtype=np.int64)
+                    limits[todo] -= 1
+        return Codes.packed(packed)
+
+    def _encode_stream(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        goal = 8 * self.nbytes - MARGIN - float(self._index_bits[centres].mean()) if len(centres) else 0.0
+        scale = self._stream_scale(residuals, goal)
+        slope = self._stream_slope(residuals, scale, goal)
+        lowering, stream = int(_lowering(np.array([scale]))[0]), range_coder.encoder()
+        search = self._lattice(self._models, lowering)
+        for part in _parts(np.arange(len(residuals)), search.rows):
+            columns = self._columns(residuals[part], lowering, self._steps_of(np.full(len(part), scale)))
+            chosen = search.best(columns, np.full(len(part), slope, dtype=np.float32))
+            for centre, numbers in zip(centres[part].tolist(), self._numbers(chosen, lowering), strict=True):
+                stream.encode(centre, self._index_model)
+                self._write(stream, lowering, numbers)
+        code = range_coder.point(stream)
+        assert code is not None
+        return Codes(n=len(centres), rows={}, shared={"stream": code, "scale": np.array([scale], dtype=np.int16)})
+
+    def _stream_scale(self, residuals: Float32, goal: float) -> int:
+        """Return the scale at which the mean bits come nearest to the goal, as far as a sample tells."""
+        if not len(residuals) or self.class_.max() < SMALLEST:
+            return 0
+        sample = residuals[np.linspace(0, len(residuals) - 1, min(len(residuals), TRAINING_ROWS)).astype(np.int64)]
+        scales, gaps, scale = self._scales, dict[int, float](), 0
+        while scale not in gaps:
+            at = np.full(len(sample), scale)
+            over = float(self._bits(self._models, sample, at, SLOPE).mean()) - goal
+            gaps[scale] = abs(over)
+            scale += int(np.rint(over / self._bits_of_a_scale(at[:1])[0]))
+            scale = int(np.clip(scale, scales[0], scales[-1]))
+        return min(gaps, key=lambda tried: gaps[tried])
+
+    def _stream_slope(self, residuals: Float32, scale: int, goal: float) -> float:
+        """Return the least lambda, about, at which the mean bits are at most the goal."""
+        scales, low, high, slope = np.full(len(residuals), scale), 0.0, np.inf, SLOPE
+        for _ in range(SLOPE_TRIALS if len(residuals) else 0):
+            over = float(self._bits(self._models, residuals, scales, slope).mean()) - goal
+            low, high = (slope, high) if over > 0 else (low, slope)
+            if -0.001 * abs(goal) <= over <= 0:
+                break
+            slope = (low + high) / 2 if np.isfinite(high) else slope * 1.5
+        return high if np.isfinite(high) else slope
+
+    def _decode(self, codes: Codes) -> Float32:
+        centres, scales = np.empty(codes.n, dtype=np.int64), np.zeros(codes.n, dtype=np.int64)
+        read: list[list[int]] = []
+        stream = None
+        if self.budget == "mean":
+            stream = range_coder.decoder(codes.shared["stream"])
+            scales[:] = codes.shared["scale"][0]
+        for row in range(codes.n):
+            coder = range_coder.decoder(codes.array[row]) if stream is None else stream
+            centres[row] = coder.decode(self._index_model)
+            if self._many_steps:
+                scales[row] = self._scales[coder.decode(self._scale_model)]
+            read.append(self._read(coder, int(_lowering(scales[row : row + 1])[0])))
+        decoded = self._predictions(centres)
+        for lowering, rows in _grouped(scales):
+            places = np.array([read[row] for row in rows.tolist()], dtype=np.int64).reshape(len(rows), -1)
+            numbers = self._steps_of(scales[rows])[:, None] * self.levels_[places]
+            decoded[np.ix_(rows, self._coded(lowering))] += numbers
+        return decoded
+
+
+def _lowering(scales: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return by how many classes dimensions are lowered at a scale."""
+    return np.rint(scales / STEPS_PER_CLASS).astype(np.int64)
+
+
+def _grouped(scales: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Return the documents of each lowering."""
+    lowering = _lowering(scales)
+    return [(int(value), np.flatnonzero(lowering == value)) for value in np.unique(lowering).tolist()]
+
+
+def _parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+
+def _above_rounding(deviation: Array, docs: Float32) -> Array:
+    """Return deviations with those at zero that are nothing but rounding."""
+    return np.where(deviation > 1e-6 * np.abs(docs).max(), deviation, 0)
+
+
+def _joined(arrays: list[Array]) -> Float32:
+    return np.concatenate([np.empty(0), *(array.ravel() for array in arrays)]).astype(np.float32)
+
+
+class _Step(NamedTuple):
+    """A model of the range coder, where its first level stands, and the next states after an even and an odd number."""
+
+    model: Any
+    start: int
+    after: tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Maps from one vector space to another."""

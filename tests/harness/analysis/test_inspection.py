@@ -1,0 +1,116 @@
+"""`vecbudget inspect` as a user meets it."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from harness.analysis.diagnostics import BOTH_ROLES
+from harness.analysis.inspection import LABELS
+from harness.base.sampling import sampled
+from harness.cli import main, with_mode
+
+
+@pytest.fixture
+def setting(small_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return [
+        "dataset=folder",
+        f"dataset.path={small_collection}",
+        "model=vectors",
+        f"model.path={small_collection / 'vectors.safetensors'}",
+    ]
+
+
+@pytest.fixture
+def other(small_collection: Path, tmp_path: Path) -> list[str]:
+    """A second model that is the first, turned, for documents."""
+    vectors = load_file(small_collection / "vectors.safetensors")
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))[0]
+    path = tmp_path / "other.safetensors"
+    save_file({name: (part @ turn).astype(np.float32) for name, part in vectors.items()}, path)
+    return ["model@other=vectors", f"other.path={path}"]
+
+
+def test_every_figure_has_a_label() -> None:
+    assert set(LABELS) == set(BOTH_ROLES)
+
+
+def test_it_prints_and_writes(
+    setting: list[str], other: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "out"
+    assert main(["inspect", *setting, *other, f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert all(label in printed for label, _ in LABELS.values())
+    assert "linear CKA" in printed and "drawn at random" not in printed
+    names = {"inspect.md", "inspect.json", "inspect.png", "inspect.svg"}
+    assert {path.name for path in out.iterdir()} == names
+    found = json.loads((out / "inspect.json").read_text())
+    assert found["n_docs"] == 400 and found["n_queries"] == 30
+    first, second = found["sets"]
+    assert set(first["documents"]["figures"]) == set(BOTH_ROLES)
+    assert first["documents"]["figures"]["rankme"] == pytest.approx(second["documents"]["figures"]["rankme"], rel=1e-4)
+    assert found["agreement"]["linear_cka"] == pytest.approx(1, abs=1e-4)
+    assert found["agreement"]["neighbour_overlap_at_10"] > 0.99
+    page = (out / "inspect.md").read_text()
+    assert "fewer queries than dimensions" in page and "model@other=vectors" in page
+
+
+def test_a_sample_is_said_and_is_always_the_same(setting: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pages = []
+    for _ in range(2):
+        assert main(["inspect", *setting, "sample=100"]) == 0
+        pages.append(capsys.readouterr().out)
+    assert "Computed on 100 of 400 documents, drawn at random (seed 0)." in pages[0]
+    assert pages[0] == pages[1]
+    assert sampled(5, 5).tolist() == [0, 1, 2, 3, 4]
+    rows = sampled(1000, 10)
+    assert len(set(rows)) == 10 and (np.diff(rows) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "overrides, expected",
+    [
+        (["sample=1"], "sample must be at least 2, got 1"),
+        (["smaple=5"], "there is no option 'smaple'; did you mean 'sample'?"),
+        (["method=int8"], "there is no option 'method'"),
+        (["model@other=nope"], "there is no model 'nope'"),
+        (["model@other=vectors", "other.path=nowhere.npz"], "nowhere.npz"),
+        (["out=/dev/null/x"], "out: /dev/null/x cannot be written"),
+    ],
+)
+def test_a_wrong_option_is_one_readable_line(
+    overrides: list[str], expected: str, setting: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", *setting, *overrides]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vecbudget: ")]
+    assert len(lines) == 1 and expected in lines[0]
+
+
+@pytest.mark.parametrize("command", ["run", "inspect"])
+@pytest.mark.parametrize("arguments", [["seed=3", "--cfg", "job"], ["--cfg", "job", "seed=3"], ["--cfg", "job"]])
+def test_the_configuration_is_shown(command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [text.replace("seed", "sample") if command == "inspect" else text for text in arguments]
+    assert main([command, *given]) == 0
+    shown = capsys.readouterr().out
+    changed = "sample: 3" if command == "inspect" else "seed: 3"
+    assert "cache_dir:" in shown and (changed in shown) == (len(arguments) == 3)
+
+
+def test_the_mode_goes_among_the_overrides() -> None:
+    assert with_mode(["a=1", "--cfg", "job"], "RUN") == ["hydra.mode=RUN", "a=1", "--cfg", "job"]
+    assert with_mode(["--config-dir", "x=y", "~a"], "RUN") == ["--config-dir", "x=y", "hydra.mode=RUN", "~a"]
+    assert with_mode(["--cfg", "job"], "RUN") == ["--cfg", "job", "hydra.mode=RUN"]
+
+
+def test_a_real_collection_takes_seconds(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shared_data / "scifact"
+    started = time.perf_counter()
+    vectors = ["model=vectors", f"model.path={folder / 'minilm.safetensors'}"]
+    assert main(["inspect", "dataset=folder", f"dataset.path={folder}", *vectors]) == 0
+    assert time.perf_counter() - started < 10
+    assert "5,183 documents and 300 queries of 384 dimensions." in capsys.readouterr().out

@@ -1,0 +1,546 @@
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analysis import pareto, settings, significance
+from harness.base.errors import StoreError
+from harness.report.page import page_markdown
+from harness.report.site import pages as site
+from harness.report.site.pages import write_site
+from harness.runs.frame import load_runs
+from harness.runs.store import Store
+
+pytest.importorskip("plotly")
+pytest.importorskip("itables")
+
+HOSTILE = "n=<b>1</b><img/src=x/onerror=document.title='stolen'>&\"'</script><script>document.title='stolen'</script>"
+ERROR = "ValueError: <b>bold</b> & <script>document.title='stolen'</script>"
+
+# method, params, family, code bytes, state bytes, mean of nDCG@10
+SETTINGS = [
+    ("float32", "", "cast", 1536, 0, 0.64),
+    ("int8", "", "scalar", 384, 3000, 0.641),
+    ("int8", "bits=4", "scalar", 192, 3000, 0.632),
+    ("pq", "m=64", "product", 64, 400_000, 0.629),
+    ("pq", "m=48", "product", 48, 400_000, 0.622),
+    ("opq", "m=48", "product", 48, 990_000, 0.628),
+    ("binary", "", "binary", 48, 0, 0.58),
+    ("binary", HOSTILE, "binary", 24, 0, 0.5),
+    ("truncate", "n=16", "dimension", 64, 0, 0.3),
+]
+
+
+def record(run_id: str, dataset: str, method: str, params: str, family: str, seed: int, **more: Any) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "status": "ok",
+        "created": "2026-11-20T10:00:00+00:00",
+        "command": f"vecbudget run method={method} seed={seed} dataset={dataset} results_dir=/somewhere/results",
+        "git_commit": "0123456789ab",
+        "model": {"name": "minilm"},
+        "dataset": {"name": dataset, "n_docs": 5183, "n_queries": 40, "fingerprint": "49c531732ef5a533"},
+        "method": {"name": method, "params": params, "seed": seed, "family": family, "scoring": "asymmetric"},
+        "config": {"method": {"about": {"family": family, "summary": "A summary <i>", "source": "Someone, 2020"}}},
+        "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux"},
+        "dim": 384,
+        **more,
+    }
+
+
+@dataclass
+class Results:
+    frame: pd.DataFrame
+    store: Store
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Records of nine settings and two seeds on two collections, one without judgements, and of two failed runs."""
+    folder = tmp_path_factory.mktemp("results")
+    store, rng = Store(folder), np.random.default_rng(5)
+    queries = [f"q{number}" for number in range(40)]
+    base = rng.uniform(size=40)
+    for dataset in ("scifact", "unjudged"):
+        for place, (method, params, family, code, state, mean) in enumerate(SETTINGS):
+            for seed in (0, 1):
+                run_id = f"{dataset[:2]}{place}{seed}"
+                values = np.clip(base + mean - 0.5 + 0.08 * rng.standard_normal(40), 0, 1)
+                overlap = np.ones(40) if method == "float32" else np.clip(mean + 0.1 * rng.standard_normal(40), 0, 1)
+                columns = {"overlap_at_10": overlap, "overlap_at_100": overlap, "recall_at_100": np.sqrt(values)}
+                if dataset == "scifact":
+                    columns |= {"ndcg_at_10": values, "ndcg_at_10_ties": values}
+                means = {name: float(column.mean()) for name, column in columns.items()}
+                made = record(
+                    run_id,
+                    dataset,
+                    method,
+                    params,
+                    family,
+                    seed,
+                    metrics=means,
+                    retention=means.get("ndcg_at_10", np.nan) / 0.64 if dataset == "scifact" else None,
+                    storage={
+                        "code_bytes_per_vector": float(code),
+                        "state_bytes": state,
+                        "index_bytes": 5183 * code + state,
+                    },
+                    seconds={"fit": 0.5, "encode": 0.0123, "search": 0.3},
+                )
+                store.commit(run_id, store.draft(run_id), made, queries, columns)
+    for number, dataset in enumerate(("scifact", "broken")):
+        run_id = f"failed{number}"
+        made = record(run_id, dataset, "mine", HOSTILE, "mine", 0, status="failed", error=ERROR)
+        store.commit(run_id, store.draft(run_id), made)
+    return Results(load_runs(folder), store)
+
+
+@pytest.fixture(scope="module")
+def out(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(significance, "METRICS", ("ndcg_at_10", "overlap_at_10", "recall_at_100"))
+        written = write_site(results.frame, folder, per_query=results.store.per_query, records=results.store.read)
+    assert written[0] == folder / "index.html"
+    assert sorted(written) == sorted(path for path in folder.rglob("*") if path.is_file())
+    return folder
+
+
+class Document(HTMLParser):
+    """Elements in order, each with its tag, attributes and text; the void ones closed."""
+
+    VOID = frozenset(("meta", "link", "br", "input", "img"))
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.open: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+        if tag not in self.VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1][0] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element[2].append(data)
+
+    def find(self, tag: str, **attributes: str) -> list[tuple[dict[str, str | None], str]]:
+        wanted = attributes.items()
+        return [
+            (found, "".join(text).strip())
+            for name, found, text in self.elements
+            if name == tag and all(found.get(key) == value for key, value in wanted)
+        ]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of the table of all settings: texts by column, and the row's own attributes."""
+    found: list[dict[str, str]] = []
+    for tag, attributes, text in Document(path).elements:
+        if tag == "tr" and "data-run" in attributes:
+            found.append({key: value or "" for key, value in attributes.items()})
+        elif tag == "td" and "data-key" in attributes:
+            found[-1][str(attributes["data-key"])] = "".join(text).strip()
+            found[-1][f"{attributes['data-key']} order"] = attributes.get("data-order") or ""
+    return found
+
+
+def test_rows_are_those_of_the_frame_and_of_the_markdown_table(results: Results, out: Path) -> None:
+    found = {(row["data-page"], row["data-run"]): row for row in rows(out / "index.html")}
+    pages = [page for page in settings.pages(results.frame) if len(page.settings)]
+    assert len(found) == 2 * len(SETTINGS) == sum(len(page.settings) for page in pages)
+    for page in pages:
+        page = significance.with_intervals(page, results.store.per_query)
+        lines = page_markdown(page, None, "vecbudget report").split("## Pareto table")[1].split("\n\n")[1]
+        header, _, *markdown = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines.splitlines()]
+        for (_, setting), cells in zip(page.settings.iterrows(), markdown, strict=True):
+            row = found[page.settings["dataset"].iloc[0], setting["run_ids"].split()[0]]
+            shown = dict(zip(header, cells, strict=True))
+            assert row["bytes"] == shown["bytes/vector"]
+            assert row["code"] == shown["code bytes/vector"]
+            assert row["ratio"] == shown["× smaller"]
+            assert row["overlap"] == shown["overlap@10"]
+            assert row["encode"] == shown["encode s"]
+            assert row["search"] == shown["search ms/query"]
+            assert ("frontier" in row.get("class", "")) == bool(setting["on_frontier"]) == (shown[""] == "●")
+            if page.quality == "ndcg_at_10":
+                assert row["ndcg"] == shown["nDCG@10"]
+                assert row["kept"] == shown["% of float32"]
+                assert row["interval"] == shown["95 % interval"]
+                assert row["verdict"] == shown["against float32"]
+                assert row["recall"] == shown["recall@100"]
+            else:
+                assert row["ndcg"] == row["kept"] == row["verdict"] == "–"
+                assert row["interval"] == f"overlap {shown['95 % interval']}"
+            for key, column in (("bytes", "bytes_per_vector"), ("ndcg", "ndcg_at_10"), ("index", "index_bytes")):
+                order = row[f"{key} order"]
+                value = setting[column]
+                assert float(order) == pytest.approx(value, rel=1e-9) if order else np.isnan(value)
+
+
+def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -> None:
+    for _, run in results.frame.iterrows():
+        made = results.store.read(run["run_id"])
+        document = Document(out / "runs" / f"{run['run_id']}.html")
+        ((_, text),) = document.find("pre", **{"class": "record"})
+        assert json.loads(text) == made
+        commands = [text for _, text in document.find("code", role="region")]
+        assert commands == [
+            made["command"].removesuffix(" results_dir=/somewhere/results"),
+            made["command"],
+        ]
+        labels = [text for _, text in document.find("th", scope="row")]
+        values = [text for _, text in document.find("td")]
+        shown = dict(zip(labels, values, strict=True))
+        if run["status"] != "ok":
+            assert not shown
+            assert ERROR in "".join(text for _, text in document.find("p", **{"class": "error"}))
+            continue
+        assert float(shown["bytes/vector"]) == pytest.approx(run["bytes_per_vector"], rel=1e-9)
+        assert float(shown["bytes of the index"]) == made["storage"]["index_bytes"]
+        assert float(shown["overlap@10"]) == pytest.approx(made["metrics"]["overlap_at_10"], rel=1e-9)
+        assert ("nDCG@10" in shown) == ("ndcg_at_10" in made["metrics"])
+        if "nDCG@10" in shown:
+            assert float(shown["nDCG@10"]) == pytest.approx(made["metrics"]["ndcg_at_10"], rel=1e-9)
+
+
+def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path) -> None:
+    (page,) = (page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
+    text = (out / "datasets" / "scifact.html").read_text(encoding="utf-8")
+    part = text.split("Best within a budget on scifact</caption>")[1].split("</table>")[0]
+    shown = re.findall(r'<tr><th scope="row" class="number">(\d+)</th>(.*?)</tr>', part)
+    assert [int(budget) for budget, _ in shown] == list(settings.BUDGETS)
+    for budget, cells in shown:
+        best = pareto.best_within(page.settings, int(budget), spare=settings.SPARE_BYTE)
+        if best is None:
+            assert "nothing measured" in cells
+        else:
+            assert f"runs/{best['run_ids'].split()[0]}.html" in cells
+            assert f"nDCG@10 {best['ndcg_at_10']:.4f} ± {best['ndcg_at_10_sd']:.4f}" in cells
+    winner = pareto.best_within(page.settings, 64, spare=settings.SPARE_BYTE)
+    assert winner is not None
+    assert winner["method"] != "float32"
+
+
+def test_first_answer_names_the_winner_its_interval_and_its_command_without_a_script(
+    results: Results, out: Path
+) -> None:
+    document = Document(out / "datasets" / "scifact.html")
+    said = document.find("p", **{"data-slot": "said"})[0][1]
+    page = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
+    page = significance.with_intervals(page, results.store.per_query)
+    best = pareto.best_within(page.settings, 64, spare=settings.SPARE_BYTE)
+    assert best is not None
+    assert document.find("a", **{"data-slot": "link"})[0][1] == settings.setting_name(best)
+    assert f"(95 % interval {100 * best['retention_low']:.1f} to {100 * best['retention_high']:.1f} %)" in said
+    command = document.find("code", **{"data-slot": "command"})[0][1]
+    assert command == f"vecbudget run method={best['method']} seed=0 dataset=scifact"
+
+
+def test_all_links_lead_somewhere_within_the_folder(out: Path) -> None:
+    pages = list(out.rglob("*.html"))
+    assert {path.parent.name for path in pages} >= {"datasets", "models", "methods", "runs"}
+    for path in pages:
+        ids: dict[Path, set[str | None]] = {}
+        for tag, attributes, _ in Document(path).elements:
+            address = attributes.get("href") or attributes.get("src")
+            if address is None or address == "data:,":
+                continue
+            parts = urlsplit(address)
+            assert not parts.scheme and not parts.netloc, f"{path.name}: <{tag}> leads to {address}"
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert target.is_file(), f"{path.name}: {address}"
+            if parts.fragment:
+                if target not in ids:
+                    ids[target] = {found.get("id") for _, found, _ in Document(target).elements}
+                assert parts.fragment in ids[target], f"{path.name}: {address}"
+
+
+def test_text_of_users_stays_text(out: Path) -> None:
+    for path in out.rglob("*.html"):
+        document = Document(path)
+        assert not document.find("img")
+        for attributes, text in document.find("script"):
+            assert "stolen" not in text
+            assert "stolen" not in (attributes.get("src") or "")
+    assert any("<img/src=x" in text for _, text in Document(out / "index.html").find("a"))
+
+
+def test_pages_have_one_heading_of_the_first_level_and_name_their_language(out: Path) -> None:
+    for path in out.rglob("*.html"):
+        document = Document(path)
+        assert len(document.find("h1")) == 1
+        assert document.find("html")[0][0]["lang"] == "en"
+        assert len({found.get("id") for _, found, _ in document.elements if "id" in found}) == sum(
+            "id" in found for _, found, _ in document.elements
+        )
+
+
+def test_without_records_queries_or_successful_runs(results: Results, tmp_path: Path) -> None:
+    write_site(results.frame, tmp_path / "plain")
+    row = next(row for row in rows(tmp_path / "plain" / "index.html") if row["data-run"] == "sc30")
+    assert row["interval"] == row["verdict"] == "–"
+    assert "95 % interval" not in Document(tmp_path / "plain" / "runs" / "sc30.html").find("p")[1][1]
+    failed = results.frame[results.frame["status"] != "ok"]
+    write_site(failed, tmp_path / "failed", records=results.store.read)
+    assert "No run succeeded" in (tmp_path / "failed" / "index.html").read_text(encoding="utf-8")
+    with pytest.raises(StoreError, match="no runs to report"):
+        write_site(results.frame.iloc[:0], tmp_path / "none")
+
+
+def test_pages_that_are_at_hand_give_the_same_site(results: Results, tmp_path: Path) -> None:
+    pages = [significance.with_intervals(page, results.store.per_query) for page in settings.pages(results.frame)]
+    for name, given_pages in (("a", pages), ("b", None)):
+        write_site(results.frame, tmp_path / name, pages=given_pages, per_query=results.store.per_query)
+    for path in (tmp_path / "a").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+quarters = st.integers(0, 8000).map(lambda number: number / 4)
+
+
+@given(code=quarters, state=quarters, budget=quarters)
+def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
+    fits = pareto.within([code + state], [code], budget, settings.SPARE_BYTE)[0]
+    assert (site._fits(code + state, code) <= budget) == fits
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, which no package of Python's brings: Debian's, or that of VECBUDGET_CHROMIUM."""
+    import os
+
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pages are tried in a browser with playwright")
+    names = (os.environ.get("VECBUDGET_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def visit(browser: Any, out: Path) -> Iterator[Open]:
+    """Opens a page of the site from its file, without a network; at the end, nothing may have gone wrong on any."""
+    contexts, wrong = [], []
+
+    def opened(name: str, **options: Any) -> Any:
+        context = browser.new_context(offline=True, reduced_motion="reduce", **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request", lambda sent: None if sent.url.startswith(("file:", "data:")) else wrong.append(sent.url[:200])
+        )
+        page.goto((out / name.partition("#")[0]).as_uri() + "".join(name.partition("#")[1:]))
+        page.wait_for_function(
+            """() => (!document.querySelector('.explorer') || document.documentElement.dataset.explorer === 'ready')
+            && (!document.querySelector('table.settings') || document.documentElement.dataset.tables === 'ready')"""
+        )
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+ONE_OF_EACH = (
+    "index.html",
+    "faq.html",
+    "datasets/scifact.html",
+    "datasets/unjudged.html",
+    "datasets/broken.html",
+    "models/minilm.html",
+    "methods/pq.html",
+    "methods/mine.html",
+    "runs/sc30.html",
+    "runs/failed0.html",
+)
+
+
+def check_accessible(visit: Open, name: str, scheme: str, width: int) -> None:
+    pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page = visit(name, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than its window"
+    page.evaluate(axe)
+    # without preload: axe would fetch style sheets, which browsers refuse for files
+    found = page.evaluate("axe.run(document, {preload: false})")
+    assert len(found["passes"]) > 20
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == [], name
+
+
+def test_first_page_is_accessible_and_fits_a_phone(visit: Open) -> None:
+    check_accessible(visit, "index.html", "dark", 375)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)])
+def test_all_kinds_of_pages_are_accessible_and_fit(visit: Open, scheme: str, width: int) -> None:
+    for name in ONE_OF_EACH:
+        check_accessible(visit, name, scheme, width)
+
+
+def shown_settings(page: Any) -> list[str]:
+    return list(page.eval_on_selector_all("table.settings tbody tr", "rows => rows.map((row) => row.dataset.run)"))
+
+
+def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None:
+    page = visit("index.html")
+    everything = {row["run_ids"].split()[0]: row for one in settings.pages(results.frame) for row in rows_of(one)}
+    assert len(shown_settings(page)) == len(everything)
+    heading = page.get_by_role("columnheader", name="nDCG@10")
+    heading.get_by_role("button").click()
+    page.wait_for_selector("th[aria-sort=descending]")
+    scores = [everything[run]["ndcg_at_10"] for run in shown_settings(page)]
+    judged = [score for score in scores if np.isfinite(score)]
+    assert judged == sorted(judged, reverse=True) == scores[: len(judged)]
+    page.locator("form.filters select[name=page]").select_option("scifact")
+    page.locator("form.filters input[name=bytes]").fill("64.5")
+    expected = {
+        run for run, row in everything.items() if row["dataset"] == "scifact" and row["bytes_per_vector"] <= 64.5
+    }
+    assert set(shown_settings(page)) == expected
+    page.locator("form.filters input[name=frontier]").check()
+    assert set(shown_settings(page)) == {run for run in expected if everything[run]["on_frontier"]}
+    page.locator("form.filters input[name=frontier]").uncheck()
+    page.get_by_role("searchbox").fill("opq")
+    page.wait_for_function("document.querySelectorAll('table.settings tbody tr').length === 1")  # it waits for typing
+    assert {everything[run]["method"] for run in shown_settings(page)} == {"opq"}
+
+
+def rows_of(page: settings.Page) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in page.settings.to_dict("records")]
+
+
+@pytest.mark.parametrize("dataset", ["scifact", pytest.param("unjudged", marks=pytest.mark.slow)])
+def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) -> None:
+    one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == dataset)
+    page = visit(f"datasets/{dataset}.html")
+    slider, number = page.locator("input[name=slider]"), page.locator("input[name=budget]")
+    assert page.locator("select[name=metric]").input_value() == one.quality
+    slider.focus()
+    page.keyboard.press("Home")
+    budgets = []
+    for _ in range(int(slider.get_attribute("max")) + 1):
+        budgets.append(float(number.input_value()))
+        best = pareto.best_within(one.settings, budgets[-1], spare=settings.SPARE_BYTE)
+        expected = "nothing measured" if best is None else settings.setting_name(best)
+        assert page.locator("[data-slot=link]").inner_text() == expected
+        assert page.locator(".plot").get_attribute("data-winner") == ("" if best is None else expected)
+        page.keyboard.press("ArrowRight")
+    assert budgets == sorted(set(budgets))
+    assert budgets[0] <= 1 and budgets[-1] >= 1536 and 64 in budgets
+    number.fill("48.99")
+    best = pareto.best_within(one.settings, 48.99, spare=settings.SPARE_BYTE)
+    assert best is not None
+    assert page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
+
+
+def test_metric_and_methods_are_for_the_reader_to_choose(visit: Open, results: Results) -> None:
+    one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
+    page = visit("index.html#collection=scifact&budget=64&metric=overlap_at_10")
+    link, said = page.locator("[data-slot=link]"), page.locator(".said")
+    for metric, name in site.METRICS.items():
+        page.locator("select[name=metric]").select_option(metric)
+        kept = one.settings[one.settings["bytes_per_vector"] <= 64.5]
+        best = kept.sort_values([metric, "bytes_per_vector"], ascending=[False, True]).iloc[0]
+        assert link.inner_text() == settings.setting_name(best)
+        assert said.inner_text().startswith(f"{name} {best[metric]:.{site.DECIMALS[metric]}f}")
+        assert "95 % interval" in said.inner_text()
+    assert "budget=64" in page.url and "metric=recall_at_100" in page.url
+    page.locator("details.methods summary").click()
+    page.locator("[data-choose=none]").click()
+    assert link.inner_text() == "nothing measured"
+    page.get_by_label("binary", exact=True).check()
+    assert link.inner_text().startswith("binary")
+    assert "among 1 of 6 methods" in page.locator(".question").inner_text()
+    assert page.title() != "stolen"
+
+
+def test_hovering_names_the_configuration_and_a_click_leads_to_its_run(visit: Open) -> None:
+    page = visit("datasets/scifact.html", viewport={"width": 1280, "height": 1000})
+    page.locator("input[name=budget]").fill("30")  # its only setting has a hostile name
+    assert page.title() != "stolen"
+    where = page.evaluate(
+        """() => {
+          const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect(), layout = plot._fullLayout;
+          const x = box.x + layout._size.l + layout.xaxis.d2p(24), y = box.y + layout._size.t;
+          const ring = plot.data.at(-1);
+          return [x, y + layout.yaxis.d2p(ring.y[0])];
+        }"""
+    )
+    page.mouse.move(*where)
+    page.wait_for_selector(".hoverlayer .hovertext")
+    text = page.locator(".hoverlayer .hovertext").text_content()
+    assert "n=<b>1</b><img/src=x" in text
+    assert "24 bytes/vector, 64.0 × smaller than float32" in text
+    assert page.title() != "stolen"
+    assert not page.locator(".plot img").count()
+    page.mouse.click(*where)
+    page.wait_for_url("**/runs/sc70.html*")
+
+
+def test_theme_follows_the_system_until_a_reader_chooses(visit: Open) -> None:
+    for scheme, ground, other in (
+        ("light", "rgb(255, 255, 255)", "rgb(20, 23, 26)"),
+        ("dark", "rgb(20, 23, 26)", "rgb(255, 255, 255)"),
+    ):
+        page = visit("faq.html", color_scheme=scheme)
+        background = "getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(background) == ground
+        page.locator("#theme").click()
+        assert page.evaluate(background) == other
+        page.reload()
+        assert page.evaluate(background) == other
+
+
+def test_commands_can_be_copied(visit: Open) -> None:
+    page = visit("runs/sc30.html", permissions=["clipboard-read", "clipboard-write"])
+    page.locator("button.copy").first.click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "vecbudget run method=pq seed=0 dataset=scifact"
+
+
+def test_keyboard_reaches_every_control(visit: Open) -> None:
+    page = visit("datasets/scifact.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = set()
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.name || document.activeElement.tagName"))
+    assert reached >= {"metric", "slider", "budget", "family", "bytes", "frontier", "SUMMARY", "CODE", "BUTTON"}
