@@ -11,8 +11,8 @@ import pytest
 
 from harness.runs.catalogue import FAMILIES, markdown_methods, members, method_rows
 from harness.runs.frame import load_runs
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 

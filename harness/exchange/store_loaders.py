@@ -128,9 +128,7 @@ def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence
             "the store compresses the vectors itself",
         )
     loader.write(folder / loader.data, docs, ids)
-    template = Template(
-        files("harness.exchange.index_export").joinpath("templates", f"{loader.template}.txt").read_text("utf-8")
-    )
+    template = Template(files("harness.exchange").joinpath("templates", f"{loader.template}.txt").read_text("utf-8"))
     values = {"dim": str(dim), "store": preset.store, "version": preset.version, "data": loader.data}
     (folder / loader.script).write_text(
         template.substitute(values | loader.values(setting, dim, preset.store)), encoding="utf-8"

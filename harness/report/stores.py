@@ -80,8 +80,8 @@ def _headline(found: Switches) -> str:
     level = [store for store, rival in found.rivals.items() if rival.low <= 0 <= rival.high]
     text = (
         f"{page.size}. {formatting.count(len(found.rows), 'setting')} of {formatting.count(len(stores), 'store')},"
-        " with what each does to documents and queries and what it reads again, in an exhaustive search: the graph or the "
-        "lists that a store searches by can only find less."
+        " with what each does to documents and queries and what it reads again, in an exhaustive search: the graph or "
+        "the lists that a store searches by can only find less."
     )
     if found.rivals:
         text += (

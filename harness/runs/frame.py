@@ -33,7 +33,7 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric (`METRICS`), `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
-        errors and how far from their bounds they are, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
+        errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
         and where cost was measured `COST_COLUMNS`. What a record lacks is NaN.
     """
     import pandas as pd

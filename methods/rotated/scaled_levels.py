@@ -1,7 +1,7 @@
 """One number a document times a pattern of levels: the family of TurboQuant, EDEN, RaBitQ and CAQ.
 
-All of them rotate at random (`methods.RandomRotation`), round every entry to one of 2^b levels s, and decode a document as
-c + f s, with c a common centre (or none). They differ in the levels, in how the rounding is improved, and in f:
+All of them rotate at random (`methods.RandomRotation`), round every entry to one of 2^b levels s, and decode a document
+as c + f s, with c a common centre (or none). They differ in the levels, in how the rounding is improved, and in f:
 
 | method | levels | start | refine | scale |
 |---|---|---|---|---|

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from harness.base.errors import DatasetError
+from tests.conftest import ROOT
 
 pytest.importorskip("h5py")
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.append(str(ROOT / "scripts"))
 import fuzz_readers
 
 SLOW = {"vectors docs.hdf5": 6}

@@ -553,7 +553,7 @@ def _environment(site: _Site) -> jinja2.Environment:
     except ModuleNotFoundError as error:
         raise MissingExtraError("jinja2", "site", "the leaderboard page") from error
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report.write", "site_files"),
+        loader=jinja2.PackageLoader("harness.report.site", "files"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -593,7 +593,7 @@ def _assets() -> dict[str, str]:
     """Return the files that pages load: the site's own, and the libraries as their packages bring them."""
     import base64
 
-    own = files("harness.report.write") / "site_files"
+    own = files("harness.report.site") / "files"
     bundle = _packaged("itables", "html/dt_bundle.js").encode()
     # browsers refuse to load modules from files, but not from data: the bundle stays as it is
     module = f"data:text/javascript;base64,{base64.b64encode(bundle).decode()}"

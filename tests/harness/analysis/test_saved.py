@@ -9,10 +9,11 @@ from harness.analysis import saved
 from harness.analysis.settings import COLUMNS
 from harness.base.errors import StoreError
 from harness.report.write import write_report
+from tests.conftest import ROOT
 from tests.harness.analysis.test_significance import records
 from tests.harness.report.test_write import failed
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+REFERENCE = ROOT / "results" / "reference"
 SPECTRUM = re.compile(r"## Where the power is, and where the bits go\n\n.*\n\n")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 

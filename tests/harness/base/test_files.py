@@ -10,8 +10,9 @@ import pytest
 
 from harness.base.errors import StoreError
 from harness.base.files import array_checksum, file_checksum, reserve, sync, whole, writing
+from tests.conftest import ROOT
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.append(str(ROOT / "scripts"))
 import full_disk
 
 

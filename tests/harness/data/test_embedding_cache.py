@@ -22,6 +22,7 @@ from harness.data.datasets import Dataset
 from harness.data.embedding_cache import _Draft, _Files, embed
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Share
+from tests.conftest import ROOT
 
 N_DOCS = 60
 DIM = 8
@@ -196,7 +197,7 @@ def test_chunks_are_the_texts_longest_first(sizes: list[int], limit: int, data: 
 
 def start_worker(directory: Path, delay: float) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, str(directory), str(delay)]
-    paths = [str(Path(embedding_cache.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 

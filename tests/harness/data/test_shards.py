@@ -26,6 +26,7 @@ from harness.evaluation.cost import Memory, peak_memory
 from harness.runs.config import shared
 from harness.runs.run import run
 from harness.runs.store import Store
+from tests.conftest import ROOT
 from tests.harness.data.test_embedding_cache import (
     DIM,
     N_DOCS,
@@ -211,7 +212,7 @@ def test_an_interrupted_join_is_done_again(
 
 
 def start(what: str, directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    paths = [str(Path(embedding_cache.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, __file__, what, str(directory), *arguments],
         stdout=subprocess.PIPE,
@@ -395,7 +396,7 @@ def test_a_sweep_over_parts_is_spread_over_workers(launcher: str, toy: Path) -> 
         "".join(json.dumps({"_id": f"d{i:02d}", "text": text}) + "\n" for i, text in enumerate(texts))
     )
     (toy / "notes").mkdir()
-    paths = [str(toy), str(Path(embedding_cache.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(toy), str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOY_NOTES": str(toy / "notes")}
 
     spread = [*chosen, "shard=1-4/4", *launched(launcher)]

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import harness.measure
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.analysis import settings
 from harness.evaluation import cost
+from harness.evaluation import measure as measuring
 from harness.evaluation.cost import (
     Costs,
     Line,
@@ -211,7 +211,7 @@ def test_a_run_does_nothing_while_another_measures(
         held.append("quality")
         return measure(*args, **kwargs)  # type: ignore[arg-type]
 
-    measure = harness.measure.measure
+    measure = measuring.measure
     monkeypatch.setattr("harness.evaluation.cost.exclusive", lock)
     monkeypatch.setattr("harness.evaluation.measure.measure", noted)
     run(configuration(small_collection, tmp_path, "method=int8", "measure.cost=true", "measure.repeats=1"), "int8")

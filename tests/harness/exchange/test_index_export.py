@@ -193,7 +193,7 @@ def method(target: Any, **parameters: Any) -> Callable[[dict[str, Any]], None]:
         (method("methods.scalar.uniform.Codec"), "is no method of this project"),
         (method("methods.nonesuch.Codec"), "is no method of this project"),
         (method(["methods.PerDimension"]), "is no method of this project"),
-        (method("methods.base.Codec"), "abstract"),
+        (method("methods.base.Codec"), "is no method of this project"),
         (method("methods.SVD"), "no codec"),
         (method("methods.PerDimension", bits=8, colour="red"), "colour"),
         (method("methods.PerDimension", bits="8"), "bits must be int"),

@@ -18,6 +18,7 @@ from harness.report.view import TableOptions
 from harness.report.views import budget_view, budgets_view, collection_view, frontier_view, kept_view
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
+from tests.conftest import ROOT
 from tests.harness.analysis.test_significance import page_of, records
 from tests.harness.report.test_write import frame_of, run
 
@@ -439,7 +440,7 @@ def test_every_page_and_every_budget_that_something_fits_has_its_views() -> None
 
 @pytest.mark.slow
 def test_views_of_the_reference_runs() -> None:
-    folder = Path(__file__).resolve().parents[2] / "results" / "reference-runs" / "frontier"
+    folder = ROOT / "results" / "reference-runs" / "frontier"
     if not folder.is_dir():
         pytest.skip("the reference runs are not here")
     pages = []

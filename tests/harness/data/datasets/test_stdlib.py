@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from harness.data.datasets import Dataset
 from harness.data.datasets.stdlib import LEFT_OUT, Entry, StandardLibrary, first_sentence, functions, is_train, modules
 from harness.runs.config import build
+from tests.conftest import ROOT
 
 SOURCE = '''\
 """A module."""
@@ -212,7 +213,7 @@ def test_no_document_gives_its_query_away(dataset: Dataset) -> None:
 
 def test_the_same_python_gives_the_same_collection(dataset: Dataset) -> None:
     program = "from harness.data.datasets.stdlib import *; print(StandardLibrary().load().fingerprint)"
-    other = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "LC_ALL": "C"}
+    other = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
     printed = subprocess.run([sys.executable, "-c", program], env=other, check=True, capture_output=True, text=True)
     assert printed.stdout.strip() == dataset.fingerprint
 

