@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.memmap import blocks
+from harness.base.memmap import as_float32, blocks
 from harness.evaluation.index_files import Storage, write_index
 from harness.evaluation.resources import Stopwatch
 from methods.base import Codec, Codes
@@ -62,6 +62,7 @@ def _build(
 def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:
     """Fit a codec on documents, and on as much of queries and their answers as it makes use of."""
     wanted = queries if codec.wants_queries else None
+    docs = as_float32(docs)
     if not codec.wants_pairs or wanted is None:
         # a codec of one's own may know no pairs
         return codec.fit(docs, wanted)
