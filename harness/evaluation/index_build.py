@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.base.memmap import as_float32, blocks
 from harness.evaluation.index_files import Storage, write_index
+from harness.evaluation.kept_lengths import refuse_lost_lengths
 from harness.evaluation.resources import Stopwatch
 from methods.base import Codec, Codes
 
@@ -49,6 +50,7 @@ def _build(
     """Fit, encode and write; the codes die here."""
     with watch.stage("fit"):
         teach(codec, fit_docs, fit_queries, fit_pairs)
+    refuse_lost_lengths(codec, docs)
     if in_chunks(codec, len(docs), chunk_rows):
         # a corpus may be larger than memory, and so may its codes
         with watch.stage("encode"):
