@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
+from harness.analysis.budgets import SPARE_BYTE
 from harness.analysis.describe_setting import Recipe, recipe
-from harness.analysis.settings import ELSEWHERE, SPARE_BYTE
+from harness.analysis.settings import ELSEWHERE
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 from harness.runs.presets import Match, matches, own_name, presets
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def switches(page: Page, records: Records) -> Switches | None:
 def lossless(page: Page) -> NDArray[np.bool_]:
     """Mark the settings that lose nothing significant: the 95 % interval of what they keep reaches 1."""
     settings, column = page.settings, f"{pareto.share_column(page.settings)}_high"
-    marked: NDArray[np.bool_] = (settings["method"] == "float32").to_numpy(dtype=np.bool_)
+    marked: NDArray[np.bool_] = (settings["method"] == REFERENCE.method).to_numpy(dtype=np.bool_)
     if column in settings:
         marked = marked | (settings[column].to_numpy(dtype=np.float64) >= 1 - formatting.TOLERANCE)
     return marked
@@ -208,6 +210,6 @@ def _shares(page: Page) -> Float64:
     """Return what each query adds to the share of float32's quality, float64 (r, m)."""
     assert page.scores is not None
     values, reference = page.scores.values[page.quality], page.scores.reference
-    if page.quality != "ndcg_at_10" or reference is None or not values[reference].mean() > 0:
+    if not page.judged or reference is None or not values[reference].mean() > 0:
         return values
     return statistics.ratio_parts(values, values[reference])

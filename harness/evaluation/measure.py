@@ -22,7 +22,7 @@ from harness.evaluation.exact_search import own_rows, search, without_own
 from harness.evaluation.index_build import _build
 from harness.evaluation.index_files import Storage, read_index
 from harness.evaluation.metric_registry import computed
-from harness.evaluation.rankings import Rankings, Reference
+from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.rate_distortion import Limits
 from harness.evaluation.resources import Stopwatch, peak_memory_bytes
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
@@ -95,7 +95,7 @@ class Problem:
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
-        exact = Reference(self.exact, self.exact_scores, self.reference_queries, self.docs)
+        exact = ExactRanking(self.exact, self.exact_scores, self.reference_queries, self.docs)
         return computed(Rankings(ranking, scores, len(self.docs), self.judgements, exact, collection, self.own))
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.settings import SPARE_BYTE, setting_name, spread_over
+from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.settings import setting_name, spread_over
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 from harness.report.markdown import cell, table
 from harness.report.page import provenance
 from harness.runs.presets import DOCUMENTED
@@ -41,8 +43,8 @@ def frame(found: Switches) -> pd.DataFrame:
                 "kept": figures[share],
                 "kept_low": figures.get(f"{share}_low", np.nan),
                 "kept_high": figures.get(f"{share}_high", np.nan),
-                "ndcg_at_10": figures["ndcg_at_10"],
-                "overlap_at_10": figures["overlap_at_10"],
+                "ndcg_at_10": figures[REFERENCE.judged_metric],
+                "overlap_at_10": figures[REFERENCE.unjudged_metric],
                 "query": row.recipe.query,
                 "read_again": row.recipe.rescoring,
                 "best_of_store": found.best.get(preset.store) == number,
@@ -70,7 +72,7 @@ def markdown(found: Switches, figure: str | None, command: str) -> str:
 
 
 def _measure(page: Page) -> str:
-    return "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    return page.quality_label
 
 
 def _headline(found: Switches) -> str:
@@ -113,7 +115,7 @@ def _table(found: Switches) -> str:
                 formatting.ratio(4 * figures["dim"] / ram[row.place]),
                 formatting.number(100 * figures[share], 1),
                 formatting.interval(figures, share, 1, 100) if f"{share}_low" in settings else formatting.UNKNOWN,
-                formatting.number(figures["overlap_at_10"], 3),
+                formatting.number(figures[REFERENCE.unjudged_metric], 3),
                 cell(row.recipe.query),
                 cell(row.recipe.rescoring),
                 cell(f"{preset.evidence}: {preset.version}"),

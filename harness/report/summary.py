@@ -10,6 +10,7 @@ import numpy as np
 from harness.analysis import pareto
 from harness.analysis.significance import at_equal_bytes
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def summary_markdown(
 def _float32_cell(page: Page) -> str:
     if page.settings.empty:
         return "–"
-    return formatting.number(page.float32_score, 4) if page.quality == "ndcg_at_10" else "no judgements"
+    return formatting.number(page.float32_score, 4) if page.judged else "no judgements"
 
 
 def _overall_table(found: Sequence[Page]) -> str:
@@ -93,7 +94,7 @@ def _overall_table(found: Sequence[Page]) -> str:
         if len(group) < 2:
             continue
         complete = len(group) == len(found)
-        kept, overlap = 100 * group["retention"], group["overlap_at_10"]
+        kept, overlap = 100 * group["retention"], group[REFERENCE.unjudged_metric]
         worst = "–"
         if kept.notna().any():
             lowest = int(np.nanargmin(kept))

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 BASELINE_BEST = "best"
 
-REFERENCE = "float32"
-"""The method that the others are measured against: shown, and never best or second."""
-
 DASH = "–"
 
 SIGNS = {"not worse": "†", "better": "‡"}

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
+from harness.analysis.budgets import ACROSS, SPARE_BYTE
 from harness.analysis.filters import selected
-from harness.analysis.settings import SPARE_BYTE, setting_name
+from harness.analysis.settings import setting_name
 from harness.base.errors import ConfigError
 from harness.evaluation import metric_registry
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +30,7 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 from harness.report.marks import _legend, _ranks, _Significance
-from harness.report.view import BASELINE_BEST, REFERENCE, Column, TableOptions, View, _setting_names
-
-BUDGETS = (16, 32, 48, 64, 96, 128, 256)
-"""Bytes per vector."""
+from harness.report.view import BASELINE_BEST, Column, TableOptions, View, _setting_names
 
 
 def save(view: View, folder: Path) -> list[Path]:
@@ -155,17 +154,17 @@ def frontier_view(page: Page, options: TableOptions | None = None, shares: Share
 def _settings_view(
     page: Page, settings: pd.DataFrame, rows: NDArray[np.int64], options: TableOptions, stem: str, title: str
 ) -> View:
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     usual = ["setting", "bytes_per_vector", "compression_ratio"]
-    usual += ["ndcg_at_10", "retention"] if judged else []
+    usual += [REFERENCE.judged_metric, "retention"] if judged else []
     usual += [name for name in ("retention_low", "retention_high") if judged and name in settings]
     usual += ["frontier_probability"] if "frontier_probability" in settings else []
     if not judged or "frontier_probability" not in settings:
-        usual += ["overlap_at_10", *(["recall_at_100"] if judged else [])]
+        usual += [REFERENCE.unjudged_metric, *(["recall_at_100"] if judged else [])]
     keys = list(options.columns) or usual
     _known_columns(keys, settings)
     settings = settings.iloc[_last(settings)]
-    plain = (settings["method"] == REFERENCE).to_numpy()
+    plain = (settings["method"] == REFERENCE.method).to_numpy()
     columns = [_column(key, settings[key], options.decimals) for key in keys]
     raw = settings[keys].reset_index(drop=True)
     marks = {column.key: _ranks(column, raw[column.key], plain) for column in columns if column.ranked}
@@ -175,7 +174,7 @@ def _settings_view(
 
 def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
     """Return the order of settings that puts float32 last."""
-    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE).to_numpy(), kind="stable")
+    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE.method).to_numpy(), kind="stable")
     return order
 
 
@@ -196,7 +195,7 @@ class Best:
 
 
 def best_of_methods(
-    pages: Sequence[Page], budgets: Sequence[float] = BUDGETS, options: TableOptions | None = None
+    pages: Sequence[Page], budgets: Sequence[float] = ACROSS, options: TableOptions | None = None
 ) -> list[dict[float, Best]]:
     """Return for each page and budget the best setting of each method that fits.
 
@@ -232,7 +231,7 @@ def _best_of_methods(
         chosen = [rows[pareto.best_of_methods(settings, budget, spare=SPARE_BYTE)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
-        plain = (settings["method"] == REFERENCE).to_numpy()
+        plain = (settings["method"] == REFERENCE.method).to_numpy()
         marks = (
             significance.marks(place, [*chosen, rows], [*nothing, plain])
             if whole
@@ -281,9 +280,9 @@ def budget_view(
         for row, marks in zip(found[budget].rows, found[budget].marks, strict=True):
             setting = page.settings.iloc[row]
             cells.setdefault(setting["method"], {})[name] = (setting[shown], setting_name(setting), marks)
-        plain = page.settings[page.settings["method"] == REFERENCE]
+        plain = page.settings[page.settings["method"] == REFERENCE.method]
         if len(plain):
-            cells.setdefault(REFERENCE, {})[name] = (plain[shown].iloc[0], REFERENCE, ())
+            cells.setdefault(REFERENCE.method, {})[name] = (plain[shown].iloc[0], REFERENCE.method, ())
     what = "% of float32 kept" if kept else _quality_name(pages)
     decimals = max(options.decimals - 2, 0) if kept else options.decimals
     columns = [Column(name, name, decimals, 100.0 if kept else 1.0, ranked=True) for name in names]
@@ -303,7 +302,7 @@ def budget_view(
 
 def budgets_view(
     page: Page,
-    budgets: Sequence[float] = BUDGETS,
+    budgets: Sequence[float] = ACROSS,
     options: TableOptions | None = None,
     *,
     kept: bool = False,
@@ -341,7 +340,7 @@ def budgets_view(
         Column(f"{budget:g}", f"{budget:g} B", decimals, 100.0 if kept else 1.0, ranked=True) for budget in budgets
     ]
     notes = ["The best setting of each method of at most so many bytes/vector, chosen on these queries."]
-    if page.quality == "ndcg_at_10" and np.isfinite(page.float32_score) and not kept:
+    if page.judged and np.isfinite(page.float32_score) and not kept:
         notes.append(f"float32: {page.float32_score:.{options.decimals}f}.")
     stem = f"{page.stem}-{'kept-' if kept else ''}budgets"
     return _matrix_view(stem, f"{page.title}: {what} within a budget", cells, columns, notes, options, mean=False)
@@ -377,7 +376,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
         parts.append(
             settings.set_index("setting")[[pareto.COST, share, "method"]].set_axis(["bytes", name, "m"], axis=1)
         )
-        plain = (settings["method"] == REFERENCE).to_numpy()
+        plain = (settings["method"] == REFERENCE.method).to_numpy()
         found_marks.append(dict(zip(settings["setting"], significance.marks(place, [rows], [plain])[0], strict=True)))
     table = pd.concat([part[[name]] for part, name in zip(parts, names, strict=True)], axis=1)
     size = pd.concat([part["bytes"] for part in parts]).groupby(level=0).mean()
@@ -390,7 +389,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
         lowest=table.min(axis=1).where(complete),
     )
     raw = raw.rename_axis("setting").reset_index()
-    raw["plain"] = raw["method"] == REFERENCE
+    raw["plain"] = raw["method"] == REFERENCE.method
     raw = raw.sort_values(["plain", pareto.COST, "setting"], kind="stable", ignore_index=True)
     plain = raw["plain"].to_numpy(dtype=bool)
     decimals = max(options.decimals - 2, 0)
@@ -407,7 +406,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
 def all_views(
     pages: Sequence[Page],
     options: TableOptions | None = None,
-    budgets: Sequence[float] = BUDGETS,
+    budgets: Sequence[float] = ACROSS,
     shares: Iterable[Shares] = (),
 ) -> list[View]:
     """Return every view that the pages have: of each page, then over all of them if there are several.
@@ -464,7 +463,7 @@ def _matrix_view(
         values = [own[key][0] if key in own else np.nan for key in keys]
         known = [value for value in values if np.isfinite(value)]
         average = float(np.mean(values)) if len(known) == len(keys) else np.nan
-        sort = (method == REFERENCE, -len(known), -float(np.mean(known)) if known else 0.0, method)
+        sort = (method == REFERENCE.method, -len(known), -float(np.mean(known)) if known else 0.0, method)
         rows.append(
             (sort, {"method": method, **dict(zip(keys, values, strict=True)), "mean": average, "n": len(known)})
         )
@@ -476,7 +475,7 @@ def _matrix_view(
     shown = [*columns, *([Column("mean", "mean", columns[0].decimals, columns[0].factor, ranked=True)] if mean else [])]
     if not mean:
         raw = raw.drop(columns="mean")
-    plain = (raw["method"] == REFERENCE).to_numpy(dtype=bool)
+    plain = (raw["method"] == REFERENCE.method).to_numpy(dtype=bool)
     marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
     for key in keys:
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import Dataset
 from harness.evaluation import spectrum_record
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     from harness.evaluation.measure import Measurement, Problem
@@ -30,13 +31,13 @@ def _describe(dataset: Dataset) -> dict[str, Any]:
 def _results(measurement: Measurement, problem: Problem) -> dict[str, Any]:
     """Return the part of the record that the measurement fills."""
     means = {name: float(values.mean()) for name, values in measurement.per_query.items()}
-    reference = problem.exact_metrics.get("ndcg_at_10")
+    reference = problem.exact_metrics.get(REFERENCE.judged_metric)
     storage = measurement.storage
     return {
         "dim": int(problem.docs.shape[1]),
         "metrics": means,
         "float32": problem.exact_metrics,
-        "retention": means["ndcg_at_10"] / reference if reference else None,
+        "retention": means[REFERENCE.judged_metric] / reference if reference else None,
         "storage": {
             "code_bytes_per_vector": storage.code_bytes_per_vector,
             "resident_bytes_per_vector": storage.resident_bytes_per_vector,
@@ -71,7 +72,7 @@ def _params(overrides: list[str]) -> str:
 def _summary(record: dict[str, Any]) -> str:
     metrics, storage = record["metrics"], record["storage"]
     quality = f"overlap@10 {metrics['overlap_at_10']:.3f}"
-    if "ndcg_at_10" in metrics:
+    if REFERENCE.judged_metric in metrics:
         kept = f" ({record['retention']:.1%} of float32)" if record["retention"] is not None else ""
         quality = f"nDCG@10 {metrics['ndcg_at_10']:.5f}{kept}, {quality}"
     return f"{storage['code_bytes_per_vector']:7.1f} B/vector  {quality}  {sum(record['seconds'].values()):.2f} s"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import StoreError
+from harness.evaluation.reference import REFERENCE
 from harness.exchange.mteb.naming import NotInMtebError, model_of, mteb_package, task_of
 
 TOLERANCE = 1e-3
 """MTEB's runs differ by less among machines; prompts, text fields and cut-off lengths change more."""
 
-HEADLINE = "ndcg_at_10"
+HEADLINE = REFERENCE.judged_metric
 EXPERIMENTS = "experiments"
 
 

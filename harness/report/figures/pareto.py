@@ -84,7 +84,7 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
 
     def set_up(axes: Axes) -> None:
         _set_limits(axes, points, shown, page, [page.float32_score] if np.isfinite(page.float32_score) else [])
-        measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10 with float32"
+        measure = "nDCG@10" if page.judged else "overlap@10 with float32"
         axes.set_ylabel(f"{measure}   (higher is better →)")
         axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
         _draw_factors(axes, page)
@@ -228,7 +228,7 @@ def _draw_share(axes: Axes, page: Page) -> None:
     from matplotlib.ticker import FuncFormatter
 
     score = page.float32_score
-    if page.quality != "ndcg_at_10" or not score > 0:
+    if not page.judged or not score > 0:
         return
     right = axes.secondary_yaxis(
         "right",
@@ -307,7 +307,7 @@ def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotati
         return None
     axes.axhline(score, color=QUIET, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
     label = axes.annotate(
-        f"float32  {score:.4f}" if page.quality == "ndcg_at_10" else "float32",
+        f"float32  {score:.4f}" if page.judged else "float32",
         xy=(0, score),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 0),

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
-from harness.analysis.settings import BUDGETS, Page
+from harness.analysis.budgets import BUDGETS
+from harness.analysis.settings import Page
 from harness.evaluation.rate_distortion import water_level
 from harness.evaluation.spectrum_record import Steps
 from harness.report.figures.style import COLOURS, INK, QUIET, WIDTH, new_figure, style

@@ -16,11 +16,13 @@ import numpy as np
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
+from harness.analysis.budgets import ACROSS, BUDGETS, SPARE_BYTE
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
 from harness.base.errors import MissingExtraError
 from harness.evaluation import metric_registry
+from harness.evaluation.reference import REFERENCE
 from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
 from harness.report.page import provenance
@@ -39,9 +41,6 @@ Records = Callable[[str], Mapping[str, Any]]
 
 BUDGET = 64
 """Bytes per vector that a page asks for first."""
-
-MATRIX = (16, 32, 48, 64, 96, 128, 256)
-"""Budgets side by side."""
 
 COLUMNS = {
     "bytes": ("bytes/vector", "Codes, and a share of the codebooks and matrices"),
@@ -135,16 +134,16 @@ class Entry:
     def cells(self) -> dict[str, str]:
         """Text for each of `COLUMNS`, as in the Markdown tables."""
         row = self.row
-        unjudged = self._between("overlap_at_10", 3) if self.page.quality == "overlap_at_10" else ""
+        unjudged = self._between(REFERENCE.unjudged_metric, 3) if not self.page.judged else ""
         return {
             "bytes": formatting.size(row[pareto.COST]),
             "code": formatting.size(row["code_bytes_per_vector"]),
             "ratio": formatting.ratio(row["compression_ratio"]),
-            "ndcg": formatting.spread(row, "ndcg_at_10", 4),
+            "ndcg": formatting.spread(row, REFERENCE.judged_metric, 4),
             "kept": formatting.spread(row, "retention", 1, 100),
             "interval": f"overlap {unjudged}" if unjudged else self.interval,
             "verdict": row.get("verdict", "") or "–",
-            "overlap": formatting.spread(row, "overlap_at_10", 3),
+            "overlap": formatting.spread(row, REFERENCE.unjudged_metric, 3),
             "recall": formatting.number(row["recall_at_100"], 3),
             "index": formatting.digits(row["index_bytes"] / 1e6),
             "encode": formatting.digits(row["encode_seconds"]),
@@ -159,9 +158,9 @@ class Entry:
             "bytes": row[pareto.COST],
             "code": row["code_bytes_per_vector"],
             "ratio": row["compression_ratio"],
-            "ndcg": row["ndcg_at_10"],
+            "ndcg": row[REFERENCE.judged_metric],
             "kept": row["retention"],
-            "overlap": row["overlap_at_10"],
+            "overlap": row[REFERENCE.unjudged_metric],
             "recall": row["recall_at_100"],
             "index": row["index_bytes"],
             "encode": row["encode_seconds"],
@@ -189,11 +188,11 @@ class Entry:
     def verdict(self, metric: str) -> str:
         """Return in words how it compares with float32, as far as that is known; the verdict is on nDCG@10."""
         known = self.cells["verdict"]
-        return f"Against float32: {known}" if metric == "ndcg_at_10" and known != "–" else ""
+        return f"Against float32: {known}" if metric == REFERENCE.judged_metric and known != "–" else ""
 
     def bar(self, metric: str) -> list[float] | None:
         """Return the ends of a metric's interval, or None. That of nDCG@10 is relative to float32's."""
-        name, scale = ("retention", self.page.float32_score) if metric == "ndcg_at_10" else (metric, 1.0)
+        name, scale = ("retention", self.page.float32_score) if metric == REFERENCE.judged_metric else (metric, 1.0)
         ends = [scale * float(self.row.get(f"{name}_{end}", np.nan)) for end in ("low", "high")]
         return ends if np.isfinite(ends).all() else None
 
@@ -313,8 +312,8 @@ class _Site:
             "index.html",
             entries=self.all,
             explored=self.measured,
-            answers=self.answers(self.measured, MATRIX),
-            budgets=MATRIX,
+            answers=self.answers(self.measured, ACROSS),
+            budgets=ACROSS,
             failed=self.frame[self.frame["status"] != "ok"],
         )
         self.render(
@@ -331,8 +330,8 @@ class _Site:
                 model=model,
                 explored=own,
                 entries=[entry for page in own for entry in self.entries[page.stem]],
-                answers=self.answers(own, MATRIX),
-                budgets=MATRIX,
+                answers=self.answers(own, ACROSS),
+                budgets=ACROSS,
                 about=self._about(runs, "model"),
                 failed=runs[runs["status"] != "ok"],
             )
@@ -365,10 +364,7 @@ class _Site:
             explored=measured,
             about=record.get("dataset") or {},
             entries=[entry for page in measured for entry in self.entries[page.stem]],
-            best=[
-                (page, [(str(budget), self.best(page, budget)) for budget in settings_module.BUDGETS])
-                for page in measured
-            ],
+            best=[(page, [(str(budget), self.best(page, budget)) for budget in BUDGETS]) for page in measured],
             shares=[
                 (
                     page,
@@ -417,7 +413,7 @@ class _Site:
         return None if row is None else self.entries[page.stem][int(str(row.name))]
 
     def best(self, page: Page, budget: float) -> Entry | None:
-        return self._entry(page, pareto.best_within(page.settings, budget, spare=settings_module.SPARE_BYTE))
+        return self._entry(page, pareto.best_within(page.settings, budget, spare=SPARE_BYTE))
 
     def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
         return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]
@@ -435,7 +431,7 @@ class _Site:
 
     def _page_data(self, page: Page) -> dict[str, Any]:
         entries = self.entries[page.stem]
-        plain = page.settings[page.settings["method"] == "float32"]
+        plain = page.settings[page.settings["method"] == REFERENCE.method]
         metrics = {}
         for metric in _metrics():
             values = page.settings[metric].to_numpy(dtype=float)
@@ -464,7 +460,7 @@ class _Site:
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
-            "verdict": entry.verdict("ndcg_at_10"),
+            "verdict": entry.verdict(REFERENCE.judged_metric),
             "size": size_text(entry),
             "url": self.links["run"][entry.run_ids[0]],
             "command": entry.command,
@@ -478,7 +474,7 @@ def size_text(entry: Entry) -> str:
 
 def _fits(cost: Any, code_bytes: Any) -> Any:
     """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
-    return np.minimum(cost, np.maximum(code_bytes, cost - settings_module.SPARE_BYTE))
+    return np.minimum(cost, np.maximum(code_bytes, cost - SPARE_BYTE))
 
 
 def _floor(page: Page, metric: str) -> float:
