@@ -189,7 +189,7 @@ def test_parts_of_another_width_are_named(tmp_path: Path) -> None:
         encode(tmp_path, 2, 2, Wide())
 
 
-@pytest.mark.parametrize("place", ["release", "_checksum", "_write_json"])
+@pytest.mark.parametrize("place", ["release", "array_checksum", "_write_json"])
 def test_an_interrupted_join_is_done_again(
     place: str, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
