@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
 from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.evidence import CollectionScores, Estimate, Evidence
 from harness.analysis.frontier_uncertainty import LEAST_SAVING
 from harness.analysis.needs import Needs
 from harness.analysis.significance import PerQuery, load_scores
@@ -27,17 +28,16 @@ from harness.base.formatting import TOLERANCE, amount, count, milliseconds, per_
 from harness.evaluation.reference import REFERENCE
 from harness.runs.portable_command import portable
 from harness.runs.presets import Preset, matches, of_store, own_name, presets
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.settings import Page
 
-from harness.analysis.evidence import Estimate, _Evidence, _Part
-
 Float64 = NDArray[np.float64]
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 FEW_COLLECTIONS = 3
 
@@ -432,7 +432,7 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     return fits, reasons
 
 
-def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery, measure: str) -> _Evidence:
+def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery, measure: str) -> Evidence:
     """Read the queries' scores, and leave out the settings that lack them on any collection."""
     parts = []
     known = np.ones(len(table), dtype=np.bool_)
@@ -445,7 +445,11 @@ def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery
         values = scores[len(plain) :]
         known &= np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
         judged = page.judged
-        parts.append(_Part(page, values, _usable(scores[0] if plain else None) if judged else np.ones(values.shape[1])))
+        parts.append(
+            CollectionScores(
+                page, values, _usable(scores[0] if plain else None) if judged else np.ones(values.shape[1])
+            )
+        )
     if not known.any():
         raise StoreError(
             "the queries' scores (per_query.parquet) of the runs in question are not on record: measure them again"
@@ -454,7 +458,7 @@ def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery
     if lacking:
         parts = [replace(part, base=None) for part in parts]
     kept = [replace(part, values=part.values[known]) for part in parts]
-    return _Evidence(table[known].reset_index(drop=True), kept, measure, lacking)
+    return Evidence(table[known].reset_index(drop=True), kept, measure, lacking)
 
 
 def _usable(plain: Float64 | None) -> Float64 | None:
@@ -464,7 +468,7 @@ def _usable(plain: Float64 | None) -> Float64 | None:
     return plain
 
 
-def _best_within(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+def _best_within(evidence: Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
     scores, cost = evidence.scores, evidence.table[pareto.COST].to_numpy()
     best = int(np.lexsort((cost, -scores))[0])
     others = np.delete(np.arange(len(scores)), best)
@@ -513,7 +517,7 @@ def _simplest(table: pd.DataFrame, scores: Float64, alike: NDArray[np.bool_]) ->
     return int(rows[np.lexsort([key[rows] for key in keys])[0]])
 
 
-def _smallest_keeping(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+def _smallest_keeping(evidence: Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
     assert needs.min_retention is not None
     scores, bounds = evidence.scores, evidence.bounds(needs.level)
     cost = evidence.table[pareto.COST].to_numpy()
@@ -598,7 +602,7 @@ def _nothing(
     return Recommendation(needs, measure, None, why, None, None, 0, 0, collections, (), tuple(notes))
 
 
-def _settings(evidence: _Evidence, rows: Sequence[int], needs: Needs, bounds: Float64) -> list[Setting]:
+def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Float64) -> list[Setting]:
     found = []
     places = np.array(rows, dtype=np.int64)
     collection_names = [_collection(part.page).dataset for part in evidence.parts]

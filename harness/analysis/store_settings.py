@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from harness.analysis.settings import ELSEWHERE
 from harness.base import formatting
 from harness.evaluation.reference import REFERENCE
 from harness.runs.presets import Match, matches, own_name, presets
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 Float64 = NDArray[np.float64]
 
@@ -136,7 +137,7 @@ def switches(page: Page, records: Records) -> Switches | None:
         own[place] = own_name(record) is not None and settings["family"].iloc[place] != CONVENTION
         for match in matches(record):
             key = (match.preset.name, match.params, match.current)
-            found.setdefault(key, Switch(match, place, recipe(record["identity"]["method"])))
+            found.setdefault(key, Switch(match, place, recipe(record.identity.method)))
     order = list(presets())
     ram, share = memory(settings), settings[pareto.share_column(settings)].to_numpy(dtype=np.float64)
     stores = {preset.store: place for place, preset in enumerate(presets().values())}

@@ -29,7 +29,7 @@ from harness.analysis.settings import (
     setting_name,
     spread_over,
 )
-from harness.report.cost_tables import _corpora_table, _cost_note, _cost_table, has_costs
+from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
 from harness.report.markdown import cell, p_value, table
 
 
@@ -65,11 +65,11 @@ def page_markdown(
         if distortion:
             blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
         if has_costs(page):
-            blocks += ["## Cost", _cost_table(page), "### On larger corpora", _corpora_table(page), _cost_note(page)]
+            blocks += ["## Cost", cost_table(page), "### On larger corpora", corpora_table(page), cost_note(page)]
         for heading, name in more:
             blocks += [f"## {heading}", f"![{heading}]({name})"]
     if len(page.failed):
-        blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
+        blocks += [f"## Failed runs: {len(page.failed)}", failed_table(page.failed)]
     blocks.append(f"*{provenance(page.runs, command)}*")
     return "\n\n".join(blocks) + "\n"
 
@@ -286,7 +286,8 @@ def _steps_note() -> str:
     )
 
 
-def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+def failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+    """Return the table of failed runs and their errors, in Markdown; `where` adds collection and model."""
     import pandas as pd
 
     rows = []

@@ -71,7 +71,8 @@ def markdown(found: Switches, figure: str | None, command: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _measure(page: Page) -> str:
+def share_measure(page: Page) -> str:
+    """Return what a page's shares of float32 are shares of."""
     return page.quality_label
 
 
@@ -98,7 +99,7 @@ def _table(found: Switches) -> str:
     page, settings, ram, disk = found.page, found.page.settings, found.memory, beside(found.page.settings)
     share = pareto.share_column(settings)
     header = ["store", "", "setting", "what the user sets", "bytes in memory", "bytes on disk", "× smaller in memory"]
-    header += [f"% of {_measure(page)} kept", "95 % interval", "overlap@10", "query", "read again", "made from"]
+    header += [f"% of {share_measure(page)} kept", "95 % interval", "overlap@10", "query", "read again", "made from"]
     rows, previous = [], ""
     for number, row in enumerate(found.rows):
         figures, preset = settings.iloc[row.place], row.match.preset
@@ -179,6 +180,6 @@ def _rivals_note(found: Switches) -> str:
     return (
         "**the project's best**: the highest of all settings on record that are no presets and need at most as much "
         f"memory (to {SPARE_BYTE:.0f} byte of shared state). It is the highest of many on these queries, and so "
-        f"flattered. Differences are paired over the queries, in points of float32's {_measure(found.page)}; *at par*: "
-        "the interval holds 0."
+        f"flattered. Differences are paired over the queries, in points of float32's {share_measure(found.page)}; "
+        "*at par*: the interval holds 0."
     )

@@ -244,8 +244,8 @@ def _fixed(rows: Sequence[Int8], found: Sequence[Switches], records: Records) ->
             continue
         number, place = next(iter(row.places.items()))
         figures = found[number].page.settings.iloc[place]
-        encoder = records(figures["run_ids"].split()[0])["identity"].get("model") or {}
-        if (encoder.get("document") or {}).get("normalize") is not True:
+        encoder = records(figures["run_ids"].split()[0]).identity.model
+        if encoder.get("document", {}).get("normalize") is not True:
             continue
         low, high = row.recipe.fixed
         size = 1 / np.sqrt(figures["dim"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 from harness.analysis.settings import SCORINGS, SETTING, SHARES, Page, setting_name
 from harness.report.markdown import cell, p_value, table
-from harness.report.page import _failed_table, provenance
+from harness.report.page import failed_table, provenance
 
 
 def summary_markdown(
@@ -72,7 +72,7 @@ def summary_markdown(
             blocks += [f"## At {formatting.size(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]
     if len(failed):
-        blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
+        blocks += [f"## Failed runs: {len(failed)}", failed_table(failed, where=True)]
     if len(measured):
         blocks.append("Tables for papers (Markdown, CSV, Parquet, LaTeX) are in [tables/](tables/).")
     blocks.append(f"All runs: [runs.csv](runs.csv). *{provenance(frame, command)}*")

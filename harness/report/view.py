@@ -156,5 +156,6 @@ class View:
         return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _setting_names(settings: pd.DataFrame) -> list[str]:
+def setting_names(settings: pd.DataFrame) -> list[str]:
+    """Return what tables call each of the settings."""
     return [setting_name(row) for _, row in settings[SETTING].iterrows()]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from harness.analysis.frontier_uncertainty import Shares
     from harness.analysis.settings import Page
 
-from harness.report.marks import _legend, _ranks, _Significance
-from harness.report.view import BASELINE_BEST, Column, TableOptions, View, _setting_names
+from harness.report.marks import Significance, marks_legend, ranks
+from harness.report.view import BASELINE_BEST, Column, TableOptions, View, setting_names
 
 
 def save(view: View, folder: Path) -> list[Path]:
@@ -106,10 +106,10 @@ def collection_view(page: Page, options: TableOptions | None = None) -> View:
     """
     options = options or TableOptions()
     _check_baseline([page], options)
-    return _collection_view(page, options, _Significance([page], options), 0)
+    return _collection_view(page, options, Significance([page], options), 0)
 
 
-def _collection_view(page: Page, options: TableOptions, significance: _Significance, place: int) -> View:
+def _collection_view(page: Page, options: TableOptions, significance: Significance, place: int) -> View:
     settings, rows = _filtered([page], options)[0]
     view = _settings_view(page, settings, rows, options, f"{page.stem}-settings", page.title)
     compared = [key for key in (page.quality, pareto.share_column(page.settings)) if key in view.marks]
@@ -117,7 +117,7 @@ def _collection_view(page: Page, options: TableOptions, significance: _Significa
         (found,) = significance.marks(place, [rows[_last(settings)]], [np.array(view.reference, dtype=bool)])
         for key in dict.fromkeys(compared):
             view.marks[key] = [(*own, *more) for own, more in zip(view.marks[key], found, strict=True)]
-    view.notes.extend(_legend(view.marks, options))
+    view.notes.extend(marks_legend(view.marks, options))
     return view
 
 
@@ -167,7 +167,7 @@ def _settings_view(
     plain = (settings["method"] == REFERENCE.method).to_numpy()
     columns = [_column(key, settings[key], options.decimals) for key in keys]
     raw = settings[keys].reset_index(drop=True)
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in columns if column.ranked}
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in columns if column.ranked}
     notes = [page.size + ("." if judged else ", without relevance judgements.")]
     return View(stem, title, columns, raw, marks, notes, plain.tolist())
 
@@ -215,14 +215,14 @@ def best_of_methods(
     """
     options = options or TableOptions()
     _check_baseline(pages, options)
-    return _best_of_methods(pages, budgets, options, _Significance(pages, options))
+    return _best_of_methods(pages, budgets, options, Significance(pages, options))
 
 
 def _best_of_methods(
     pages: Sequence[Page],
     budgets: Sequence[float],
     options: TableOptions,
-    significance: _Significance,
+    significance: Significance,
     *,
     whole: bool = False,
 ) -> list[dict[float, Best]]:
@@ -363,10 +363,10 @@ def kept_view(pages: Sequence[Page], options: TableOptions | None = None) -> Vie
     """
     options = options or TableOptions()
     _check_baseline(pages, options)
-    return _kept_view(pages, options, _Significance(pages, options))
+    return _kept_view(pages, options, Significance(pages, options))
 
 
-def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Significance) -> View:
+def _kept_view(pages: Sequence[Page], options: TableOptions, significance: Significance) -> View:
     import pandas as pd
 
     names = _page_names(pages)
@@ -395,12 +395,14 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
     decimals = max(options.decimals - 2, 0)
     shown = [Column(name, name, decimals, 100.0, ranked=True) for name in (*names, "mean", "lowest")]
     columns = [Column("setting", "setting"), Column(pareto.COST, "bytes/vector", 1), *shown]
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in shown}
     for name, own in zip(names, found_marks, strict=True):
         marks[name] = [(*ranks, *own.get(key, ())) for ranks, key in zip(marks[name], raw["setting"], strict=True)]
     notes = ["Share of float32's quality; mean and lowest: of settings measured on all collections."]
     raw = raw[[column.key for column in columns]]
-    return View("kept", "% of float32 kept", columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(
+        "kept", "% of float32 kept", columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist()
+    )
 
 
 def all_views(
@@ -429,7 +431,7 @@ def all_views(
     pages = [page for page in pages if len(page.settings)]
     _check_baseline(pages, options)
     pages = [page for page, (_, rows) in zip(pages, _filtered(pages, options), strict=True) if len(rows)]
-    significance = _Significance(pages, options)
+    significance = Significance(pages, options)
     best = _best_of_methods(pages, budgets, options, significance, whole=True)
     sampled = {own.title: own for own in shares}
     found = []
@@ -476,18 +478,18 @@ def _matrix_view(
     if not mean:
         raw = raw.drop(columns="mean")
     plain = (raw["method"] == REFERENCE.method).to_numpy(dtype=bool)
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in shown}
     for key in keys:
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]
         marks[key] = [(*ranks, *own) for ranks, own in zip(marks[key], more, strict=True)]
     all_columns = [Column("method", "method"), *shown]
-    return View(stem, title, all_columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(stem, title, all_columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist())
 
 
 def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
     if options.baseline in (BASELINE_BEST, "none") or not pages:
         return
-    known = sorted({name for page in pages for name in _setting_names(page.settings)})
+    known = sorted({name for page in pages for name in setting_names(page.settings)})
     if options.baseline not in known:
         near = difflib.get_close_matches(options.baseline, known, n=3, cutoff=0.3)
         hint = " or ".join(map(repr, near or known[:5]))
@@ -498,7 +500,7 @@ def _filtered(pages: Sequence[Page], options: TableOptions) -> list[tuple[pd.Dat
     """Return each page's settings that pass the filter, with their names, and their places on the page."""
     found = []
     for page in pages:
-        settings = page.settings.assign(setting=_setting_names(page.settings))
+        settings = page.settings.assign(setting=setting_names(page.settings))
         rows = np.flatnonzero(selected(settings, options.filter))
         found.append((settings.iloc[rows], rows))
     if pages and not any(len(rows) for _, rows in found):

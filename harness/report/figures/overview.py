@@ -113,7 +113,7 @@ def draw_lost(page: Page) -> Figure:
         names = []
         for height, place in enumerate(places):
             change = values[place] - values[page.scores.reference]
-            shares = _shares(change)
+            shares = shares_by_change(change)
             left = 0.0
             for share, colour in zip(shares, LOST_COLOURS, strict=True):
                 axes.barh(height, share, left=left, color=colour, height=0.72, edgecolor="white", linewidth=0.6)
@@ -146,7 +146,8 @@ def _lost_rows(page: Page) -> list[int]:
     return on[-MOST_BARS:] if page.scores.reference in page.scores.known(REFERENCE.judged_metric) else []
 
 
-def _shares(change: np.ndarray) -> list[float]:
+def shares_by_change(change: np.ndarray) -> list[float]:
+    """Return the shares of queries that lose half or more, lose less, stay, gain less, and gain half or more."""
     worse, better = change[change < 0], change[change > 0]
     counts = [
         (worse <= -0.5).sum(),

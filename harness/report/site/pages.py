@@ -27,6 +27,7 @@ from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
 from harness.report.page import provenance
 from harness.runs.portable_command import portable
+from harness.runs.record import CHECKSUM, FILES, Record
 
 if TYPE_CHECKING:
     import jinja2
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 BUDGET = 64
 """Bytes per vector that a page asks for first."""
@@ -355,14 +356,14 @@ class _Site:
         pages = [page for page in self.pages if page.runs["dataset"].iloc[0] == dataset]
         measured = [page for page in pages if len(page.settings)]
         runs = self.frame[self.frame["dataset"] == dataset]
-        record = next((self.records[run_id] for run_id in runs["run_id"] if run_id in self.records), {})
+        record = next((self.records[run_id] for run_id in runs["run_id"] if run_id in self.records), None)
         self.render(
             "dataset.html",
             link,
             dataset=dataset,
             pages=measured,
             explored=measured,
-            about=record.get("dataset") or {},
+            about={} if record is None else record.dataset.to_json(),
             entries=[entry for page in measured for entry in self.entries[page.stem]],
             best=[(page, [(str(budget), self.best(page, budget)) for budget in BUDGETS]) for page in measured],
             shares=[
@@ -392,7 +393,7 @@ class _Site:
             recorded=recorded,
             command=portable(recorded, run["dataset"]) if recorded else "",
             figures={label: f"{run[key]:.10g}" for key, label in FIGURES.items() if np.isfinite(run[key])},
-            record=None if record is None else json.dumps(record, indent=1, ensure_ascii=False),
+            record=None if record is None else json.dumps(_as_written(record), indent=1, ensure_ascii=False),
         )
 
     @cached_property
@@ -404,9 +405,10 @@ class _Site:
     def _about(self, runs: pd.DataFrame, part: str) -> dict[str, Any]:
         """Return what the first record of some runs says in its configuration of the model or method."""
         for run_id in runs["run_id"]:
-            found = ((self.records.get(run_id) or {}).get("config") or {}).get(part)
-            if isinstance(found, Mapping):
-                return dict(found)
+            record = self.records.get(run_id)
+            settings = None if record is None else record.config.get(part)
+            if isinstance(settings, Mapping):
+                return dict(settings)
         return {}
 
     def _entry(self, page: Page, row: pd.Series[Any] | None) -> Entry | None:
@@ -456,7 +458,7 @@ class _Site:
             "method": row["method"],
             "family": row["family"],
             "bytes": float(row[pareto.COST]),
-            "fits": float(_fits(row[pareto.COST], row["code_bytes_per_vector"])),
+            "fits": float(least_budgets(row[pareto.COST], row["code_bytes_per_vector"])),
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
@@ -472,7 +474,7 @@ def size_text(entry: Entry) -> str:
     return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
 
 
-def _fits(cost: Any, code_bytes: Any) -> Any:
+def least_budgets(cost: Any, code_bytes: Any) -> Any:
     """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
     return np.minimum(cost, np.maximum(code_bytes, cost - SPARE_BYTE))
 
@@ -498,7 +500,7 @@ def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
     values = page.scores.values[page.quality]
     quality = page.settings[page.quality].to_numpy(dtype=float)
     cost = page.settings[pareto.COST].to_numpy(dtype=float)
-    fits = _fits(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
+    fits = least_budgets(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
     order = np.lexsort((np.arange(len(cost)), cost, -quality))
     order = order[np.isfinite(quality[order])]
     known = set(page.scores.known(page.quality).tolist())
@@ -578,10 +580,16 @@ def _provenance(site: _Site) -> list[tuple[bool, str]]:
     return [(place % 2 == 1, part) for place, part in enumerate(text.split("`"))]
 
 
-def _machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def _as_written(record: Record) -> dict[str, Any]:
+    """Return a record with its checksums, as it lies in the results folder."""
+    sums = {FILES: record.files, CHECKSUM: record.checksum} if record.checksum else {}
+    return {**record.to_json(), **sums}
+
+
+def _machines(records: Iterable[Record]) -> list[str]:
     found = set()
     for record in records:
-        machine = record.get("machine") or {}
+        machine = record.machine
         if machine.get("cpu"):
             found.add(f"{machine['cpu']}, {machine.get('cores', '?')} cores, {machine.get('system', '')}".rstrip(", "))
     return sorted(found)

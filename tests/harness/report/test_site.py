@@ -23,6 +23,7 @@ from harness.report.page import page_markdown
 from harness.report.site import pages as site
 from harness.report.site.pages import write_site
 from harness.runs.frame import load_runs
+from harness.runs.record import Record
 from harness.runs.store import Store
 
 pytest.importorskip("plotly")
@@ -45,8 +46,8 @@ SETTINGS = [
 ]
 
 
-def record(run_id: str, dataset: str, method: str, params: str, family: str, seed: int, **more: Any) -> dict[str, Any]:
-    return {
+def record(run_id: str, dataset: str, method: str, params: str, family: str, seed: int, **more: Any) -> Record:
+    content = {
         "run_id": run_id,
         "status": "ok",
         "created": "2026-11-20T10:00:00+00:00",
@@ -60,6 +61,7 @@ def record(run_id: str, dataset: str, method: str, params: str, family: str, see
         "dim": 384,
         **more,
     }
+    return Record.from_json(content, run_id)
 
 
 @dataclass
@@ -203,11 +205,11 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
         made = results.store.read(run["run_id"])
         document = Document(out / "runs" / f"{run['run_id']}.html")
         ((_, text),) = document.find("pre", **{"class": "record"})
-        assert json.loads(text) == made
+        assert json.loads(text) == {**made.to_json(), "files": made.files, "checksum": made.checksum}
         commands = [text for _, text in document.find("code", role="region")]
         assert commands == [
-            made["command"].removesuffix(" results_dir=/somewhere/results"),
-            made["command"],
+            made.command.removesuffix(" results_dir=/somewhere/results"),
+            made.command,
         ]
         labels = [text for _, text in document.find("th", scope="row")]
         values = [text for _, text in document.find("td")]
@@ -217,11 +219,11 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
             assert ERROR in "".join(text for _, text in document.find("p", **{"class": "error"}))
             continue
         assert float(shown["bytes/vector"]) == pytest.approx(run["bytes_per_vector"], rel=1e-9)
-        assert float(shown["bytes of the index"]) == made["storage"]["index_bytes"]
-        assert float(shown["overlap@10"]) == pytest.approx(made["metrics"]["overlap_at_10"], rel=1e-9)
-        assert ("nDCG@10" in shown) == ("ndcg_at_10" in made["metrics"])
+        assert float(shown["bytes of the index"]) == made.storage.index_bytes
+        assert float(shown["overlap@10"]) == pytest.approx(made.metrics["overlap_at_10"], rel=1e-9)
+        assert ("nDCG@10" in shown) == ("ndcg_at_10" in made.metrics)
         if "nDCG@10" in shown:
-            assert float(shown["nDCG@10"]) == pytest.approx(made["metrics"]["ndcg_at_10"], rel=1e-9)
+            assert float(shown["nDCG@10"]) == pytest.approx(made.metrics["ndcg_at_10"], rel=1e-9)
 
 
 def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path) -> None:
@@ -322,8 +324,8 @@ quarters = st.integers(0, 8000).map(lambda number: number / 4)
 
 @given(code=quarters, state=quarters, budget=quarters)
 def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
-    fits = pareto.within([code + state], [code], budget, SPARE_BYTE)[0]
-    assert (site._fits(code + state, code) <= budget) == fits
+    fits = pareto.within([code + state], [code], budget, settings.SPARE_BYTE)[0]
+    assert (site.least_budgets(code + state, code) <= budget) == fits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
