@@ -1,6 +1,5 @@
 """The README's promises: its example runs, its commands exist."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from harness.runs.catalogue import FAMILIES, markdown_methods, members, method_rows
 from harness.runs.frame import load_runs
+from scripts.studies import write_readme
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -54,18 +54,17 @@ def test_every_name_in_a_command_exists(group: str) -> None:
 
 
 def test_every_script_exists() -> None:
-    for script in set(re.findall(r"scripts/\w+\.(?:sh|py)", README)):
-        assert (ROOT / script).is_file()
+    texts = [README, (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "CHANGELOG.md").read_text()]
+    texts += [path.read_text() for path in (ROOT / "results" / "reference").rglob("*.md")]
+    texts += [path.read_text() for path in (ROOT / "scripts").rglob("*") if path.suffix in (".py", ".sh", ".txt")]
+    for script in {name for text in texts for name in re.findall(r"scripts/[\w/]+\.(?:sh|py|txt)", text)}:
+        assert (ROOT / script).is_file(), script
 
 
 def test_generated_parts_are_as_they_are_now() -> None:
-    """The table of methods and the headline. After a change: python scripts/write_readme.py."""
-    spec = importlib.util.spec_from_file_location("write_readme", ROOT / "scripts" / "write_readme.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.written(README) == README
-    assert markdown_methods() in README and script.headline() in README
+    """The table of methods and the headline. After a change: python scripts/studies/write_readme.py."""
+    assert write_readme.written(README) == README
+    assert markdown_methods() in README and write_readme.headline() in README
 
 
 def test_every_family_has_its_place_in_the_table() -> None:
