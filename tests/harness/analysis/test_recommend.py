@@ -653,7 +653,7 @@ def test_a_database_and_a_share_to_keep() -> None:
 
 
 def test_an_unknown_database_and_one_without_records() -> None:
-    with pytest.raises(ConfigError, match="there is no store 'pinecone'.*Qdrant"):
+    with pytest.raises(ConfigError, match="there is no store 'pinecone'.*vecbudget list databases"):
         of_store(database="pinecone", max_bytes="50")
     with pytest.raises(StoreError, match="nothing of Elasticsearch is on record.*method=elasticsearch_"):
         of_store(database="elasticsearch", max_bytes="50")

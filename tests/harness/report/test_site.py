@@ -324,7 +324,7 @@ quarters = st.integers(0, 8000).map(lambda number: number / 4)
 
 @given(code=quarters, state=quarters, budget=quarters)
 def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
-    fits = pareto.within([code + state], [code], budget, settings.SPARE_BYTE)[0]
+    fits = pareto.within([code + state], [code], budget, SPARE_BYTE)[0]
     assert (site.least_budgets(code + state, code) <= budget) == fits
 
 
@@ -476,12 +476,12 @@ def test_metric_and_methods_are_for_the_reader_to_choose(visit: Open, results: R
     one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = visit("index.html#collection=scifact&budget=64&metric=overlap_at_10")
     link, said = page.locator("[data-slot=link]"), page.locator(".said")
-    for metric, name in ((entry.name, entry.label) for entry in headlines()):
+    for metric, name, decimals in ((entry.name, entry.label, entry.decimals) for entry in headlines()):
         page.locator("select[name=metric]").select_option(metric)
         kept = one.settings[one.settings["bytes_per_vector"] <= 64.5]
         best = kept.sort_values([metric, "bytes_per_vector"], ascending=[False, True]).iloc[0]
         assert link.inner_text() == settings.setting_name(best)
-        assert said.inner_text().startswith(f"{name} {best[metric]:.{site.DECIMALS[metric]}f}")
+        assert said.inner_text().startswith(f"{name} {best[metric]:.{decimals}f}")
         assert "95 % interval" in said.inner_text()
     assert "budget=64" in page.url and "metric=recall_at_100" in page.url
     page.locator("details.methods summary").click()
