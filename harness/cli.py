@@ -167,6 +167,7 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callab
     import pandas as pd
 
     from harness.base.errors import StoreError
+    from harness.runs.distinct_names import with_distinct_names
     from harness.runs.frame import load_runs
     from harness.runs.store import Store
 
@@ -179,7 +180,7 @@ def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callab
         for run_id in frame.loc[frame["status"] == "ok", "run_id"]:
             homes.setdefault(run_id, Store(folder))
     return (
-        pd.concat(frames.values(), ignore_index=True),
+        with_distinct_names(pd.concat(frames.values(), ignore_index=True)),
         lambda run_id: homes[run_id].per_query(run_id),
         lambda run_id: homes[run_id].read(run_id),
     )

@@ -11,6 +11,7 @@ from harness.analysis import pareto, settings, statistics
 from harness.analysis.significance import PerQuery, load_scores
 from harness.evaluation.reference import REFERENCE
 from harness.report import markdown
+from harness.runs.distinct_names import with_distinct_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,7 @@ def changes_markdown(
     StoreError
         If there is no run in one of them.
     """
+    before, after = _named_alike(before, after)
     first, second = _measured(before, queries_before), _measured(after, queries_after)
     common = [key for key in first if key in second]
     changed = [key for key in common if _differs(first[key], second[key])]
@@ -70,6 +72,14 @@ def changes_markdown(
             names = [f"- {markdown.cell(title)}: {markdown.cell(name)}" for title, _, name in keys]
             blocks += [f"## {heading}: {len(keys)}", "\n".join(names)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _named_alike(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both with names that stand for the same thing in both: other data of the same name is no change of it."""
+    import pandas as pd
+
+    both = with_distinct_names(pd.concat([before, after], ignore_index=True), copies="keep")
+    return both.iloc[: len(before)], both.iloc[len(before) :].reset_index(drop=True)
 
 
 def _measured(frame: pd.DataFrame, per_query: PerQuery) -> dict[Key, _Measured]:

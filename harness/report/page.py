@@ -31,6 +31,7 @@ from harness.analysis.settings import (
 )
 from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
 from harness.report.markdown import cell, p_value, table
+from harness.runs.distinct_names import marks
 
 
 def page_markdown(
@@ -50,7 +51,11 @@ def page_markdown(
     if page.settings.empty:
         blocks.append("No run succeeded, so there is nothing to compare.")
     else:
-        blocks += [_headline(page), *([f"![Quality against bytes per vector]({figure})"] if figure else [])]
+        blocks += [
+            _headline(page),
+            *marks(page.runs),
+            *([f"![Quality against bytes per vector]({figure})"] if figure else []),
+        ]
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
         blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
         blocks += ["## The smallest that keeps a share of float32", _share_table(page)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 from harness.analysis.settings import SCORINGS, SETTING, SHARES, Page, setting_name
 from harness.report.markdown import cell, p_value, table
 from harness.report.page import failed_table, provenance
+from harness.runs.distinct_names import marks
 
 
 def summary_markdown(
@@ -58,6 +59,7 @@ def summary_markdown(
     header = ["collection · model", "size", "configurations", "failed runs", "float32 nDCG@10"]
     header += [f"smallest keeping {100 * share:.0f} %" for share in SHARES] + ["files"]
     blocks = ["# What each byte of an embedding buys", table(header, rows, right={2, 3, 4})]
+    blocks += marks(frame)
     measured = [page for page in found if len(page.settings)]
     if len(measured) > 1:
         blocks += [f"## Over all {len(measured)} collections and models", _overall_table(measured)]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 from harness.evaluation import metric_registry
+from harness.runs.distinct_names import IDS, identity_columns, with_distinct_names
 from harness.runs.record import EMPTY, Record
 from harness.runs.store import RECORD, Store, unreadable
 
@@ -35,7 +36,8 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
-        and where cost was measured `COST_COLUMNS`. What a record lacks is NaN.
+        where cost was measured `COST_COLUMNS`, and what the names stand for (see `harness.runs.distinct_names`, which
+        also marks names that stand for several things). What a record lacks is NaN.
     """
     import pandas as pd
 
@@ -43,7 +45,7 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     rows = [_checked_row(store, record, corpus_size) for record in store.records()]
     frame = pd.DataFrame(rows, columns=None if rows else list(_row(EMPTY, corpus_size)))
     frame["seed"] = frame["seed"].astype("Int64")
-    return frame
+    return with_distinct_names(frame)
 
 
 def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, An
 
 TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
-    *("command", "git_commit", "created"),
+    *("command", "git_commit", "created", *IDS),
 )
 
 LIMITED = ("vector", "score", "unseen_vector")
@@ -108,6 +110,7 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "command": record.command,
         "git_commit": record.git_commit,
         "created": record.created,
+        **identity_columns(record),
     }
 
 

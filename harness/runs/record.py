@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.base.files import hasher
 from harness.data.datasets import Dataset
 from harness.evaluation import spectrum_record
+from harness.evaluation.metric_registry import metric
 from harness.evaluation.reference import REFERENCE
 from vecbudget.former_names import current_names
 
@@ -296,7 +297,9 @@ class Record(Entry):
             dim=int(problem.docs.shape[1]),
             metrics=means,
             float32=problem.exact_metrics,
-            retention=means[REFERENCE.judged_metric] / reference if reference else None,
+            retention=means[REFERENCE.judged_metric] / reference
+            if reference and REFERENCE.judged_metric in means
+            else None,
             storage=StorageEntry(
                 code_bytes_per_vector=storage.code_bytes_per_vector,
                 resident_bytes_per_vector=storage.resident_bytes_per_vector,
@@ -316,10 +319,15 @@ class Record(Entry):
 
     def summary(self) -> str:
         """Return size, quality and time of a finished run in a line."""
-        quality = f"overlap@10 {self.metrics[REFERENCE.unjudged_metric]:.3f}"
+        parts = []
         if REFERENCE.judged_metric in self.metrics:
             kept = f" ({self.retention:.1%} of float32)" if self.retention is not None else ""
-            quality = f"nDCG@10 {self.metrics[REFERENCE.judged_metric]:.5f}{kept}, {quality}"
+            parts.append(f"nDCG@10 {self.metrics[REFERENCE.judged_metric]:.5f}{kept}")
+        if REFERENCE.unjudged_metric in self.metrics:
+            parts.append(f"overlap@10 {self.metrics[REFERENCE.unjudged_metric]:.3f}")
+        # of rankings that end above the tenth document
+        shallow = [f"{metric(name).label} {value:.3f}" for name, value in self.metrics.items()][:2]
+        quality = ", ".join(parts or shallow)
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
         return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
 
