@@ -3,6 +3,6 @@
 # Nothing is fetched, neither here nor by who reads the pages: open build/docs/index.html.
 EXTRAS=dev
 . "$(dirname "$0")/environment.sh"
-# mkdocs-material's announcement about another project's plans
-export NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true
+# its announcements are not about the pages
+export NO_MKDOCS_2_WARNING=1
 exec .venv/bin/mkdocs build --strict --quiet "$@"
