@@ -25,6 +25,7 @@ NOTEBOOK = ROOT / "examples" / "quick_start.ipynb"
 SHOWN = (".md", ".png", ".csv")
 """Kinds of result files that pages link to."""
 PACKAGES = ("methods", "vecbudget", "harness")
+SEARCH_BOOST = {"results/": 0.1, "api/": 0.3}
 LIST_ITEM = re.compile(r"(?:[-*]|\d+\.) ")
 RESULTS_LINK = re.compile(r"\]\((?:\.\./)+(results/reference/)")
 
@@ -48,6 +49,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the headline where a page asks for it, and lead links to results to their place in the site."""
+    # who searches wants the guides first
+    boost = next((value for folder, value in SEARCH_BOOST.items() if page.file.src_uri.startswith(folder)), 1)
+    page.meta.setdefault("search", {"boost": boost})
     markdown = markdown.replace("<!-- headline -->", headline())
     up = "../" * page.file.src_uri.count("/")
     markdown = RESULTS_LINK.sub(rf"]({up}\1", markdown)
