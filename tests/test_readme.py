@@ -14,6 +14,7 @@ import pytest
 
 from harness.runs.catalogue import FAMILIES, members, method_rows
 from harness.runs.frame import load_runs
+from scripts.studies import write_readme
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -69,8 +70,11 @@ def test_every_name_in_a_command_exists(group: str) -> None:
 
 
 def test_every_script_exists() -> None:
-    for script in set(re.findall(r"scripts/[\w/]+\.(?:sh|py)", ALL)):
-        assert (ROOT / script).is_file()
+    texts = [ALL, (ROOT / "CHANGELOG.md").read_text()]
+    texts += [path.read_text() for path in (ROOT / "results" / "reference").rglob("*.md")]
+    texts += [path.read_text() for path in (ROOT / "scripts").rglob("*") if path.suffix in (".py", ".sh", ".txt")]
+    for script in {name for text in texts for name in re.findall(r"scripts/[\w/]+\.(?:sh|py|txt)", text)}:
+        assert (ROOT / script).is_file(), script
 
 
 def test_every_command_exists() -> None:
@@ -82,9 +86,8 @@ def test_every_command_exists() -> None:
 
 
 def test_the_readme_is_short_and_its_headline_is_as_it_is_now() -> None:
-    """After a change of the reference results, run the script that writes it."""
-    (script,) = (ROOT / "scripts").rglob("write_readme.py")
-    assert loaded(script).written(README) == README
+    """After a change of the reference results: python scripts/studies/write_readme.py."""
+    assert write_readme.written(README) == README
     assert len(README.encode()) <= 8192
 
 

@@ -1,6 +1,5 @@
-"""A short run of scripts/fuzz_readers.py, and that it notices what it looks for."""
+"""A short run of scripts/robustness/fuzz_readers.py, and that it notices what it looks for."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,9 @@ from typing import Any
 import pytest
 
 from harness.base.errors import DatasetError
-from tests.conftest import ROOT
 
 pytest.importorskip("h5py")
-sys.path.append(str(ROOT / "scripts"))
-import fuzz_readers
+from scripts.robustness import fuzz_readers
 
 SLOW = {"vectors docs.hdf5": 6}
 """Cases of readers that start a process for each file."""

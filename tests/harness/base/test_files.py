@@ -1,4 +1,4 @@
-"""What a full disk does, and a short run of scripts/full_disk.py."""
+"""What a full disk does, and a short run of scripts/robustness/full_disk.py."""
 
 import errno
 import os
@@ -10,10 +10,7 @@ import pytest
 
 from harness.base.errors import StoreError
 from harness.base.files import array_checksum, file_checksum, reserve, sync, whole, writing
-from tests.conftest import ROOT
-
-sys.path.append(str(ROOT / "scripts"))
-import full_disk
+from scripts.robustness import full_disk
 
 
 @pytest.fixture(scope="module")

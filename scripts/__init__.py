@@ -1,0 +1,1 @@
+"""Programs of this repository, run as `python scripts/FOLDER/NAME.py`; none of them is installed."""
