@@ -15,7 +15,9 @@ extras=(--extra entropy --extra joblib --extra hdf5 --extra site)
 grep '==' .venv-lowest/lowest.txt | tr '\n' ' '
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 if [ $# -eq 0 ]; then
-    set -- tests/methods tests/harness/base tests/harness/evaluation tests/harness/analysis tests/harness/runs \
-        tests/harness/exchange/test_index_export.py tests/harness/report --ignore tests/methods/learned
+    set -- tests/methods/{kernels,product,tables,transforms} tests/methods/scalar/test_lvq.py \
+        tests/methods/rotated/test_faiss_rabitq.py tests/harness/{base,evaluation} \
+        tests/harness/runs/test_{config,run,store}.py tests/harness/analysis/test_{pareto,recommend}.py \
+        tests/harness/report/test_{latex,site,views,write}.py tests/harness/exchange/test_index_export.py
 fi
 exec .venv-lowest/bin/python -m pytest -n auto --dist worksteal "$@"

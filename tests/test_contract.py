@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from safetensors.numpy import save_file
 
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode
-from harness.evaluation.index_files import read_index, write_index
+from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
 from harness.runs.catalogue import members
 from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
 from tests.conftest import clustered_vectors
+from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
 N, D, M, K = 1200, 384, 40, 20
 NAMES = list(members("method"))
@@ -296,8 +298,36 @@ def test_finds_what_is_near(name: str) -> None:
     assert overlap > 5 * chance
 
 
+LOAD_EXPORTS = """
+import sys
+from pathlib import Path
+for package in ("torch", "hydra", "omegaconf", "pandas"):
+    sys.modules[package] = None  # importing it fails
+import numpy as np
+from vecbudget import CompressedIndex
+folder = Path(sys.argv[1])
+queries = np.load(folder / "queries.npz")["queries"]
+rankings = {}
+for path in sorted(folder.iterdir()):
+    if path.is_dir():
+        scores, ids = CompressedIndex.load(path).search(queries, int(sys.argv[2]))
+        rankings[path.name + " rows"], rankings[path.name + " scores"] = ids.astype(int), scores
+np.savez(folder / "rankings.npz", **rankings)
+"""
+
+
+def export(folder: Path, name: str, codec: Codec, codes: Codes) -> None:
+    """Write what `vecbudget export` writes: the two files, ids, and a manifest that names the parts."""
+    write_index(folder, codec, codes)
+    (folder / CODES_FILE).rename(folder / CODES)
+    (folder / STATE_FILE).rename(folder / STATE)
+    ids = Ids.of([str(row) for row in range(codes.n)])
+    save_file({"text": ids.text, "ends": ids.ends}, folder / IDS)
+    seal(folder, {"method": spec_of(name).identity(), "n": codes.n, "dim": D}, (CODES, STATE, IDS))
+
+
 def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
-    """All methods in one process, since starting it is what takes time."""
+    """All methods in one process, since starting it is what takes time; exported ones without torch and Hydra."""
     np.savez(tmp_path / "queries.npz", queries=queries())
     for name in NAMES:
         write_folder = tmp_path / name
@@ -325,10 +355,19 @@ np.savez(folder / "rankings.npz", **rankings)
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path), str(K)], check=True)
     loaded = np.load(tmp_path / "rankings.npz")
+    exports = tmp_path / "exports"
+    exports.mkdir()
+    np.savez(exports / "queries.npz", queries=queries())
+    for name in NAMES:
+        (exports / name).mkdir()
+        export(exports / name, name, fitted(name).codec, fitted(name).codes)
+    subprocess.run([sys.executable, "-c", LOAD_EXPORTS, str(exports), str(K)], check=True)
+    exported = np.load(exports / "rankings.npz")
     for name in NAMES:
         scores, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
-        assert np.array_equal(loaded[f"{name} rows"], rows), name
-        assert np.array_equal(loaded[f"{name} scores"], scores), name
+        for found in (loaded, exported):
+            assert np.array_equal(found[f"{name} rows"], rows), name
+            assert np.array_equal(found[f"{name} scores"], scores), name
 
 
 @every_method

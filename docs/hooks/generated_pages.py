@@ -1,7 +1,8 @@
 """Pages of the documentation that are made when it is built: nothing of them is committed, so nothing can go stale.
 
-The catalogue comes from the yamls under `configs/`, the reference of the API from the packages' modules, the notebook's
-page from `examples/`, the headline from the README, and results from `results/reference/` as they lie there.
+The catalogue comes from the yamls under `configs/`, the list of metrics from their registry, the reference of the API from
+the packages' modules, the notebook's page from `examples/`, the headline from the README, and results from
+`results/reference/` as they lie there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.evaluation import metric_registry
 from harness.runs import catalogue, presets
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     # who searches wants the guides first
     boost = next((value for folder, value in SEARCH_BOOST.items() if page.file.src_uri.startswith(folder)), 1)
     page.meta.setdefault("search", {"boost": boost})
-    markdown = markdown.replace("<!-- headline -->", headline())
+    markdown = markdown.replace("<!-- headline -->", headline()).replace("<!-- metrics -->", metrics_table())
     up = "../" * page.file.src_uri.count("/")
     markdown = RESULTS_LINK.sub(rf"]({up}\1", markdown)
     # folders are no pages
@@ -93,6 +95,16 @@ def headline() -> str:
     """Return the README's table, which is made from the reference results."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     return readme.partition("<!-- headline: begin -->\n")[2].partition("<!-- headline: end -->")[0]
+
+
+def metrics_table() -> str:
+    """Return the registry of metrics as a table."""
+    better = {"more": "higher", "less": "lower", None: ""}
+    rows = [
+        [entry.label, f"`{entry.name}`", better[entry.better], " and ".join(entry.needs) or "a ranking"]
+        for entry in metric_registry.REGISTRY
+    ]
+    return table(["metric", "column", "better", "needs"], rows)
 
 
 def table(header: Row, rows: list[Row]) -> str:

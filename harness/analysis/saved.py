@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.settings import METRICS
 from harness.analysis.significance import PerQuery
 from harness.base.errors import StoreError
 from harness.base.files import whole
+from harness.evaluation.metric_registry import headlines
 from harness.runs.frame import NUMBER_COLUMNS, TEXT_COLUMNS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def save(frame: pd.DataFrame, per_query: PerQuery | None, folder: Path) -> list[
             scores = per_query(run_id)
         except (OSError, KeyError, StoreError):
             continue
-        known = ["query_id", *(metric for metric in METRICS if metric in scores)]
+        known = ["query_id", *(entry.name for entry in headlines() if entry.name in scores)]
         parts.append(scores[known].assign(run_id=run_id))
     if parts:
         written.append(folder / SCORES)

@@ -18,15 +18,14 @@ import re
 from typing import TYPE_CHECKING
 
 from harness.analysis import pareto
-from harness.runs.frame import COST_COLUMNS, FIDELITY, LIMITS
+from harness.evaluation import metric_registry
+from harness.runs.frame import COST_COLUMNS, LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 Float64 = NDArray[np.float64]
-
-METRICS = ("ndcg_at_10", "overlap_at_10", "recall_at_100")
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,17 @@ MEASURES = [
     "search_seconds",
 ]
 
-OPTIONAL_MEASURES = [
-    "resident_bytes_per_vector",
-    "disk_bytes_per_vector",
-    *(name for name in (*FIDELITY, "tie_at_10") if name not in MEASURES),
-    *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
-    *COST_COLUMNS,
-]
+
+def optional_measures() -> list[str]:
+    """Return the columns of settings that only some records have."""
+    return [
+        "resident_bytes_per_vector",
+        "disk_bytes_per_vector",
+        *(entry.name for entry in metric_registry.REGISTRY if entry.listed and entry.name not in MEASURES),
+        *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
+        *COST_COLUMNS,
+    ]
+
 
 COLUMNS = ["run_id", "status", "error", *COLLECTION, *SETTING, "seed", *MEASURES, "git_commit", "created"]
 
@@ -178,7 +181,7 @@ def configurations(frame: pd.DataFrame) -> pd.DataFrame:
     keys = [*COLLECTION, *SETTING]
     good = frame.assign(family=families(frame))[frame["status"] == "ok"]
     groups = good.groupby(keys, dropna=False, sort=True)
-    present = [*MEASURES, *(name for name in OPTIONAL_MEASURES if name in good)]
+    present = [*MEASURES, *(name for name in optional_measures() if name in good)]
     numbers = good[present].apply(pd.to_numeric, errors="coerce")
     measures = numbers.groupby([good[key] for key in keys], dropna=False, sort=True)
     columns = [

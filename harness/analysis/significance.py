@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from harness.analysis import statistics
 from harness.base.errors import StoreError
+from harness.evaluation.metric_registry import headlines
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.settings import Page
 
-from harness.analysis.settings import METRICS, Scores
+from harness.analysis.settings import Scores
 
 Float64 = NDArray[np.float64]
 
@@ -27,13 +28,14 @@ PerQuery = Callable[[str], "pd.DataFrame"]
 def load_scores(page: Page, per_query: PerQuery) -> Scores:
     """Read the queries' scores of a page's settings."""
     rows = [[_queries(per_query, run_id) for run_id in ids.split()] for ids in page.settings["run_ids"]]
+    metrics = [entry.name for entry in headlines()]
     first = next((frame for runs in rows for frame in runs if frame is not None), None)
     if first is None:
-        return Scores({metric: np.full((len(rows), 0), np.nan) for metric in METRICS}, None)
-    values = {metric: np.full((len(rows), len(first)), np.nan) for metric in METRICS}
+        return Scores({metric: np.full((len(rows), 0), np.nan) for metric in metrics}, None)
+    values = {metric: np.full((len(rows), len(first)), np.nan) for metric in metrics}
     for place, runs in enumerate(rows):
         alike = [frame for frame in runs if frame is not None and frame.index.equals(first.index)]
-        for metric in METRICS:
+        for metric in metrics:
             if len(alike) == len(runs) and all(metric in frame for frame in alike):
                 values[metric][place] = np.mean([frame[metric] for frame in alike], axis=0)
     plain = np.flatnonzero(page.settings["method"] == "float32")

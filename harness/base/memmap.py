@@ -1,45 +1,43 @@
-"""Memory-mapped arrays that are larger than memory: read in blocks, and given back after each."""
+"""Arrays that are larger than memory: read in blocks and given back after each, or grown in a temporary file."""
 
 from __future__ import annotations
 
 import mmap
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.base.errors import DatasetError
 from methods.base import row_blocks
 
 Array = NDArray[Any]
+
+HELD_BYTES = 1 << 31
+"""A matrix that grows by blocks is held in memory up to so many bytes, then in a temporary file."""
 
 TAKEN = 2048
 """Rows that `take` reads from a file at a time."""
 
 
 def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, block) over vectors (n, d), in blocks of `rows` or of a few megabytes; of float16, as float32.
+    """Yield (first row, block) over vectors (n, d), in blocks of `rows` or of a few megabytes, as float32.
 
     Of a memory-mapped matrix no more than a block is resident: its pages are given back when the next one is asked for,
     so that a block must not be kept.
     """
-    dtype = as_computed(vectors.dtype)
-    width = dtype.itemsize * int(np.prod(vectors.shape[1:]))
+    width = 4 * int(np.prod(vectors.shape[1:]))
     runs = row_blocks(len(vectors), width) if rows is None else _runs(len(vectors), rows)
     for start, stop in runs:
-        yield start, np.ascontiguousarray(vectors[start:stop], dtype=dtype)
+        yield start, np.ascontiguousarray(vectors[start:stop], dtype=np.float32)
         release(vectors)
 
 
-def as_computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that vectors of a type are computed with: float32 for float16, which is only stored."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
-
-
 def take_vectors(vectors: Array, rows: NDArray[np.int64]) -> Array:
-    """Return some vectors as `take` does; of float16, as float32."""
-    taken = take(vectors, rows)
-    return taken.astype(as_computed(vectors.dtype), copy=False)
+    """Return some vectors as `take` does, as float32."""
+    return take(vectors, rows).astype(np.float32, copy=False)
 
 
 def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
@@ -54,6 +52,16 @@ def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
         taken[start : start + step] = vectors[rows[start : start + step]]
         release(vectors)
     return taken
+
+
+def as_float32(vectors: Array) -> NDArray[np.float32]:
+    """Return vectors (n, d) as float32; what is memory-mapped as another type is written to a temporary file so."""
+    if vectors.dtype == np.float32 or mapping_of(vectors) is None:
+        return vectors.astype(np.float32, copy=False)
+    rows = Growing(vectors.shape[1], np.float32, held_bytes=0)
+    for _, block in blocks(vectors):
+        rows.append(block)
+    return rows.matrix()
 
 
 def _runs(n: int, rows: int) -> Iterable[tuple[int, int]]:
@@ -77,3 +85,56 @@ def mapping_of(array: Array) -> mmap.mmap | None:
     while isinstance(base, np.ndarray):
         base = base.base
     return base if isinstance(base, mmap.mmap) else None
+
+
+class Growing:
+    """A matrix that is made of blocks of rows: in memory while it is small, in a temporary file beyond `HELD_BYTES`.
+
+    Parameters
+    ----------
+    width : int
+        Columns.
+    dtype : dtype
+    held_bytes : int or None
+        Another bound than `HELD_BYTES`.
+    """
+
+    def __init__(self, width: int, dtype: Any, held_bytes: int | None = None) -> None:
+        self.width, self.dtype, self.n = width, np.dtype(dtype), 0
+        self.held_bytes = HELD_BYTES if held_bytes is None else held_bytes
+        self._held: list[Array] = []
+        self._file: Any = None
+
+    def append(self, rows: Array) -> None:
+        """Add rows (r, width) at the end.
+
+        Raises
+        ------
+        DatasetError
+            If the temporary folder has no room for them.
+        """
+        block = np.ascontiguousarray(rows, dtype=self.dtype)
+        self.n += len(block)
+        self._held.append(block)
+        if self._file is not None or self.n * self.width * self.dtype.itemsize > self.held_bytes:
+            try:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the matrix)
+                for held in self._held:
+                    self._file.write(held.data)
+                self._file.flush()
+            except OSError as error:
+                raise DatasetError(
+                    f"vectors of {self.n * self.width * self.dtype.itemsize:,} bytes cannot be written to "
+                    f"{tempfile.gettempdir()} ({error.strerror}); choose another folder with the environment variable "
+                    "TMPDIR"
+                ) from None
+            self._held = []
+
+    def matrix(self) -> Array:
+        """Return all rows, (n, width); read-only where they are in a file."""
+        if self._file is not None:
+            return np.memmap(self._file, dtype=self.dtype, mode="r", shape=(self.n, self.width))
+        if not self._held:
+            return np.empty((0, self.width), dtype=self.dtype)
+        return self._held[0] if len(self._held) == 1 else np.concatenate(self._held)

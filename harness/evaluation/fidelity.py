@@ -6,20 +6,25 @@ Equal scores stand in the order that the ranking has them in, except in Kendall'
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.memmap import take_vectors
-from harness.evaluation.retrieval_metrics import Float64, Int64, PerQuery
+from harness.evaluation.retrieval_metrics import Float64, Int64
 from methods import topk
 from methods.base import row_blocks
+
+if TYPE_CHECKING:
+    from harness.evaluation.rankings import Rankings
 
 Float32 = NDArray[np.float32]
 
 TOP = 10
-LISTS = ((100, 100), (TOP, 2 * TOP), (TOP, 4 * TOP), (TOP, 10 * TOP))
-"""How many of the reference's first documents are looked for among how many of the ranking's."""
+OVERSAMPLING = (2, 4, 10)
+"""How many times as many documents as `TOP` a short list for rescoring holds."""
+
 PERSISTENCE = 0.9
 """p of rank-biased overlap: 86 % of the weight is on the first ten places (Webber et al., 2010, eq. 21)."""
 TAU_DEPTH = 100
@@ -166,47 +171,31 @@ def true_scores(queries: Float32, docs: Float32, ranking: Int64) -> Float32:
     return scores
 
 
-def fidelity(
-    ranking: Int64,
-    scores: Float32,
-    reference: Int64,
-    reference_scores: Float32,
-    queries: Float32,
-    docs: Float32,
-) -> PerQuery:
-    """Compare a ranking with the float32 ranking.
+def overlap(rankings: Rankings, top: int, depth: int) -> Float64:
+    """Return the share of float32's first `top` documents that the ranking's first `depth` hold, (m,).
 
-    Parameters
-    ----------
-    ranking, scores : int64, float32 (m, k)
-        Rows, best first, -1 for no document, and what the method scores them.
-    reference, reference_scores : int64, float32 (m, k')
-        The float32 ranking.
-    queries, docs : float32 (m, d), (n, d)
-        The vectors themselves.
-
-    Returns
-    -------
-    mapping of metric to float64 (m,)
-        *overlap_at_10*, *overlap_at_100*. *top10_recall_at_20, _40, _100*: share of float32's ten best that a short
-        list of 2, 4 or 10 times as many holds, which is what rescoring could bring back; overlap@10 is that of a list
-        of 10. *rbo*: rank-biased overlap, p = 0.9, extrapolated. *kendall_tau*: tau-b on float32's first hundred.
-        *score_error_at_10*, *score_loss_at_10*: see `score_error` and `score_loss`. What goes deeper than the ranking
-        is left out, but for overlap@10, which then is that of the whole ranking.
+    With equal numbers it is overlap@top; with more it is what rescoring a short list of `depth` could bring back.
     """
-    compared = Comparison.of(ranking, reference)
-    values = {f"overlap_at_{TOP}": compared.recall(TOP, TOP)}
-    # a query's own document may be missing at the end of a ranking of the whole collection
-    complete = ranking.shape[1] >= len(docs) - 1
-    for top, depth in LISTS:
-        if complete or depth <= ranking.shape[1]:
-            name = f"overlap_at_{top}" if top == depth else f"top{top}_recall_at_{depth}"
-            values[name] = compared.recall(top, depth)
-    values["rbo"] = compared.rank_biased_overlap(PERSISTENCE)
-    values["kendall_tau"] = compared.kendall_tau(scores, reference_scores, TAU_DEPTH)
-    first = ranking[:, :TOP]
-    truth = true_scores(queries, docs, first)
-    values[f"score_error_at_{TOP}"] = score_error(scores[:, :TOP], truth, first >= 0)
-    best = np.where(reference[:, :TOP] >= 0, reference_scores[:, :TOP], 0).astype(np.float32)
-    values[f"score_loss_at_{TOP}"] = score_loss(truth, best)
-    return values
+    return rankings.compared.recall(top, depth)
+
+
+def rbo(rankings: Rankings) -> Float64:
+    """Return extrapolated rank-biased overlap with the float32 ranking, p = 0.9, (m,)."""
+    return rankings.compared.rank_biased_overlap(PERSISTENCE)
+
+
+def tau(rankings: Rankings) -> Float64:
+    """Return Kendall's tau-b on float32's first hundred documents, (m,)."""
+    return rankings.compared.kendall_tau(rankings.scores, rankings.exact.scores, TAU_DEPTH)
+
+
+def score_error_at_top(rankings: Rankings) -> Float64:
+    """Return `score_error` of the first `TOP` documents, (m,)."""
+    return score_error(rankings.scores[:, :TOP], rankings.true_scores, rankings.ranking[:, :TOP] >= 0)
+
+
+def score_loss_at_top(rankings: Rankings) -> Float64:
+    """Return `score_loss` of the first `TOP` documents, (m,)."""
+    exact = rankings.exact
+    best = np.where(exact.ranking[:, :TOP] >= 0, exact.scores[:, :TOP], 0).astype(np.float32)
+    return score_loss(rankings.true_scores, best)

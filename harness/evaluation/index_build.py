@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.memmap import blocks
+from harness.base.memmap import as_float32, blocks
 from harness.evaluation.index_files import Storage, write_index
+from harness.evaluation.kept_lengths import refuse_lost_lengths
 from harness.evaluation.resources import Stopwatch
 from methods.base import Codec, Codes
 
@@ -49,6 +50,7 @@ def _build(
     """Fit, encode and write; the codes die here."""
     with watch.stage("fit"):
         teach(codec, fit_docs, fit_queries, fit_pairs)
+    refuse_lost_lengths(codec, docs)
     if in_chunks(codec, len(docs), chunk_rows):
         # a corpus may be larger than memory, and so may its codes
         with watch.stage("encode"):
@@ -62,6 +64,7 @@ def _build(
 def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:
     """Fit a codec on documents, and on as much of queries and their answers as it makes use of."""
     wanted = queries if codec.wants_queries else None
+    docs = as_float32(docs)
     if not codec.wants_pairs or wanted is None:
         # a codec of one's own may know no pairs
         return codec.fit(docs, wanted)

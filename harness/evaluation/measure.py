@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from harness.base.memmap import blocks
 from harness.data.datasets import Dataset
-from harness.evaluation import retrieval_metrics
 from harness.evaluation.exact_search import own_rows, search, without_own
-from harness.evaluation.fidelity import fidelity
 from harness.evaluation.index_build import _build
 from harness.evaluation.index_files import Storage, read_index
+from harness.evaluation.metric_registry import computed
+from harness.evaluation.rankings import Rankings, Reference
 from harness.evaluation.rate_distortion import Limits
 from harness.evaluation.resources import Stopwatch, peak_memory_bytes
-from harness.evaluation.ties import Collection, tie_metrics
+from harness.evaluation.retrieval_metrics import Judgements, PerQuery
+from harness.evaluation.ties import Collection
 from methods import topk
 from methods.base import Codec
 
@@ -56,7 +57,7 @@ class Problem:
 
     docs: Float32
     queries: Float32
-    judgements: retrieval_metrics.Judgements | None
+    judgements: Judgements | None
     own: Int64 | None
     exact: Int64
     exact_scores: Float32
@@ -74,13 +75,11 @@ class Problem:
         scores, rows = topk.search(np.asarray(reference), blocks(docs), wide)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
-        judgements = retrieval_metrics.Judgements.of(dataset)
-        per_query: retrieval_metrics.PerQuery = {}
+        judgements = Judgements.of(dataset)
+        per_query: PerQuery = {}
         if judgements is not None:
             collection = Collection.of_vectors(reference, docs)
-            per_query = retrieval_metrics.retrieval(judgements, rows) | tie_metrics(
-                scores, rows, collection, judgements, own
-            )
+            per_query = computed(Rankings(rows, scores, len(docs), judgements, None, collection, own))
         means = {name: float(values.mean()) for name, values in per_query.items()}
         return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
 
@@ -94,11 +93,10 @@ class Problem:
         """What the errors of methods are compared with; the spectra are computed at the first call."""
         return Limits.of(self.docs, self.reference_queries)
 
-    def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> retrieval_metrics.PerQuery:
+    def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
-        values = {} if self.judgements is None else retrieval_metrics.retrieval(self.judgements, ranking)
-        values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.reference_queries, self.docs)
-        return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
+        exact = Reference(self.exact, self.exact_scores, self.reference_queries, self.docs)
+        return computed(Rankings(ranking, scores, len(self.docs), self.judgements, exact, collection, self.own))
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class Measurement:
     """
 
     storage: Storage
-    per_query: retrieval_metrics.PerQuery
+    per_query: PerQuery
     scores: Float32
     ranking: Int64
     limits: dict[str, dict[str, Any] | None]

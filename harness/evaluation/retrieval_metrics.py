@@ -8,11 +8,15 @@ order (see `methods.topk`), so nothing here sorts by score; `harness.evaluation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.datasets import Dataset
+
+if TYPE_CHECKING:
+    from harness.evaluation.rankings import Rankings
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -99,26 +103,30 @@ def discounts(k: int) -> Float64:
     return weights
 
 
-def retrieval(judgements: Judgements, ranking: Int64) -> PerQuery:
-    """Return nDCG@{1,10,100}, recall@{1,10,100}, MRR@10 and MAP@100.
+def ndcg(rankings: Rankings, cutoff: int) -> Float64:
+    """Return nDCG@cutoff of each query, (m,) (Järvelin and Kekäläinen, 2002, with linear gains as in trec_eval)."""
+    depth = min(rankings.gains.shape[1], cutoff)
+    value: Float64 = rankings.gains[:, :depth] @ discounts(depth) / rankings.judged.best(cutoff)
+    return value
 
-    Parameters
-    ----------
-    judgements : Judgements
-    ranking : int64 (m, k)
-        Row numbers, best first; -1 for no document.
-    """
-    gains = judgements.gains(ranking)
-    k = gains.shape[1]
-    hits = gains > 0
-    relevant = np.maximum(judgements.relevant, 1)
-    values: PerQuery = {}
-    for cutoff in CUTOFFS:
-        depth = min(k, cutoff)
-        values[f"ndcg_at_{cutoff}"] = gains[:, :depth] @ discounts(depth) / judgements.best(cutoff)
-        values[f"recall_at_{cutoff}"] = hits[:, :depth].sum(axis=1) / relevant
-    first = np.where(hits[:, :10].any(axis=1), hits[:, :10].argmax(axis=1), np.inf)
-    values["mrr_at_10"] = 1 / (first + 1)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    values["map_at_100"] = (precision * hits)[:, :100].sum(axis=1) / relevant
-    return values
+
+def recall(rankings: Rankings, cutoff: int) -> Float64:
+    """Return the share of each query's relevant documents that are among the first `cutoff`, (m,)."""
+    value: Float64 = (rankings.gains[:, :cutoff] > 0).sum(axis=1) / np.maximum(rankings.judged.relevant, 1)
+    return value
+
+
+def mrr_at_10(rankings: Rankings) -> Float64:
+    """Return one over the place of each query's first relevant document, 0 beyond the tenth, (m,)."""
+    hits = rankings.gains[:, :10] > 0
+    first = np.where(hits.any(axis=1), hits.argmax(axis=1), np.inf)
+    value: Float64 = 1 / (first + 1)
+    return value
+
+
+def map_at_100(rankings: Rankings) -> Float64:
+    """Return the average precision of each query's first 100 documents, over all that are relevant, (m,)."""
+    hits = rankings.gains > 0
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    value: Float64 = (precision * hits)[:, :100].sum(axis=1) / np.maximum(rankings.judged.relevant, 1)
+    return value

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.retrieval_metrics import Float64, Int64, Judgements, PerQuery, discounts
+from harness.evaluation.retrieval_metrics import Float64, Int64, Judgements, discounts
 from methods import topk
 from methods.base import Codec, Codes
+
+if TYPE_CHECKING:
+    from harness.evaluation.rankings import Rankings
 
 Float32 = NDArray[np.float32]
 
@@ -198,24 +201,11 @@ def _counted(
     return size, gain
 
 
-def tie_metrics(
-    scores: Float32,
-    ranking: Int64,
-    collection: Collection,
-    judgements: Judgements | None = None,
-    own: Int64 | None = None,
-) -> PerQuery:
-    """Return `tie_at_10` and, with judgements, `ndcg_at_10_ties`; see `tie_at` for the parameters.
+def ndcg_at_10_ties(rankings: Rankings) -> Float64:
+    """Return expected nDCG@10 over all orders of equal scores, ties counted to their end, (m,)."""
+    return rankings.tie.expected_dcg(rankings.gains, rankings.scores) / rankings.judged.best(CUTOFF)
 
-    Returns
-    -------
-    mapping of metric to float64 (m,)
-        *tie_at_10*: 1 where a tie decides what is in the top 10, else 0. *ndcg_at_10_ties*: expected nDCG@10 over all
-        orders of equal scores, ties counted to their end.
-    """
-    tie = tie_at(scores, ranking, CUTOFF, collection, judgements, own)
-    values: PerQuery = {}
-    if judgements is not None:
-        values["ndcg_at_10_ties"] = tie.expected_dcg(judgements.gains(ranking), scores) / judgements.best(CUTOFF)
-    values["tie_at_10"] = tie.cuts.astype(np.float64)
-    return values
+
+def tie_at_10(rankings: Rankings) -> Float64:
+    """Return 1 where a tie decides what is among the first ten documents, else 0, (m,)."""
+    return rankings.tie.cuts.astype(np.float64)

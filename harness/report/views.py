@@ -19,7 +19,7 @@ from harness.analysis import pareto
 from harness.analysis.filters import selected
 from harness.analysis.settings import SPARE_BYTE, setting_name
 from harness.base.errors import ConfigError
-from harness.runs.frame import METRICS
+from harness.evaluation import metric_registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +66,6 @@ _LABELS = {
     "loss_bound": "% lost at most",
     "on_frontier": "frontier",
     "frontier_probability": "on it, %",
-    "ndcg_at_10_ties": "nDCG@10 over ties",
-    "mrr_at_10": "MRR@10",
-    "map_at_100": "MAP@100",
-    "rbo": "RBO",
     "verdict": "against float32",
     "encode_seconds": "encode s",
     "fit_seconds": "fit s",
@@ -80,11 +76,10 @@ _PERCENT = {"retention", "retention_low", "retention_high", "loss_bound", "front
 
 _COUNTS = {"index_bytes", "state_bytes", "runs", "dim", "n_docs", "n_queries", "queries_better", "queries_worse"}
 
-_LESS_IS_BETTER = {"kendall_tau": False, "score_error_at_10": True, "score_loss_at_10": True, "tie_at_10": True}
-
 
 def _column(key: str, values: pd.Series[Any], decimals: int) -> Column:
-    label = _LABELS.get(key) or key.replace("ndcg", "nDCG").replace("_at_", "@").replace("_", " ")
+    metric = metric_registry.find(key)
+    label = metric.label if metric else _LABELS.get(key, key.replace("_at_", "@").replace("_", " "))
     if values.dtype == bool or values.dtype == object or str(values.dtype).startswith("str"):
         return Column(key, label)
     if key in _PERCENT:
@@ -94,7 +89,7 @@ def _column(key: str, values: pd.Series[Any], decimals: int) -> Column:
         return Column(key, label, 0)
     if "bytes" in key or key == "compression_ratio":
         return Column(key, label, 1)
-    return Column(key, label, decimals, ranked=key in METRICS and not _LESS_IS_BETTER.get(key, False))
+    return Column(key, label, decimals, ranked=metric is not None and metric.ranked)
 
 
 def collection_view(page: Page, options: TableOptions | None = None) -> View:

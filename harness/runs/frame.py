@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+from harness.evaluation import metric_registry
 from harness.runs.record import _EMPTY
 from harness.runs.store import RECORD, Store, _unreadable
 
@@ -31,7 +32,7 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     DataFrame
         With `run_id status error model dataset method params scoring seed fit_queries dim n_docs n_queries`, the
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
-        bytes_per_vector index_bytes compression_ratio`, a column for each mean metric (`METRICS`), `retention` (nDCG@10
+        bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
         and where cost was measured `COST_COLUMNS`. What a record lacks is NaN.
@@ -63,29 +64,6 @@ TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
     *("command", "git_commit", "created"),
 )
-
-FIDELITY = (
-    "overlap_at_10",
-    "overlap_at_100",
-    "top10_recall_at_20",
-    "top10_recall_at_40",
-    "top10_recall_at_100",
-    "rbo",
-    "kendall_tau",
-    "score_error_at_10",
-    "score_loss_at_10",
-)
-"""Metrics that need no judgements, see `harness.evaluation.fidelity`."""
-
-METRICS = (
-    *(f"{name}_at_{cutoff}" for name in ("ndcg", "recall") for cutoff in (1, 10, 100)),
-    "mrr_at_10",
-    "map_at_100",
-    "ndcg_at_10_ties",
-    *FIDELITY,
-    "tie_at_10",
-)
-"""What a record holds the means of; see also `harness.evaluation.retrieval_metrics` and `harness.evaluation.ties`."""
 
 LIMITED = ("vector", "score", "unseen_vector")
 
@@ -124,7 +102,7 @@ def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
         "index_bytes": storage.get("index_bytes", nan),
         "compression_ratio": 4 * dim / bytes_per_vector,
         "retention": record.get("retention") if record.get("retention") is not None else nan,
-        **{name: metrics.get(name, nan) for name in METRICS},
+        **{name: metrics.get(name, nan) for name in metric_registry.names()},
         **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},
         **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
         "peak_memory_bytes": record.get("peak_memory_bytes", nan),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePosixPath, PureWindowsPath
 
+from harness.runs.overrides import unquoted
+
 BUILT_IN = "stdlib"
 MACHINE = ("results_dir", "cache_dir", "overwrite", "keep_index")
 """Options that say where a run's files lay, not what was measured."""
@@ -30,8 +32,10 @@ def portable(command: str, dataset: str) -> str:
         key, equals, value = text.partition("=")
         if key.lstrip("+~") in MACHINE or (key == "experiment" and named):
             continue
-        path = value.strip("'\"")
-        if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute() or path.startswith("~"):
+        path = unquoted(value)
+        if PurePosixPath(path).is_absolute() or path.startswith("~"):
+            value = f"PATH/{PurePosixPath(path).name}"
+        elif PureWindowsPath(path).is_absolute():
             value = f"PATH/{PureWindowsPath(path).name}"
         kept.append(f"{key}{equals}{value}")
     return shlex.join([*program, *kept])

@@ -24,10 +24,11 @@ import pandas as pd
 from harness.analysis import frontier_uncertainty
 from harness.analysis import settings as settings_module
 from harness.analysis.significance import with_intervals
+from harness.evaluation.metric_registry import names as metric_names
 from harness.evaluation.spectrum_record import as_record
 from harness.report import frontier, views
 from harness.report.write import write_report
-from harness.runs.frame import METRICS, load_runs
+from harness.runs.frame import load_runs
 from harness.runs.store import Store
 
 MOST_SECONDS = 30.0
@@ -110,7 +111,8 @@ def many_settings(collections: int, settings: int, queries: int, seed: int = 0) 
             run_id = f"{collection}-{place}"
             overlap = np.clip(1 - 2 / np.sqrt(size) + 0.1 * rng.standard_normal(queries), 0, 1) if not plain else 1.0
             columns = {
-                name: values if name.startswith(("ndcg", "mrr", "map", "recall")) else overlap for name in METRICS
+                name: values if name.startswith(("ndcg", "mrr", "map", "recall")) else overlap
+                for name in metric_names()
             }
             scores[run_id] = pd.DataFrame({"query_id": [f"q{i}" for i in range(queries)], **columns})
             error = {"power": 1.0, "distortion": 2 ** (-size / 60), "bound": 2 ** (-size / 50)}

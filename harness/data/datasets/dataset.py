@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import DatasetError
-from harness.base.memmap import blocks
+from harness.base.memmap import blocks, take_vectors
 from harness.data.datasets.row_numbers import RowNumbers
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -62,8 +62,13 @@ class Dataset:
         A document with the query's own id is not a result (MTEB's rule for ArguAna and its like).
     task : str or None
         MTEB's task name, by which its models choose prompts.
-    doc_vectors, query_vectors : float32 (n, d), (m, d), or None
-        For a dataset that consists of vectors.
+    metric : str
+        How a dataset's own vectors are compared, "dot", "cosine" or "l2"; their inner products rank so.
+    query_positions : int64 (m,)
+        Position of each query among all `source_queries` of the source, judged or not.
+    source_queries : int
+    doc_vectors, query_vectors : array (n, d), (m, d), or None
+        For a dataset that consists of vectors, of the type that they are stored as (`harness.base.memmap.blocks`).
     """
 
     name: str
@@ -80,6 +85,9 @@ class Dataset:
     query_source_rows: NDArray[np.int64]
     skip_identical_ids: bool = False
     task: str | None = None
+    metric: str = "dot"
+    query_positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
+    source_queries: int = 0
     doc_vectors: NDArray[np.float32] | None = field(default=None, repr=False)
     query_vectors: NDArray[np.float32] | None = field(default=None, repr=False)
 
@@ -102,6 +110,7 @@ class Dataset:
         doc_vectors: NDArray[np.float32] | None = None,
         query_vectors: NDArray[np.float32] | None = None,
         count_unknown_docs: bool = False,
+        metric: str = "dot",
     ) -> Dataset:
         """Check a collection and put it in order.
 
@@ -165,8 +174,11 @@ class Dataset:
             query_source_rows=np.arange(len(judged), dtype=np.int64),
             skip_identical_ids=skip_identical_ids,
             task=task,
+            metric=metric,
+            query_positions=np.array(judged, dtype=np.int64),
+            source_queries=len(query_ids),
             doc_vectors=None if doc_vectors is None else _in_order(doc_vectors, rows),
-            query_vectors=None if query_vectors is None else query_vectors[np.array(judged)],
+            query_vectors=None if query_vectors is None else take_vectors(query_vectors, np.array(judged)),
         )
 
     def part(self, rows: NDArray[np.int64]) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ModelError
 from harness.base.options import Options
+from harness.data.metric import Metric, for_inner_products
+from harness.data.vector_files.arrays import npz_arrays
 
 if TYPE_CHECKING:
     from harness.data.datasets import Dataset
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 from harness.data.models.encoder import Identity, Role, _content_hash, _first_line
 
 Float32 = NDArray[np.float32]
-
-DEFLATE_RATIO = 1032
-"""Bytes that one byte of a compressed archive can stand for."""
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -34,10 +32,14 @@ class VectorModel(Options):
     ----------
     path : str or None
         A .safetensors or .npz file of two matrices: `docs`, in the order of the source's corpus, and `queries`, in
-        the order of its judged queries; a third, `train_queries`, may be there. None for a dataset of vectors.
+        the order of its judged queries, or of all its queries; a third, `train_queries`, may be there. None for a
+        dataset of vectors.
+    metric : {"auto", "dot", "cosine", "l2"}
+        How vectors of a file are compared, see `harness.data.metric`; auto is for documents of equal length.
     """
 
     path: str | None = None
+    metric: Metric = "auto"
 
     @property
     def name(self) -> str:
@@ -51,7 +53,10 @@ class VectorModel(Options):
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return the hash of the file; a dataset's own vectors are in the dataset's fingerprint."""
-        return {"vectors": "the dataset's own" if self.path is None else self._content}
+        if self.path is None:
+            return {"vectors": "the dataset's own"}
+        # what auto leads to follows from the file
+        return {"vectors": self._content, **({} if self.metric == "auto" else {"metric": self.metric})}
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Refuse: there is no model."""
@@ -69,6 +74,8 @@ class VectorModel(Options):
         if dataset.doc_vectors is not None:
             if self.path is not None:
                 raise ModelError(f"{dataset.name} has vectors of its own; leave model.path out")
+            if self.metric != "auto":
+                raise ModelError(f"{dataset.name} has vectors of its own: their metric is dataset.metric")
             if dataset.query_vectors is None:
                 raise ModelError(f"{dataset.name} has vectors of its documents, but none of its queries")
             return dataset.doc_vectors, dataset.query_vectors, None
@@ -87,6 +94,8 @@ class VectorModel(Options):
                     continue
                 raise ModelError(f"{self.path} has no matrix '{key}'; it has {', '.join(sorted(tensors)) or 'none'}")
             matrix = tensors[key]
+            if key == "queries" and len(matrix) == dataset.source_queries != expected:
+                expected, source_rows = dataset.source_queries, dataset.query_positions
             if matrix.ndim != 2 or matrix.dtype.kind not in "fiuV" or matrix.size == 0:
                 raise ModelError(f"{self.path}: '{key}' is not a matrix of numbers: {matrix.dtype}, {matrix.shape}")
             if len(matrix) != expected:
@@ -102,7 +111,10 @@ class VectorModel(Options):
         if len(set(widths.values())) > 1:
             shown = ", ".join(f"'{key}' has {width}" for key, width in widths.items())
             raise ModelError(f"{self.path}: the matrices differ in width: {shown}")
-        return found["docs"], found["queries"], found.get("train_queries")
+        asked = np.concatenate([found[key] for key in ("queries", "train_queries") if key in found])
+        comparable = for_inner_products(found["docs"], asked, self.metric, source=str(self.path), option="model.metric")
+        queries, train_queries = np.split(comparable.queries, [len(found["queries"])])
+        return comparable.docs, queries, train_queries if "train_queries" in found else None
 
     @property
     def has_train_queries(self) -> bool:
@@ -129,24 +141,7 @@ class VectorModel(Options):
             if path.suffix == ".safetensors":
                 return dict(load_file(path))
             if path.suffix == ".npz":
-                return _read_npz(path)
+                return npz_arrays(path)
         except Exception as error:  # the readers of archives and headers fail in many ways
             raise ModelError(f"{self.path} cannot be read: {_first_line(error)}") from error
         raise ModelError(f"model.path: {self.path} is neither .safetensors nor .npz")
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an archive, after comparing the sizes that it claims with its own."""
-    import zipfile
-
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    most = path.stat().st_size * DEFLATE_RATIO
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                shape, _, dtype = read_header[np.lib.format.read_magic(file)](file)
-                size = file.tell() + math.prod(shape) * dtype.itemsize
-            if min(shape, default=0) < 0 or size != member.file_size or size > most:
-                raise ValueError(f"{member.filename[:40]} says that it has another size than it has")
-    with np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}

@@ -20,6 +20,7 @@ from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
 from harness.base.errors import MissingExtraError
+from harness.evaluation import metric_registry
 from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
 from harness.report.page import provenance
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Records = Callable[[str], Mapping[str, Any]]
-
-METRICS = {"ndcg_at_10": "nDCG@10", "overlap_at_10": "overlap@10", "recall_at_100": "recall@100"}
-"""What a frontier can be drawn of."""
-
-DECIMALS = {"ndcg_at_10": 4, "overlap_at_10": 3, "recall_at_100": 3}
 
 BUDGET = 64
 """Bytes per vector that a page asks for first."""
@@ -96,6 +92,11 @@ FIGURES = {
     "search_seconds": "search s",
 }
 """Columns of a frame that the page of a run shows, unrounded."""
+
+
+def _metrics() -> dict[str, str]:
+    """Return the labels of the metrics that a frontier can be drawn of, by their names."""
+    return {entry.name: entry.label for entry in metric_registry.headlines()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,13 +176,14 @@ class Entry:
     def said(self, metric: str) -> str:
         """Return a metric's value and how certain it is, in words."""
         row = self.row
-        text = f"{METRICS[metric]} {formatting.spread(row, metric, DECIMALS[metric])}"
+        entry = metric_registry.metric(metric)
+        text = f"{entry.label} {formatting.spread(row, metric, entry.decimals)}"
         if metric == "ndcg_at_10":
             if np.isfinite(row["retention"]):
                 text += f", {self.cells['kept']} % of float32"
             between = self._between("retention", 1, 100)
             return text + (f" (95 % interval {between} %)" if between else "")
-        between = self._between(metric, DECIMALS[metric])
+        between = self._between(metric, entry.decimals)
         return text + (f" (95 % interval {between})" if between else "")
 
     def verdict(self, metric: str) -> str:
@@ -424,7 +426,7 @@ class _Site:
         """Return what the plots are drawn from."""
         looks = style.family_looks(self.families)
         return {
-            "metrics": METRICS,
+            "metrics": _metrics(),
             "looks": {
                 name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]} for name, look in looks.items()
             },
@@ -435,7 +437,7 @@ class _Site:
         entries = self.entries[page.stem]
         plain = page.settings[page.settings["method"] == "float32"]
         metrics = {}
-        for metric in METRICS:
+        for metric in _metrics():
             values = page.settings[metric].to_numpy(dtype=float)
             if np.isfinite(values).any():
                 base = float(plain[metric].iloc[0]) if len(plain) else np.nan
@@ -452,7 +454,7 @@ class _Site:
 
     def _point(self, entry: Entry) -> dict[str, Any]:
         row = entry.row
-        values = {metric: float(row[metric]) for metric in METRICS}
+        values = {metric: float(row[metric]) for metric in _metrics()}
         return {
             "name": entry.name,
             "method": row["method"],
@@ -460,7 +462,7 @@ class _Site:
             "bytes": float(row[pareto.COST]),
             "fits": float(_fits(row[pareto.COST], row["code_bytes_per_vector"])),
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
-            "bars": {metric: bar for metric in METRICS if (bar := entry.bar(metric))},
+            "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
             "verdict": entry.verdict("ndcg_at_10"),
             "size": size_text(entry),
@@ -514,7 +516,7 @@ def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
     first, second = (list(places) for places in zip(*pairs, strict=True))
     # the intervals alone are wanted, not the p-values
     found = statistics.compare(values[first], values[second], flips=1).difference
-    measure = METRICS[page.quality]
+    measure = metric_registry.metric(page.quality).label
     texts = {}
     for (best, other), mean, low, high in zip(pairs, found.estimate, found.low, found.high, strict=True):
         order_text = "the order is more than the luck of the queries" if low > 0 else "the order may be luck"
@@ -564,7 +566,7 @@ def _environment(site: _Site) -> jinja2.Environment:
         "site": site,
         "columns": COLUMNS,
         "words": WORDS,
-        "metrics": METRICS,
+        "metrics": _metrics(),
         "initial": BUDGET,
         "size_text": size_text,
         "count": formatting.count,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from harness.data.datasets import Dataset
 from harness.evaluation import retrieval_metrics
 from methods import topk
+from tests.harness.evaluation.scoring import retrieval
 
 
 def collection(n: int, m: int, seed: int, grades: int = 3) -> Dataset:
@@ -34,7 +35,7 @@ def test_equal_to_trec_eval(n: int, m: int, seed: int, distinct: int) -> None:
     _, ranking = topk.ordered(scores, rows, min(100, n))
     judgements = retrieval_metrics.Judgements.of(dataset)
     assert judgements is not None and dataset.qrels is not None
-    ours = retrieval_metrics.retrieval(judgements, ranking)
+    ours = retrieval(judgements, ranking)
     run = {
         query_id: {dataset.doc_ids[row]: float(scores[q, row]) for row in range(n)}
         for q, query_id in enumerate(dataset.query_ids)
@@ -56,7 +57,7 @@ def test_by_hand() -> None:
     judgements = retrieval_metrics.Judgements.of(dataset)
     assert judgements is not None
     ranking = np.array([[0, 3, 1, 2], [0, 1, 3, 2]])
-    values = retrieval_metrics.retrieval(judgements, ranking)
+    values = retrieval(judgements, ranking)
     best = 2 + 1 / math.log2(3)
     assert values["ndcg_at_10"][0] == pytest.approx((2 / math.log2(3) + 1 / math.log2(4)) / best)
     assert values["ndcg_at_10"][1] == pytest.approx(1 / math.log2(5))
@@ -70,7 +71,7 @@ def test_an_empty_place_is_no_document() -> None:
     judgements = retrieval_metrics.Judgements.of(dataset)
     assert judgements is not None
     empty = np.full((2, 2), -1)
-    assert retrieval_metrics.retrieval(judgements, empty)["ndcg_at_10"].tolist() == [0, 0]
+    assert retrieval(judgements, empty)["ndcg_at_10"].tolist() == [0, 0]
 
 
 def test_gains_of_some_queries() -> None:

@@ -12,6 +12,7 @@ from harness.evaluation.measure import Problem, measure
 from methods import topk
 from methods.binary.sign import Sign
 from tests.conftest import clustered_vectors
+from tests.harness.evaluation.scoring import retrieval, tie_metrics
 from tests.harness.evaluation.test_retrieval_metrics import collection as made
 
 
@@ -54,10 +55,10 @@ def test_the_mean_over_all_orders() -> None:
     dataset = Dataset.build(name="made", doc_ids=list("abcdef"), query_ids=["q"], qrels={"q": {"a": 2, "b": 1}})
     scores = np.array([[3, 2, 2, 2, 2, 1]], dtype=np.float32)
     ranking = np.array([[1, 5, 4, 0, 2, 3]])
-    values = ties.tie_metrics(scores, ranking, scored(scores, 6), judged(dataset))
-    plain = retrieval_metrics.retrieval(judged(dataset), ranking)["ndcg_at_10"]
+    values = tie_metrics(scores, ranking, scored(scores, 6), judged(dataset))
+    plain = retrieval(judged(dataset), ranking)["ndcg_at_10"]
     every = [
-        retrieval_metrics.retrieval(judged(dataset), np.array([[1, *order, 3]]))["ndcg_at_10"][0]
+        retrieval(judged(dataset), np.array([[1, *order, 3]]))["ndcg_at_10"][0]
         for order in permutations(ranking[0, 1:5])
     ]
     assert values["ndcg_at_10_ties"][0] == pytest.approx(np.mean(every))
@@ -74,7 +75,7 @@ def test_the_mean_over_ten_thousand_shuffles_of_one_bit_codes(depth: int) -> Non
     codes = codec.encode(docs)
     scores, ranking = codec.search(queries, codes, depth)
     found = ties.Collection.of_codes(codec, queries, codes)
-    values = ties.tie_metrics(scores, ranking, found, judged(dataset))
+    values = tie_metrics(scores, ranking, found, judged(dataset))
     every, rows = codec.search(queries, codes, n)
     gains = np.zeros((m, n))
     np.put_along_axis(gains, rows, judged(dataset).gains(rows), axis=1)
@@ -138,8 +139,8 @@ def test_without_ties_it_is_the_plain_figure(n: int, m: int, seed: int, depth: i
     scores = np.random.default_rng(seed).permuted(np.tile(np.arange(n, dtype=np.float32), (m, 1)), axis=1)
     best, ranking = ranked(scores, min(depth, n))
     judgements = judged(made(n, m, seed))
-    values = ties.tie_metrics(best, ranking, scored(scores, n), judgements)
-    assert values["ndcg_at_10_ties"] == pytest.approx(retrieval_metrics.retrieval(judgements, ranking)["ndcg_at_10"])
+    values = tie_metrics(best, ranking, scored(scores, n), judgements)
+    assert values["ndcg_at_10_ties"] == pytest.approx(retrieval(judgements, ranking)["ndcg_at_10"])
     assert not values["tie_at_10"].any()
 
 
@@ -156,7 +157,7 @@ def test_only_what_is_open_is_searched_again() -> None:
         return plain.best(which, rows, depth)
 
     watched = ties.Collection(plain.runs, best_of)
-    assert ties.tie_metrics(best, ranking, watched)["tie_at_10"].tolist() == [0, 1, 1]
+    assert tie_metrics(best, ranking, watched)["tie_at_10"].tolist() == [0, 1, 1]
     assert not asked, "without judgements the size of a tie is nobody's concern"
     tie = ties.tie_at(best, ranking, 10, watched, judged(made(300, 3, 0)))
     assert tie.size.tolist() == [1, 15, 200] and {query for which, _ in asked for query in which} == {2}

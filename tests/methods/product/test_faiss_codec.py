@@ -10,11 +10,11 @@ from safetensors.numpy import load_file
 
 from harness.data.datasets import Dataset
 from harness.evaluation.measure import Problem, measure
-from harness.evaluation.retrieval_metrics import retrieval
 from methods.base import Codec, Codes, MethodError
 from methods.product.faiss_codec import FaissCodec
 from methods.rotated.faiss_rabitq import FaissRaBitQ
 from tests.conftest import clustered_vectors
+from tests.harness.evaluation.scoring import retrieval
 
 faiss: Any = pytest.importorskip("faiss")
 

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from harness.base.errors import DatasetError
-from harness.data.datasets.folder import Folder, read_qrels
+from harness.data.datasets.folder import Folder
+from harness.data.datasets.qrels import read_qrels
 from harness.runs.config import build
 
 FILES = {
@@ -109,7 +110,7 @@ CORPUS, QUERIES = FILES["corpus.jsonl"], FILES["queries.jsonl"]
     [
         ({"corpus_jsonl": CORPUS + "{oops\n"}, r"corpus\.jsonl:4: not JSON: .*column 2"),
         ({"corpus_jsonl": "\n" + CORPUS + '["d3"]\n'}, r"corpus\.jsonl:5: expected an object .* got list"),
-        ({"corpus_jsonl": CORPUS + '{"id": "d3", "text": ""}'}, r"corpus\.jsonl:4: '_id' is missing"),
+        ({"corpus_jsonl": CORPUS + '{"name": "d3", "text": ""}'}, r"corpus\.jsonl:4: '_id' is missing"),
         ({"corpus_jsonl": CORPUS + '{"_id": "d3"}'}, r"corpus\.jsonl:4: 'text' is missing"),
         ({"corpus_jsonl": CORPUS + '{"_id": "d3", "text": null}'}, r"corpus\.jsonl:4: 'text' is null"),
         ({"corpus_jsonl": CORPUS + '{"_id": "d3", "text": ["a"]}'}, r"corpus\.jsonl:4: 'text' must be a string"),
@@ -124,7 +125,7 @@ CORPUS, QUERIES = FILES["corpus.jsonl"], FILES["queries.jsonl"]
         ({"qrels_test_tsv": "query-id\tcorpus-id\tscore\nq1\td1\thigh\n"}, r"test\.tsv:2: .*whole number, got 'high'"),
         ({"qrels_test_tsv": "q1\td1\t1\nq1\td2\t0.5\n"}, r"test\.tsv:2: .*whole number, got '0\.5'"),
         ({"qrels_test_tsv": "q1\td1\t1\nq1\td2\tnan\n"}, r"test\.tsv:2: .*whole number, got 'nan'"),
-        ({"qrels_test_tsv": "q1 0 d1 1\n"}, r"test\.tsv:1: expected .* tabs between, got 1 column"),
+        ({"qrels_test_tsv": "q1 d1\n"}, r"test\.tsv:1: expected .* tabs between, .* got 2 column"),
         ({"qrels_test_tsv": "q1\td1\t1\nq1\t\nd2\t1"}, r"test\.tsv:2: expected .* got 2 column"),
         ({"qrels_test_tsv": "q1\td1\t1\n\nq1\td1\t2\n"}, r"test\.tsv:3: .* have score 2, but 1 in line 1"),
         ({"qrels_test_tsv": "q1\td1\t1\nq1\td3\t1\n"}, r"test\.tsv:2: document 'd3' is not in the corpus"),
@@ -189,7 +190,7 @@ def test_scifact(shared_data: Path) -> None:
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.datasets.folder.LINE_BYTES", 1000)
+    monkeypatch.setattr("harness.data.text_lines.LINE_BYTES", 1000)
     path = tmp_path / "q.tsv.gz"
     path.write_bytes(gzip.compress(b"q\td\t1\n" + b"q" * 1_000_000))
     with pytest.raises(DatasetError, match=r"q\.tsv\.gz:2: a line of more than 1,000 bytes"):

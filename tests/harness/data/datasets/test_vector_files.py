@@ -58,14 +58,15 @@ def test_every_format_gives_the_same_vectors(tmp_path: Path, name: str) -> None:
     docs, queries = tmp_path / f"docs-{name}", tmp_path / f"queries-{name}"
     WRITERS[name](docs, DOCS)
     WRITERS[name](queries, QUERIES)
-    dataset = VectorFiles(docs=str(docs), queries=str(queries)).load()
+    packed = False if name.startswith("u1") else None
+    dataset = VectorFiles(docs=str(docs), queries=str(queries), metric="dot", packed_bits=packed).load()
     assert dataset.doc_vectors is not None and dataset.query_vectors is not None
     assert list(dataset.doc_ids) == [f"{row:02d}" for row in reversed(range(N))]
     expected, given = (DOCS, QUERIES), (dataset.doc_vectors[::-1], dataset.query_vectors)
     if name.startswith("bf16"):
         expected = tuple(rows.astype(ml_dtypes.bfloat16).astype(np.float32) for rows in expected)
     assert all(np.array_equal(*pair) for pair in zip(expected, given, strict=True))
-    assert dataset.doc_vectors.dtype == np.float32 == dataset.query_vectors.dtype
+    assert dataset.query_vectors.dtype == np.float32
     assert dataset.qrels is None and dataset.doc_texts is None and dataset.name == docs.stem
 
 
@@ -77,6 +78,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def options(folder: Path, **more: Any) -> VectorFiles:
+    more.setdefault("metric", "dot")
     return VectorFiles(docs=str(folder / "docs.npy"), queries=str(folder / "queries.npy"), **more)
 
 
@@ -121,13 +123,13 @@ def test_parquet_columns(tmp_path: Path) -> None:
     names = [f"d{row}" for row in range(N)]
 
     def load(**more: Any) -> Any:
-        return VectorFiles(docs=str(path), held_out=2, **more).load()
+        return VectorFiles(docs=str(path), held_out=2, metric="dot", **more).load()
 
     def ids_of(**more: Any) -> set[str]:
         dataset = load(**more)
         return {*dataset.doc_ids, *dataset.query_ids}
 
-    pq.write_table(pa.table({"id": list(range(N)), "x": DOCS[:, 0], "y": DOCS[:, 1]}), path)
+    pq.write_table(pa.table({"id": list(range(N)), "x0": DOCS[:, 0], "x1": DOCS[:, 1]}), path)
     assert load().doc_vectors.shape == (N - 2, 2), "a column of ids is no dimension"
     assert ids_of() == {str(row) for row in range(N)}
     pq.write_table(pa.table({"key": names, "v": DOCS.tolist(), "text": names}), path)
@@ -142,13 +144,13 @@ def test_parquet_columns(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=message):
             load(**more)
     for table, message in (
-        ({"a": names, "x": DOCS[:, 0]}, r"expected one column of lists, .* it has a \(string\), x \(float\)"),
+        ({"a": names, "x": DOCS[:, 0]}, r"which columns are the vectors\? .* it has a \(string\), x \(float\)"),
         ({"v": [[1.0], [1.0, 2.0], [3.0]]}, r"row 1 \(from 0\) of 'v' has 2 numbers, the first has 1"),
         ({"v": [[1.0], None, [3.0]]}, r"row 1 \(from 0\) has no 'v'"),
         ({"v": [[1.0], [2.0], [None]]}, r"row 2 \(from 0\) has nan"),
-        ({"v": [["a"], ["b"]]}, "lists of string, not of numbers"),
+        ({"v": [["a"], ["b"]]}, "which columns are the vectors"),
         ({"id": ["a", None], "v": [[1.0], [2.0]]}, r"row 1 \(from 0\) has no 'id'"),
-        ({"x": pa.array([1.0, 2.0, None])}, r"row 2 \(from 0\) has no 'x'"),
+        ({"x1": pa.array([1.0, 2.0, None]), "x2": [1, 2, 3]}, r"row 2 \(from 0\) has no 'x1'"),
         ({"v": pa.array([], pa.list_(pa.float32()))}, "expected a matrix"),
     ):
         pq.write_table(pa.table(table), path)
@@ -158,16 +160,16 @@ def test_parquet_columns(tmp_path: Path) -> None:
 
 def test_one_safetensors_file_for_both(tmp_path: Path) -> None:
     save_file({"docs": DOCS, "queries": QUERIES}, tmp_path / "both.safetensors")
-    dataset = VectorFiles(docs=str(tmp_path / "both.safetensors")).load()
+    dataset = VectorFiles(docs=str(tmp_path / "both.safetensors"), metric="dot").load()
     assert dataset.query_vectors is not None and np.array_equal(dataset.query_vectors, QUERIES)
     save_file({"a": DOCS, "b": QUERIES}, tmp_path / "both.safetensors")
     with pytest.raises(DatasetError, match="expected a tensor 'docs', or only one; there are a, b"):
-        VectorFiles(docs=str(tmp_path / "both.safetensors")).load()
+        VectorFiles(docs=str(tmp_path / "both.safetensors"), metric="dot").load()
 
 
 def test_held_out_documents(files: Path) -> None:
     def load() -> Any:
-        return VectorFiles(docs=str(files / "docs.npy"), held_out=4).load()
+        return VectorFiles(docs=str(files / "docs.npy"), held_out=4, metric="dot").load()
 
     dataset = load()
     assert len(dataset.query_ids) == 4 and len(dataset.doc_ids) == N - 4
@@ -223,7 +225,11 @@ def test_damaged_files(files: Path) -> None:
     refused("a.npy", (files / "docs.npy").read_bytes()[:-8], "not a readable .npy file")
     refused("a.safetensors", b"no", "not a readable safetensors file")
     refused("a.parquet", b"no", "not a readable parquet file")
-    refused("a.csv", b"1,2", r"unknown kind of file '\.csv'; there are \.npy, \.parquet, ")
+    refused("a.xls", b"1,2", r"unknown kind of file '\.xls'; there are \.npy, \.npz, ")
+    refused("a.csv", b"", "not a readable csv file")
+    refused("a.fbin", np.array([3, 2], np.uint32).tobytes() + b"no", r"says that it has 3 rows of 2 numbers, 32 bytes")
+    refused("a.jsonl", b'{"v": [1, 2]}\n{"v": [1]}\n', r"a\.jsonl:2: 'v' has 1 numbers, the first has 2")
+    refused("a.npz", b"no", "not a readable .npz file")
 
 
 def test_a_missing_file(files: Path) -> None:
@@ -282,7 +288,7 @@ def test_hdf5_as_ann_benchmarks_publishes_it(tmp_path: Path) -> None:
         lengths = np.linalg.norm(dataset.doc_vectors, axis=1)
         if distance == "angular":
             assert np.allclose(np.delete(lengths, 392), 1) and lengths[392] == 0, "row 7 of 400, in descending order"
-            assert dataset.revision == "angular: scaled to unit length"
+            assert dataset.revision == "cosine: scaled to unit length"
         else:
             assert np.array_equal(dataset.doc_vectors[::-1], docs.astype(np.float32)) and dataset.revision == ""
         assert mapping_of(dataset.doc_vectors) is not None
@@ -300,7 +306,7 @@ def test_hdf5_is_mapped(tmp_path: Path) -> None:
             base = base.base
         assert Path(base.filename).name == "a.h5", "and not a copy"
         assert path.read_bytes() == before
-    assert dataset.revision == "euclidean in the file, searched by inner product"
+    assert dataset.revision == "euclidean in the file, compared by dot"
     held = VectorFiles(docs=str(hdf5(tmp_path / "b.h5", "dot")), queries=str(path), any_distance=True).load()
     assert held.query_vectors is not None and np.array_equal(held.query_vectors, QUERIES)
 
@@ -314,7 +320,7 @@ def test_hdf5_that_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value) and path.name in str(caught.value)
 
     path = tmp_path / "a.hdf5"
-    refused(hdf5(path, "euclidean"), r"distance 'euclidean', .* dataset\.any_distance=true")
+    refused(hdf5(path, "jaccard"), r"distance 'jaccard', .* dataset\.metric=dot")
     refused(
         hdf5(path, chunks=(2, D)), "'train' is in chunks or compressed.* h5repack -f NONE -l CONTI a.hdf5 plain.hdf5"
     )
@@ -357,7 +363,7 @@ def test_hdf5_needs_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_large_documents_are_not_copied_to_hold_some_out(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "COPIED_BYTES", DOCS.nbytes - 1)
-    dataset = VectorFiles(docs=str(files / "docs.npy"), held_out=4).load()
+    dataset = VectorFiles(docs=str(files / "docs.npy"), held_out=4, metric="dot").load()
     assert dataset.revision == "the last 4 of 12 rows held out as queries"
     assert dataset.doc_vectors is not None and mapping_of(dataset.doc_vectors) is not None
     assert np.array_equal(dataset.doc_vectors[::-1], DOCS[:8]) and np.array_equal(dataset.query_vectors, DOCS[8:])
@@ -366,7 +372,7 @@ def test_large_documents_are_not_copied_to_hold_some_out(files: Path, monkeypatc
         and [int(row) for row in dataset.doc_ids] == [*range(8)][::-1]
     )
     (files / "ids.txt").write_text("\n".join(f"d{row:02d}" for row in range(N)))
-    dataset = VectorFiles(docs=str(files / "docs.npy"), doc_ids=str(files / "ids.txt"), held_out=4).load()
+    dataset = VectorFiles(docs=str(files / "docs.npy"), doc_ids=str(files / "ids.txt"), held_out=4, metric="dot").load()
     assert dataset.doc_ids[0] == "d07" and dataset.query_ids[0] == "d08"
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from harness.base.errors import ConfigError, MissingExtraError, ModelError
 from harness.data.datasets import Dataset
+from harness.data.metric import Metric
 from harness.data.models import sentence_transformer
 from harness.data.models.encoder import checked, unit_length
 from harness.data.models.minilm import Minilm
@@ -464,21 +465,21 @@ def made_of_texts(**changes: Any) -> Dataset:
     return Dataset.build(**(parts | changes))
 
 
-def save_vectors(path: Path, **matrices: np.ndarray) -> VectorModel:
+def save_vectors(path: Path, metric: Metric = "auto", **matrices: np.ndarray) -> VectorModel:
     if path.suffix == ".npz":
         np.savez(path, **matrices)
     else:
         from safetensors.numpy import save_file
 
         save_file(matrices, path)
-    return VectorModel(path=str(path))
+    return VectorModel(path=str(path), metric=metric)
 
 
 @pytest.mark.parametrize("filename", ["v.safetensors", "v.npz"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int8"])
 def test_vectors_of_a_file_come_in_dataset_order(tmp_path: Path, filename: str, dtype: str) -> None:
     docs, queries = np.array([[1, 2], [3, 4], [5, 6]], dtype), np.array([[7, 8], [9, 10]], dtype)
-    model = save_vectors(tmp_path / filename, docs=docs, queries=queries)
+    model = save_vectors(tmp_path / filename, metric="dot", docs=docs, queries=queries)
     dataset = made_of_texts()
     assert dataset.doc_ids == ["c", "b", "a"]
     found_docs, found_queries, train = model.supply(dataset)
@@ -486,7 +487,9 @@ def test_vectors_of_a_file_come_in_dataset_order(tmp_path: Path, filename: str, 
     np.testing.assert_array_equal(found_docs, [[3, 4], [1, 2], [5, 6]])
     np.testing.assert_array_equal(found_queries, queries)
     assert train is None and model.label == "v"
-    with_train = save_vectors(tmp_path / f"t{filename}", docs=docs, queries=queries, train_queries=queries[:1])
+    with_train = save_vectors(
+        tmp_path / f"t{filename}", metric="dot", docs=docs, queries=queries, train_queries=queries[:1]
+    )
     np.testing.assert_array_equal(with_train.supply(dataset)[2], queries[:1])
 
 
@@ -499,7 +502,7 @@ def test_vectors_that_do_not_fit_are_named(tmp_path: Path) -> None:
             save_vectors(path, **matrices).supply(made_of_texts())
 
     refused("'docs' has 2 rows, but toy has 3 documents", docs=docs[:2], queries=queries)
-    refused("'queries' has 3 rows, but toy has 2 judged queries", docs=docs, queries=docs)
+    refused("'queries' has 1 rows, but toy has 2 judged queries", docs=docs, queries=docs[:1])
     refused("differ in width: 'docs' has 2, 'queries' has 1", docs=docs, queries=queries[:, :1])
     refused("no matrix 'queries'; it has docs, q", docs=docs, q=queries)
     refused("'docs' is not a matrix of numbers", docs=np.array(["x", "y", "z"]), queries=queries)
