@@ -1,126 +1,40 @@
 """The `vecbudget` command.
 
-`run`, `sweep`, `encode` and `inspect` hand over to Hydra, so every override works; the rest are plain commands. Imports
-are lazy: `--help` and `list` answer at once.
+`COMMANDS` is the table of commands, and a new one is one entry of it. `run`, `sweep`, `encode` and `inspect` hand over
+to Hydra, so every override works; the rest are plain commands. Imports are lazy: `--help` and `list` answer at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
-import difflib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.base.errors import VecbudgetError, was_interrupted
+from harness.base.suggestions import not_among
+from harness.runs.hydra_command import GROUPS, hand_over, with_mode
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command does the rest"
-
-GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
-
-TAKE_A_VALUE = (
-    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
-    *("--info", "-i"),
-)
-"""Flags of Hydra's."""
-
-USAGE = """\
-usage: vecbudget COMMAND ...
-
-How much retrieval quality does each byte of an embedding buy?
-
-  run [OVERRIDE ...]      measure one configuration: model=, dataset=, method= and their parameters
-  sweep [OVERRIDE ...]    measure many: experiment=quick, or comma-separated choices
-  encode [OVERRIDE ...]   only fill the cache with embeddings; in parts, over workers: shard=1-8/8
-  report                  write Pareto tables and plots from the records
-  compare A B             two settings, query by query: is the difference real? or two results folders: what changed?
-  recommend               which setting to store vectors with: --max-bytes 64, or --min-retention 0.99
-  inspect [OVERRIDE ...]  what a model's vectors are like: model=, dataset=, out=FOLDER
-  export RUN_ID --out DIR a run's compressed index, to use elsewhere: --to faiss, or the vector store of a preset
-  merge A B --into C      several people's results in one folder, if they agree on what they measured
-  export-mteb             write the records as MTEB's task results, for its ResultCache
-  check-mteb PATH         our float32 figures beside those that MTEB has published
-  list                    show the methods, models, datasets, experiments or databases' switches there are
-
-Examples:
-  vecbudget run method=int8
-  vecbudget run dataset=folder dataset.path=data/scifact method=int8 method.bits=4
-  vecbudget sweep method=int8,int4,binary seed=0,1,2
-  vecbudget report --results results
-  vecbudget compare "pq m=48" "opq m=48"
-  vecbudget recommend --ram 8GB --corpus-size 40e6
-  vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
-
-`vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep, encode and inspect.
-"""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status (0 only when everything asked for is done)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command, rest = (given[0], given[1:]) if given else ("", [])
-    commands = {
-        "run": _run,
-        "sweep": _sweep,
-        "encode": _encode,
-        "report": _report,
-        "compare": _compare,
-        "recommend": _recommend,
-        "export": _export,
-        "merge": _merge,
-        "export-mteb": _export_mteb,
-        "check-mteb": _check_mteb,
-        "inspect": _inspect,
-        "list": _list,
-    }
-    if command in ("", "-h", "--help", "help"):
-        sys.stdout.write(USAGE)
-        return 0 if command else 2
-    if command == "--version":
-        from importlib.metadata import version
-
-        sys.stdout.write(f"vecbudget {version('vecbudget')}\n")
-        return 0
-    if command not in commands:
-        return _fail("there is no command " + _not_among(command, list(commands), "There are"), 2)
-    try:
-        return commands[command](rest)
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, 130)
-    except BrokenPipeError:
-        # the reader (head, say) has gone; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if was_interrupted(error):
-            return _fail(INTERRUPTED, 130)
-        if isinstance(error, VecbudgetError):
-            return _fail(str(error))
-        raise
-
-
-def _fail(message: str, status: int = 1) -> int:
-    sys.stderr.write(f"vecbudget: {message}\n")
-    return status
 
 
 def _run(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
-    return _hydra(run.main, RunConfig, with_mode(overrides, "RUN")) or int(bool(run.failures))
+    hand_over(run.main, RunConfig, with_mode(overrides, "RUN"))
+    return int(bool(run.failures))
 
 
 def _sweep(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
-    return _hydra(run.main, RunConfig, with_mode(overrides, "MULTIRUN")) or int(bool(run.failures))
+    hand_over(run.main, RunConfig, with_mode(overrides, "MULTIRUN"))
+    return int(bool(run.failures))
 
 
 def _encode(overrides: list[str]) -> int:
@@ -129,108 +43,16 @@ def _encode(overrides: list[str]) -> int:
 
     given = [expanded(text) for text in overrides]
     mode = "MULTIRUN" if fill_cache.is_sweep(given) else "RUN"
-    return _hydra(fill_cache.main, fill_cache.EncodeConfig, with_mode(given, mode)) or int(bool(fill_cache.failures))
+    hand_over(fill_cache.main, fill_cache.EncodeConfig, with_mode(given, mode))
+    return int(bool(fill_cache.failures))
 
 
 def _inspect(overrides: list[str]) -> int:
     from harness.analysis.inspection import InspectConfig
     from harness.report import inspection
 
-    return _hydra(inspection.main, InspectConfig, with_mode(overrides, "RUN"))
-
-
-def with_swept_parameters(arguments: Sequence[str]) -> list[str]:
-    """Return Hydra's arguments with parameters of a swept group marked as swept: `method=pq,opq method.m=24`.
-
-    Hydra first composes all that is not swept. There the parameter would meet the default method, which lacks it.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import OverrideType
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    parsed = {}
-    for text in arguments:
-        # flags and their values are not overrides; what is wrong with an override Hydra says better itself
-        with contextlib.suppress(HydraException):
-            parsed[text] = parser.parse_override(text)
-    swept = {item.package or item.key_or_group for item in parsed.values() if item.is_sweep_override()}
-
-    def marked(text: str) -> str:
-        item = parsed.get(text)
-        if item is None or item.type != OverrideType.CHANGE or item.is_sweep_override():
-            return text
-        group, dot, _ = item.key_or_group.partition(".")
-        key, _, value = text.partition("=")
-        return f"{key}=choice({value})" if dot and value and group in swept else text
-
-    return [marked(text) for text in arguments]
-
-
-def with_mode(arguments: Sequence[str], mode: str) -> list[str]:
-    """Return Hydra's arguments with its mode among the overrides: its parser takes them in one piece, flags around."""
-    if mode == "MULTIRUN":
-        arguments = with_swept_parameters(arguments)
-    for place, text in enumerate(arguments):
-        flag = arguments[place - 1] if place else ""
-        if flag not in TAKE_A_VALUE and not text.startswith("-") and (text.startswith("~") or "=" in text):
-            return [*arguments[:place], f"hydra.mode={mode}", *arguments[place:]]
-    return [*arguments, f"hydra.mode={mode}"]
-
-
-def _hydra(application: Callable[[], Any], schema: type, overrides: list[str]) -> int:
-    # with this, errors reach us, and we print one line of them
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from methods.base import MethodError
-
-    program = sys.argv
-    sys.argv = ["vecbudget", *overrides]
-    try:
-        application()
-    except (HydraException, OmegaConfBaseException) as error:
-        if was_interrupted(error):
-            raise KeyboardInterrupt from error
-        return _fail(_explain(error, overrides, [item.name for item in dataclasses.fields(schema)]))
-    except (MethodError, VecbudgetError) as error:
-        return _fail(str(error))
-    finally:
-        sys.argv = program
+    hand_over(inspection.main, InspectConfig, with_mode(overrides, "RUN"))
     return 0
-
-
-def _explain(error: Exception, overrides: Sequence[str], options: Sequence[str]) -> str:
-    """Return one line for an error of Hydra's or OmegaConf's: what is wrong, and what there is instead."""
-    from harness.runs.catalogue import members, parameters
-
-    chosen = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
-    for key, names in chosen.items():
-        group = key.partition("@")[0]
-        for name in names.split(","):
-            if group in GROUPS.values() and f"'{group}/{name}'" in str(error):
-                return f"there is no {group} " + _not_among(name, list(members(group)), "There are")
-    unknown = re.search(r"Could not override '([\w./]+)'", str(error))
-    if unknown:
-        group, _, key = unknown[1].rpartition(".")
-        if not group:
-            return "there is no option " + _not_among(key, options, "There are")
-        there = members(group) if group in GROUPS.values() else {}
-        lists = [parameters(there[name]) for name in chosen.get(group, "").split(",") if name in there]
-        lacking = [names for names in lists if key not in names]
-        return f"{group} has no parameter " + _not_among(key, lacking[0] if lacking else [], "It has")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    merging = re.fullmatch(r"Error merging override \+*([^=]+)=.*", lines[0])
-    if merging and error.__cause__ is not None:
-        return f"{merging[1]}: {str(error.__cause__).splitlines()[0]}"
-    return "; ".join(lines[:3])
-
-
-def _not_among(name: str, choices: Sequence[str], there_are: str) -> str:
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    return f"'{name}'{hint} {there_are}: {', '.join(choices)}" if choices else f"'{name}'"
 
 
 def _report(arguments: list[str]) -> int:
@@ -480,6 +302,147 @@ def _list(arguments: list[str]) -> int:
     table = markdown_methods() if options.markdown and options.what == "methods" else catalogue(GROUPS[options.what])
     sys.stdout.write(table)
     return 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: one entry here is all that there is to add.
+
+    Attributes
+    ----------
+    name : str
+    arguments : str
+        As `vecbudget --help` shows them.
+    about : str
+        What it does, in a line.
+    function : callable
+        Takes the arguments, returns the exit status; imports what it needs when it is called.
+    """
+
+    name: str
+    arguments: str
+    about: str
+    function: Callable[[list[str]], int]
+
+
+COMMANDS = (
+    Command("run", "[OVERRIDE ...]", "measure one configuration: model=, dataset=, method= and their parameters", _run),
+    Command("sweep", "[OVERRIDE ...]", "measure many: experiment=quick, or comma-separated choices", _sweep),
+    Command(
+        "encode",
+        "[OVERRIDE ...]",
+        "only fill the cache with embeddings; in parts, over workers: shard=1-8/8",
+        _encode,
+    ),
+    Command("report", "", "write Pareto tables and plots from the records", _report),
+    Command(
+        "compare",
+        "A B",
+        "two settings, query by query: is the difference real? or two results folders: what changed?",
+        _compare,
+    ),
+    Command(
+        "recommend",
+        "",
+        "which setting to store vectors with: --max-bytes 64, or --min-retention 0.99",
+        _recommend,
+    ),
+    Command(
+        "inspect",
+        "[OVERRIDE ...]",
+        "what a model's vectors are like: model=, dataset=, out=FOLDER",
+        _inspect,
+    ),
+    Command(
+        "export",
+        "RUN_ID --out DIR",
+        "a run's compressed index, to use elsewhere: --to faiss, or the vector store of a preset",
+        _export,
+    ),
+    Command(
+        "merge",
+        "A B --into C",
+        "several people's results in one folder, if they agree on what they measured",
+        _merge,
+    ),
+    Command("export-mteb", "", "write the records as MTEB's task results, for its ResultCache", _export_mteb),
+    Command("check-mteb", "PATH", "our float32 figures beside those that MTEB has published", _check_mteb),
+    Command(
+        "list",
+        "",
+        "show the methods, models, datasets, experiments or databases' switches there are",
+        _list,
+    ),
+)
+"""Every command: `usage`, `markdown_commands` and `main` read this table, and nothing else names them all."""
+
+USAGE = """\
+usage: vecbudget COMMAND ...
+
+How much retrieval quality does each byte of an embedding buy?
+
+{commands}
+
+Examples:
+  vecbudget run method=int8
+  vecbudget run dataset=folder dataset.path=data/scifact method=int8 method.bits=4
+  vecbudget sweep method=int8,int4,binary seed=0,1,2
+  vecbudget report --results results
+  vecbudget compare "pq m=48" "opq m=48"
+  vecbudget recommend --ram 8GB --corpus-size 40e6
+  vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
+
+`vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep, encode and inspect.
+"""
+
+
+def usage() -> str:
+    """Return what `vecbudget --help` shows."""
+    shown = {f"{command.name} {command.arguments}".strip(): command.about for command in COMMANDS}
+    width = max(map(len, shown))
+    return USAGE.format(commands="\n".join(f"  {call:{width}s} {about}" for call, about in shown.items()))
+
+
+def markdown_commands() -> str:
+    """Return the commands as a Markdown table, for the documentation."""
+    rows = [f"| `{f'vecbudget {one.name} {one.arguments}'.strip()}` | {one.about} |" for one in COMMANDS]
+    return "\n".join(["| command | what it does |", "| --- | --- |", *rows]) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status (0 only when everything asked for is done)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (given[0], given[1:]) if given else ("", [])
+    commands = {one.name: one.function for one in COMMANDS}
+    if command in ("", "-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return 0 if command else 2
+    if command == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"vecbudget {version('vecbudget')}\n")
+        return 0
+    if command not in commands:
+        return _fail("there is no command " + not_among(command, list(commands), "vecbudget --help"), 2)
+    try:
+        return commands[command](rest)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, 130)
+    except BrokenPipeError:
+        # the reader (head, say) has gone; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if was_interrupted(error):
+            return _fail(INTERRUPTED, 130)
+        if isinstance(error, VecbudgetError):
+            return _fail(str(error))
+        raise
+
+
+def _fail(message: str, status: int = 1) -> int:
+    sys.stderr.write(f"vecbudget: {message}\n")
+    return status
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Programs of this repository, run as `python scripts/FOLDER/NAME.py`; none of them is installed."""
+"""Programs of this repository, each run by its path from the root; none of them is installed."""

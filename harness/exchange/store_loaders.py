@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError
 from harness.base.memmap import blocks
+from harness.base.suggestions import did_you_mean, nearest
 
 Float32 = NDArray[np.float32]
 
@@ -70,8 +71,9 @@ def chosen_preset(target: str, record: Mapping[str, Any]) -> ChosenPreset:
     stores = {folder_name(preset.store): preset.store for preset in presets().values()}
     wanted = folder_name(target)
     if target != STORE and wanted not in stores:
-        known = ", ".join(dict.fromkeys((*LIBRARIES, STORE, *stores)))
-        raise ConfigError(f"--to {target}: there is no such target; there are: {known}")
+        hint = did_you_mean(nearest(wanted, (*LIBRARIES, STORE, *stores))) or "."
+        there_are = f"There are: {', '.join((*LIBRARIES, STORE))}, and what 'vecbudget list databases' shows"
+        raise ConfigError(f"--to {target}: there is no such target{hint} {there_are}")
     found = {folder_name(match.preset.store): match for match in matches(record) if match.current}
     if target == STORE and len(found) != 1:
         which = f"several: --to {', --to '.join(found)}" if found else "none"

@@ -6,7 +6,6 @@ which bears the name of whichever ran first. A preset's record is therefore foun
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import json
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.base.errors import ConfigError
+from harness.base.suggestions import did_you_mean, nearest
 from harness.runs.catalogue import members, method_card, printed
 
 DOCUMENTED = {
@@ -120,9 +120,14 @@ def store_named(text: str) -> str:
     exact = [store for store in stores if _plain(store) == wanted]
     meant = exact or [store for store in stores if wanted in _names(store)]
     if len(meant) != 1:
-        near = difflib.get_close_matches(wanted, [name for store in stores for name in _names(store)], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near and not meant else "."
-        raise ConfigError(f"--database: there is no store '{text}'{hint} There are: {', '.join(stores)}")
+        owners = {name: store for store in stores for name in sorted(_names(store))}
+        near: dict[str, str] = {}
+        for name in nearest(wanted, owners, len(owners)):
+            near.setdefault(owners[name], name)
+        hint = did_you_mean([*meant, *near.values()][:3]) or ";"
+        raise ConfigError(
+            f"--database: there is no store '{text}'{hint} 'vecbudget list databases' shows all {len(stores)}"
+        )
     return meant[0]
 
 

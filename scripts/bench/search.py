@@ -3,8 +3,8 @@
     python scripts/bench/search.py [--docs 100000] [--dim 384] [--queries 300] [--methods int8,pq,...] [--threads 1]
 
 Vectors are made (clusters, decaying spectrum). Methods are fitted on a sample; what is timed is the search for the top
-100 over all codes, best of three, after one warm-up. FAISS's index is of the kind that ours searches (IndexPQFastScan for
-kernel=fast_scan) and holds its codes beforehand; ours takes them anew in each call, as every search does. The last
+100 over all codes, best of three, after one warm-up. FAISS's index is of the kind that ours searches (IndexPQFastScan
+for kernel=fast_scan) and holds its codes beforehand; ours takes them anew in each call, as every search does. The last
 column is ours over FAISS's.
 """
 

@@ -1,6 +1,7 @@
 """The command as a user meets it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main, with_mode, with_swept_parameters
+from harness import cli
+from harness.cli import COMMANDS, Command, main, markdown_commands, usage
 from harness.runs.catalogue import members
 from harness.runs.frame import load_runs
+from harness.runs.hydra_command import with_mode, with_swept_parameters
 
 
 def vecbudget(*arguments: str, cwd: Path, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -49,10 +52,54 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reprot"]) == 2
     assert only_line(capsys.readouterr().err) == (
-        "vecbudget: there is no command 'reprot'; did you mean 'report'? "
-        "There are: run, sweep, encode, report, compare, recommend, export, merge, export-mteb, check-mteb, inspect, "
-        "list"
+        "vecbudget: there is no command 'reprot'; did you mean 'report' or 'export'? "
+        f"'vecbudget --help' shows all {len(COMMANDS)}"
     )
+
+
+def test_the_table_is_all_there_is_of_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new command is one entry: what shows commands, what runs them and the documentation read the same table."""
+    given: list[list[str]] = []
+
+    def noted(arguments: list[str]) -> int:
+        given.append(arguments)
+        return 7
+
+    new = Command("weigh", "A [B]", "say what a document weighs", noted)
+    assert "weigh" not in usage() + markdown_commands()
+    monkeypatch.setattr(cli, "COMMANDS", (*COMMANDS, new))
+    assert main(["weigh", "one", "--two"]) == 7 and given == [["one", "--two"]]
+    assert main(["wiegh"]) == 2 and "did you mean 'weigh'?" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in (*COMMANDS, new):
+        call = f"{command.name} {command.arguments}".strip()
+        assert f"\n  {call} " in shown and f"| `vecbudget {call}` | {command.about} |\n" in markdown_commands()
+        assert f" {command.about}\n" in shown and "\n" not in command.about
+    named = re.findall(r"^  ([a-z][\w-]*) ", shown.partition("Examples:")[0], re.MULTILINE)
+    assert named == [command.name for command in (*COMMANDS, new)]
+    assert len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main([command, "--help"])
+    except SystemExit as end:  # argparse's way
+        status = int(end.code or 0)
+    assert status == 0 and "vecbudget" in capsys.readouterr().out
+
+
+def test_a_typo_in_a_method_gets_three_names_and_the_place_of_the_list(
+    setting: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *setting, "method=transform_codin"]) == 1
+    line = only_line(capsys.readouterr().err)
+    near = re.findall(r"'(\w+)'", line.partition("did you mean")[2].partition("?")[0])
+    assert near[0] == "transform_coding" and len(near) == 3 and set(near) <= set(members("method"))
+    assert line.endswith(f"? 'vecbudget list methods' shows all {len(members('method'))}")
 
 
 @pytest.mark.parametrize("what, group", [("datasets", "dataset"), ("models", "model")])
@@ -85,13 +132,22 @@ def test_help_and_list_import_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "overrides, expected",
     [
-        (["method=int88"], "there is no method 'int88'; did you mean 'int8'? There are: "),
+        (["method=int88"], "there is no method 'int88'; did you mean 'int8', "),
+        (
+            ["experiment=quik"],
+            "there is no experiment 'quik'; did you mean 'quick'? 'vecbudget list experiments' shows ",
+        ),
+        (
+            ["dataset@fit_dataset=foldr"],
+            "there is no dataset 'foldr'; did you mean 'folder'? There are: folder, mteb, ",
+        ),
+        (["method=jpq", "method.epoch=3"], "'vecbudget run method=jpq --cfg job' shows all "),
         (["method=int8", "method.bitts=4"], "method has no parameter 'bitts'; did you mean 'bits'? It has: bits, clip"),
         (["method=int8", "method.bits=four"], "PerDimension: bits must be int, got 'four'"),
         (["method=int8", "method.bits=9"], "PerDimension: bits must be 1 to 8, or 16, got 9"),
         (["seed=x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
         (["k=0"], "k must be at least 1, got 0"),
-        (["sed=1"], "there is no option 'sed'; did you mean 'seed'?"),
+        (["sed=1"], "there is no option 'sed'; did you mean 'seed'? '--cfg job' shows all "),
     ],
 )
 def test_a_wrong_option_is_one_readable_line(

@@ -5,7 +5,6 @@ MTEB gives the texts and scores the rankings; the model encodes, and the method 
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, DatasetError, ModelError
+from harness.base.suggestions import not_among
 from harness.data import training_queries
 from harness.data.datasets import Dataset
 from harness.data.datasets.mteb import make_document_texts
@@ -331,9 +331,7 @@ def named_method(setting: str) -> MethodSpec:
 
     name, *params = shlex.split(setting) or [""]
     if name not in members("method"):
-        near = difflib.get_close_matches(name, members("method"), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "'vecbudget list methods' shows them"
-        raise ConfigError(f"there is no method '{name}'; {hint}")
+        raise ConfigError("there is no method " + not_among(name, list(members("method")), "vecbudget list methods"))
     changes = [word if word.startswith("seed=") else f"method.{word}" for word in params]
     try:
         with initialize_config_module("configs", version_base="1.3"):

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 from harness.analysis.diagnostics import BOTH_ROLES
 from harness.analysis.inspection import LABELS
 from harness.base.sampling import sampled
-from harness.cli import main, with_mode
+from harness.cli import main
+from harness.runs.hydra_command import with_mode
 
 
 @pytest.fixture

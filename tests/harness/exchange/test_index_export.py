@@ -429,7 +429,7 @@ def test_a_damaged_kept_index_is_refused(results: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target, name, message",
     [
-        ("fais", "int8", "there is no such target"),
+        ("fais", "int8", "there is no such target; did you mean 'faiss'.*There are: faiss, numpy, usearch, store, and"),
         ("qdrant", "int8", "is of 'int8 *', which is no setting of Qdrant; .*qdrant_int8"),
         ("store", "pq", "are none"),
         ("store", "binary", "several: .*--to sqlite-vec"),

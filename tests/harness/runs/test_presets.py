@@ -109,14 +109,18 @@ def test_a_store_is_known_by_its_name(text: str, store: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "search", "qdrant_binary", "pinecone"])
-def test_an_unknown_store_gets_the_list(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"there is no store.*There are: .*Elasticsearch.*Qdrant"):
+def test_an_unknown_store_is_told_where_the_list_is(text: str) -> None:
+    count = len({preset.store for preset in presets.presets().values()})
+    with pytest.raises(ConfigError, match=rf"there is no store .*'vecbudget list databases' shows all {count}$"):
         presets.store_named(text)
 
 
 def test_a_typing_error_gets_a_hint() -> None:
     with pytest.raises(ConfigError, match="did you mean 'qdrant'"):
         presets.store_named("qdrnat")
+    # a store each, not three names of one
+    with pytest.raises(ConfigError, match="did you mean 'elasticsearch', 'opensearch' or 'usearch'"):
+        presets.store_named("elastisearch")
 
 
 @pytest.mark.parametrize("name", EVERY)
