@@ -1,7 +1,7 @@
 """Pages of the documentation that are made when it is built: nothing of them is committed, so nothing can go stale.
 
-The catalogue comes from the yamls under `configs/`, the list of metrics from their registry, the reference of the API
-from the packages' modules, the notebook's page from `examples/`, the headline from the README, and results from
+The catalogue comes from the yamls under `configs/`, metrics and commands from the tables that have them, the reference of
+the API from the packages' modules, the notebook's page from `examples/`, the headline from the README, and results from
 `results/reference/` as they lie there.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli import markdown_commands
 from harness.evaluation import metric_registry
 from harness.runs import catalogue, presets
 
@@ -54,7 +55,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     # who searches wants the guides first
     boost = next((value for folder, value in SEARCH_BOOST.items() if page.file.src_uri.startswith(folder)), 1)
     page.meta.setdefault("search", {"boost": boost})
-    markdown = markdown.replace("<!-- headline -->", headline()).replace("<!-- metrics -->", metrics_table())
+    for mark, part in {"headline": headline, "metrics": metrics_table, "commands": markdown_commands}.items():
+        if f"<!-- {mark} -->" in markdown:
+            markdown = markdown.replace(f"<!-- {mark} -->", part())
     up = "../" * page.file.src_uri.count("/")
     markdown = RESULTS_LINK.sub(rf"]({up}\1", markdown)
     # folders are no pages
