@@ -471,6 +471,6 @@ def test_other_layouts_and_precisions(name: str) -> None:
 def test_wrong_parameters_are_named(name: str) -> None:
     settings = spec_of(name).settings
     with pytest.raises(MethodError, match="scoring"):
-        from harness.runs.config import _instantiate
+        from harness.runs.config import instantiated
 
-        _instantiate({**settings, "scoring": "by_ear"})
+        instantiated({**settings, "scoring": "by_ear"})

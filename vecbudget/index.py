@@ -260,12 +260,13 @@ def seal(directory: Path, content: Mapping[str, Any], names: Iterable[str]) -> N
     """
     files = {name: {"bytes": (directory / name).stat().st_size, "sha256": _sha256(directory / name)} for name in names}
     manifest = {"format": FORMAT, "version": VERSION, **content, "files": files}
-    manifest["sha256"] = _own_checksum(manifest)
+    manifest["sha256"] = manifest_checksum(manifest)
     text = json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _own_checksum(manifest: Mapping[str, Any]) -> str:
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its checksum, as JSON with sorted keys."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -291,7 +292,7 @@ def _manifest(folder: Path, verify: bool) -> dict[str, Any]:
     version = manifest.get("version")
     if type(version) is not int or version != VERSION:
         raise IndexFileError(f"{path}: version {str(version)[:20]} of the format, but this release reads {VERSION}")
-    if verify and manifest.get("sha256") != _own_checksum(manifest):
+    if verify and manifest.get("sha256") != manifest_checksum(manifest):
         raise IndexFileError(
             f"{path}: its checksum differs, so it was damaged or changed; verify=False reads it anyway"
         )

@@ -1,7 +1,7 @@
 """Pages of the documentation that are made when it is built: nothing of them is committed, so nothing can go stale.
 
-The catalogue comes from the yamls under `configs/`, metrics and commands from the tables that have them, the API from the
-packages' modules, the notebook's page from `examples/`, the headline from the README, and results from
+The catalogue comes from the yamls under `configs/`, metrics and commands from the tables that have them, the API
+from the packages' modules, the notebook's page from `examples/`, the headline from the README, and results from
 `results/reference/` as they lie there.
 """
 

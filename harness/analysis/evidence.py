@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Part:
+class CollectionScores:
     """The queries' scores of r settings on one collection, float64 (r, m), and float32's (m,) if known."""
 
     page: Page
@@ -52,19 +52,20 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Evidence:
+class Evidence:
     """Settings that were measured on every collection: one row each in `table`, and their scores.
 
     `lacking` are the collections on which float32's are unknown; if there are any, no part has them.
     """
 
     table: pd.DataFrame
-    parts: list[_Part]
+    parts: list[CollectionScores]
     measure: str
     lacking: tuple[str, ...]
 
     @property
     def known_shares(self) -> bool:
+        """Whether every collection tells what share of float32's quality a setting keeps."""
         return not self.lacking
 
     @property

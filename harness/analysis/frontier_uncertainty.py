@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
-from harness.analysis.settings import SPARE_BYTE, setting_name
+from harness.analysis.budgets import ACROSS, SPARE_BYTE
+from harness.analysis.settings import setting_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 
 Float64 = NDArray[np.float64]
-
-BUDGETS = (16, 32, 48, 64, 96, 128, 256)
-"""Bytes per vector."""
 
 KEPT = (0.99, 0.95, 0.90)
 
@@ -137,7 +135,7 @@ def sample(page: Page, resamples: statistics.Resamples | None = None) -> Shares 
     if page.scores is None:
         return None
     known, values = page.scores.known(page.quality), page.scores.values[page.quality]
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     reference = page.scores.reference if page.scores.reference in known else None
     if not len(known) or (judged and (reference is None or not values[reference].sum() > 0)):
         return None
@@ -335,7 +333,7 @@ def _cheapest(shares: Shares, enough: NDArray[np.bool_]) -> int | None:
     return int(rows[np.lexsort((-shares.estimate[rows], shares.cost[rows]))[0]]) if len(rows) else None
 
 
-def budget_table(shares: Shares, budgets: Sequence[float] = BUDGETS, spare: float = SPARE_BYTE) -> pd.DataFrame:
+def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS, spare: float = SPARE_BYTE) -> pd.DataFrame:
     """Return the best setting within each budget of bytes per vector.
 
     Columns: `budget`; `setting bytes_per_vector share share_low share_high`; `probability`, in which share of the

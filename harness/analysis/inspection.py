@@ -14,7 +14,7 @@ from harness.base.errors import ConfigError, ModelError
 from harness.base.sampling import sampled
 from harness.data.models.float16 import cached_as
 from harness.runs.config import RunConfig, shared
-from harness.runs.inputs import _dataset, _vectors
+from harness.runs.inputs import load_dataset, load_vectors
 
 if TYPE_CHECKING:
     from harness.analysis.diagnostics import Diagnosis
@@ -134,7 +134,7 @@ def inspect(cfg: DictConfig, command: str = "vecbudget inspect") -> Inspection:
 
     if cfg.sample < 2:
         raise ConfigError(f"sample must be at least 2, got {cfg.sample}")
-    dataset = _dataset("dataset", cfg.dataset)
+    dataset = load_dataset("dataset", cfg.dataset)
     documents = sampled(len(dataset.doc_ids), cfg.sample)
     queries = sampled(len(dataset.query_ids), cfg.sample)
     sets, docs = [], []
@@ -142,7 +142,7 @@ def inspect(cfg: DictConfig, command: str = "vecbudget inspect") -> Inspection:
         if cfg[group] is None and group == "other":
             continue
         encoder = cached_as(shared(group, cfg[group]), cfg.cache_dtype)
-        vectors = _vectors(dataset, encoder, cfg.cache_dir)
+        vectors = load_vectors(dataset, encoder, cfg.cache_dir)
         if len(vectors.docs) != len(dataset.doc_ids):
             raise ModelError(f"{encoder.label}: {len(vectors.docs)} vectors for {len(dataset.doc_ids)} documents")
         some = np.ascontiguousarray(vectors.docs[documents], dtype=np.float32)

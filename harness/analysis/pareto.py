@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.evaluation.reference import REFERENCE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -116,12 +118,12 @@ def hypervolumes(cost: ArrayLike, quality: ArrayLike, worst_cost: float, worst_q
 
 def quality_column(frame: pd.DataFrame) -> str:
     """Return the column of the quality: nDCG@10, or overlap with float32 where there are no judgements."""
-    return "ndcg_at_10" if frame["ndcg_at_10"].notna().any() else "overlap_at_10"
+    return REFERENCE.judged_metric if frame[REFERENCE.judged_metric].notna().any() else REFERENCE.unjudged_metric
 
 
 def share_column(frame: pd.DataFrame) -> str:
     """Return the column that says which share of float32's quality is left."""
-    return "retention" if quality_column(frame) == "ndcg_at_10" else "overlap_at_10"
+    return "retention" if quality_column(frame) == REFERENCE.judged_metric else REFERENCE.unjudged_metric
 
 
 def best_within(frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0) -> pd.Series[Any] | None:
@@ -156,7 +158,7 @@ def best_of_methods(
     quality, code = quality_column(frame), frame["code_bytes_per_vector"]
     fits = within(frame[COST], code, max_bytes, spare)
     fits &= True if above is None else code > above * max_bytes
-    fits &= frame[quality].notna() & (frame["method"] != "float32")
+    fits &= frame[quality].notna() & (frame["method"] != REFERENCE.method)
     ordered = frame.assign(place=np.arange(len(frame)))[fits]
     ordered = ordered.sort_values([quality, COST], ascending=[False, True], kind="stable")
     return ordered.drop_duplicates("method")["place"].to_numpy(dtype=np.int64)

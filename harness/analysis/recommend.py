@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +18,26 @@ from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
+from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.evidence import CollectionScores, Estimate, Evidence
 from harness.analysis.frontier_uncertainty import LEAST_SAVING
 from harness.analysis.needs import Needs
 from harness.analysis.significance import PerQuery, load_scores
 from harness.base.errors import ConfigError, StoreError
 from harness.base.formatting import TOLERANCE, amount, count, milliseconds, per_vector
+from harness.evaluation.reference import REFERENCE
 from harness.runs.portable_command import portable
 from harness.runs.presets import Preset, matches, of_store, own_name, presets
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.settings import Page
 
-from harness.analysis.evidence import Estimate, _Evidence, _Part
-
 Float64 = NDArray[np.float64]
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 FEW_COLLECTIONS = 3
 
@@ -242,9 +244,9 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
         runs = _of_database(runs, needs, records)
     pages = [page for page in settings_module.pages(runs) if len(page.settings)]
     notes = []
-    judged = [page for page in pages if page.quality == "ndcg_at_10"]
+    judged = [page for page in pages if page.judged]
     if judged and len(judged) < len(pages):
-        unjudged = ", ".join(page.title for page in pages if page.quality != "ndcg_at_10")
+        unjudged = ", ".join(page.title for page in pages if not page.judged)
         notes.append(f"{unjudged}: left out, as there are no relevance judgements")
         pages = judged
     # the largest comes first, and its command is shown
@@ -407,7 +409,7 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
     if needs.max_bytes is not None:
         codes = table["code_bytes_per_vector" if needs.database is None else "resident"]
-        within = pareto.within(cost, codes, needs.max_bytes, settings_module.SPARE_BYTE)
+        within = pareto.within(cost, codes, needs.max_bytes, SPARE_BYTE)
         checks.append((within, cost, per_vector))
     if needs.ram_bytes is not None:
         memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
@@ -430,20 +432,24 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     return fits, reasons
 
 
-def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery, measure: str) -> _Evidence:
+def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery, measure: str) -> Evidence:
     """Read the queries' scores, and leave out the settings that lack them on any collection."""
     parts = []
     known = np.ones(len(table), dtype=np.bool_)
     for number, page in enumerate(pages):
         places = [places[number] for places in table["places"]]
-        plain = np.flatnonzero(page.settings["method"] == "float32")[:1].tolist()
+        plain = np.flatnonzero(page.settings["method"] == REFERENCE.method)[:1].tolist()
         # float32 comes first, so that its queries are those of all
         rows = page.settings.iloc[[*plain, *places]]
         scores = load_scores(replace(page, settings=rows), per_query).values[page.quality]
         values = scores[len(plain) :]
         known &= np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
-        judged = page.quality == "ndcg_at_10"
-        parts.append(_Part(page, values, _usable(scores[0] if plain else None) if judged else np.ones(values.shape[1])))
+        judged = page.judged
+        parts.append(
+            CollectionScores(
+                page, values, _usable(scores[0] if plain else None) if judged else np.ones(values.shape[1])
+            )
+        )
     if not known.any():
         raise StoreError(
             "the queries' scores (per_query.parquet) of the runs in question are not on record: measure them again"
@@ -452,7 +458,7 @@ def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery
     if lacking:
         parts = [replace(part, base=None) for part in parts]
     kept = [replace(part, values=part.values[known]) for part in parts]
-    return _Evidence(table[known].reset_index(drop=True), kept, measure, lacking)
+    return Evidence(table[known].reset_index(drop=True), kept, measure, lacking)
 
 
 def _usable(plain: Float64 | None) -> Float64 | None:
@@ -462,7 +468,7 @@ def _usable(plain: Float64 | None) -> Float64 | None:
     return plain
 
 
-def _best_within(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+def _best_within(evidence: Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
     scores, cost = evidence.scores, evidence.table[pareto.COST].to_numpy()
     best = int(np.lexsort((cost, -scores))[0])
     others = np.delete(np.arange(len(scores)), best)
@@ -511,7 +517,7 @@ def _simplest(table: pd.DataFrame, scores: Float64, alike: NDArray[np.bool_]) ->
     return int(rows[np.lexsort([key[rows] for key in keys])[0]])
 
 
-def _smallest_keeping(evidence: _Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
+def _smallest_keeping(evidence: Evidence, needs: Needs, collections: tuple[Collection, ...]) -> Recommendation:
     assert needs.min_retention is not None
     scores, bounds = evidence.scores, evidence.bounds(needs.level)
     cost = evidence.table[pareto.COST].to_numpy()
@@ -523,7 +529,7 @@ def _smallest_keeping(evidence: _Evidence, needs: Needs, collections: tuple[Coll
         why = f"nothing on record{limits} is sure to {needs.keep(evidence.measure)}"
         return replace(_nothing(needs, evidence.measure, collections, why, []), near_miss=near_miss, compared=len(cost))
     smallest = cost[keeps].min()
-    slack = min(settings_module.SPARE_BYTE, LEAST_SAVING * smallest)
+    slack = min(SPARE_BYTE, LEAST_SAVING * smallest)
     choice = _simplest(evidence.table, bounds, keeps & (cost <= smallest + slack))
     order = np.lexsort((-bounds, cost))
     runner = _of_another_method(evidence.table, choice, order[keeps[order] & (order != choice)])
@@ -575,7 +581,7 @@ def _own(
     import pandas as pd
 
     limit = choice.bytes_per_vector
-    others = others[pareto.within(others[pareto.COST], others["resident"], limit, settings_module.SPARE_BYTE)]
+    others = others[pareto.within(others[pareto.COST], others["resident"], limit, SPARE_BYTE)]
     if others.empty:
         return None
     joined = pd.concat([table[table["name"] == choice.name], others], ignore_index=True)
@@ -596,7 +602,7 @@ def _nothing(
     return Recommendation(needs, measure, None, why, None, None, 0, 0, collections, (), tuple(notes))
 
 
-def _settings(evidence: _Evidence, rows: Sequence[int], needs: Needs, bounds: Float64) -> list[Setting]:
+def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Float64) -> list[Setting]:
     found = []
     places = np.array(rows, dtype=np.int64)
     collection_names = [_collection(part.page).dataset for part in evidence.parts]

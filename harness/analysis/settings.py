@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import StoreError
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,13 +50,7 @@ class Scores:
         return np.flatnonzero(np.isfinite(values).all(axis=1)) if values.shape[1] else np.empty(0, dtype=np.int64)
 
 
-BUDGETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
-"""Bytes per vector."""
-
 SHARES = (0.99, 0.95, 0.90)
-
-SPARE_BYTE = 1.0
-"""Shared state may put a row this much over a budget: "48 bytes" means codes of 48 bytes."""
 
 SIZES = ["dim", "n_docs", "n_queries"]
 
@@ -69,10 +64,10 @@ MEASURES = [
     "state_bytes",
     "index_bytes",
     "compression_ratio",
-    "ndcg_at_10",
+    REFERENCE.judged_metric,
     "ndcg_at_10_ties",
     "retention",
-    "overlap_at_10",
+    REFERENCE.unjudged_metric,
     "overlap_at_100",
     "recall_at_100",
     "mrr_at_10",
@@ -134,6 +129,16 @@ class Page:
         return pareto.quality_column(self.settings)
 
     @property
+    def judged(self) -> bool:
+        """Whether the quality is measured against relevance judgements."""
+        return self.quality == REFERENCE.judged_metric
+
+    @property
+    def quality_label(self) -> str:
+        """What tables call the quality."""
+        return REFERENCE.quality_label(self.judged)
+
+    @property
     def failed(self) -> pd.DataFrame:
         """The failed runs."""
         return self.runs[self.runs["status"] != "ok"]
@@ -141,9 +146,9 @@ class Page:
     @property
     def float32_score(self) -> float:
         """float32's quality, NaN if it was not measured and nothing compares itself with it."""
-        if self.quality == "overlap_at_10":
+        if not self.judged:
             return 1.0
-        plain = self.settings[self.settings["method"] == "float32"]
+        plain = self.settings[self.settings["method"] == REFERENCE.method]
         if len(plain):
             return float(plain[self.quality].iloc[0])
         return float((self.settings[self.quality] / self.settings["retention"]).median())

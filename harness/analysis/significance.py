@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.analysis import statistics
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def load_scores(page: Page, per_query: PerQuery) -> Scores:
         for metric in metrics:
             if len(alike) == len(runs) and all(metric in frame for frame in alike):
                 values[metric][place] = np.mean([frame[metric] for frame in alike], axis=0)
-    plain = np.flatnonzero(page.settings["method"] == "float32")
+    plain = np.flatnonzero(page.settings["method"] == REFERENCE.method)
     return Scores(values, int(plain[0]) if len(plain) else None)
 
 
@@ -59,16 +60,16 @@ def with_intervals(page: Page, per_query: PerQuery) -> Page:
     if page.settings.empty:
         return page
     scores, settings = load_scores(page, per_query), page.settings.copy()
-    known = scores.known("overlap_at_10")
+    known = scores.known(REFERENCE.unjudged_metric)
     if len(known):
-        found = statistics.mean_interval(scores.values["overlap_at_10"][known])
+        found = statistics.mean_interval(scores.values[REFERENCE.unjudged_metric][known])
         _fill(settings, known, {"overlap_at_10_low": found.low, "overlap_at_10_high": found.high})
-    judged = scores.known("ndcg_at_10")
+    judged = scores.known(REFERENCE.judged_metric)
     if scores.reference in judged:
-        reference = scores.values["ndcg_at_10"][scores.reference]
+        reference = scores.values[REFERENCE.judged_metric][scores.reference]
         others = judged[judged != scores.reference]
         if len(others):
-            compared = statistics.compare(scores.values["ndcg_at_10"][others], reference)
+            compared = statistics.compare(scores.values[REFERENCE.judged_metric][others], reference)
             _fill(
                 settings,
                 others,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
+from harness.analysis.budgets import SPARE_BYTE
 from harness.analysis.describe_setting import Recipe, recipe
-from harness.analysis.settings import ELSEWHERE, SPARE_BYTE
+from harness.analysis.settings import ELSEWHERE
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 from harness.runs.presets import Match, matches, own_name, presets
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 Float64 = NDArray[np.float64]
 
@@ -134,7 +137,7 @@ def switches(page: Page, records: Records) -> Switches | None:
         own[place] = own_name(record) is not None and settings["family"].iloc[place] != CONVENTION
         for match in matches(record):
             key = (match.preset.name, match.params, match.current)
-            found.setdefault(key, Switch(match, place, recipe(record["identity"]["method"])))
+            found.setdefault(key, Switch(match, place, recipe(record.identity.method)))
     order = list(presets())
     ram, share = memory(settings), settings[pareto.share_column(settings)].to_numpy(dtype=np.float64)
     stores = {preset.store: place for place, preset in enumerate(presets().values())}
@@ -156,7 +159,7 @@ def switches(page: Page, records: Records) -> Switches | None:
 def lossless(page: Page) -> NDArray[np.bool_]:
     """Mark the settings that lose nothing significant: the 95 % interval of what they keep reaches 1."""
     settings, column = page.settings, f"{pareto.share_column(page.settings)}_high"
-    marked: NDArray[np.bool_] = (settings["method"] == "float32").to_numpy(dtype=np.bool_)
+    marked: NDArray[np.bool_] = (settings["method"] == REFERENCE.method).to_numpy(dtype=np.bool_)
     if column in settings:
         marked = marked | (settings[column].to_numpy(dtype=np.float64) >= 1 - formatting.TOLERANCE)
     return marked
@@ -208,6 +211,6 @@ def _shares(page: Page) -> Float64:
     """Return what each query adds to the share of float32's quality, float64 (r, m)."""
     assert page.scores is not None
     values, reference = page.scores.values[page.quality], page.scores.reference
-    if page.quality != "ndcg_at_10" or reference is None or not values[reference].mean() > 0:
+    if not page.judged or reference is None or not values[reference].mean() > 0:
         return values
     return statistics.ratio_parts(values, values[reference])

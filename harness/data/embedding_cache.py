@@ -115,7 +115,7 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         identity = _identity(dataset, encoder)
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
-    cache = _Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    cache = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
 
     def as_queries(texts: Sequence[str], what: str) -> Float32:
         vectors = cache.get(texts, "query", what)
@@ -145,7 +145,7 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
         embed(dataset, encoder, cache_dir)
         return
     doc_texts, query_texts = _texts(dataset, encoder)
-    cache = _Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    cache = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
     cache.put_part(doc_texts, "document", "documents", shard)
     if shard.part == 1:
         cache.get(query_texts, "query", "queries")
@@ -183,7 +183,7 @@ def _vectors(
 
 
 @dataclass(frozen=True)
-class _Cache:
+class Cache:
     """The part of the cache that one dataset and one encoder need."""
 
     directory: Path
@@ -200,7 +200,7 @@ class _Cache:
         assert held is not None
         with held:
             if not files.data.exists():
-                chunks = _chunks(_lengths(texts))
+                chunks = length_chunks(_lengths(texts))
                 of = files.parts_begun()
                 if of is None:
                     self._write(files, Share(np.arange(len(texts)), chunks), texts, role, what)
@@ -222,7 +222,7 @@ class _Cache:
             return
         with _disk(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        parts = whole.parts(_chunks(_lengths(texts)), shard.of)
+        parts = whole.parts(length_chunks(_lengths(texts)), shard.of)
         if not self._write_part(whole, parts, shard, texts, role, what):
             state = "is empty" if parts[shard][0].n == 0 else "is encoded already"
             log.info("part %s of the %s of %s %s", shard, what, self.dataset.name, state)
@@ -236,7 +236,7 @@ class _Cache:
         if whole.data.exists():
             _discard_parts(whole)
 
-    def _files(self, texts: Sequence[str], role: Role) -> _Files:
+    def _files(self, texts: Sequence[str], role: Role) -> CacheFiles:
         identity = {
             "format": FORMAT,
             "texts": text_hash(texts),
@@ -245,9 +245,9 @@ class _Cache:
             "encoder": self.identity[role],
         }
         dtype = np.float16 if isinstance(self.encoder, Rounded) else np.float32
-        return _Files.of(self.directory, identity, dtype)
+        return CacheFiles.of(self.directory, identity, dtype)
 
-    def _hold(self, files: _Files, what: str, wait: bool = True) -> AbstractContextManager[Any] | None:
+    def _hold(self, files: CacheFiles, what: str, wait: bool = True) -> AbstractContextManager[Any] | None:
         """Return what releases the files' lock in the end; None if another process has it, and it is not waited for."""
         from filelock import FileLock, Timeout
 
@@ -266,8 +266,8 @@ class _Cache:
 
     def _write_part(
         self,
-        whole: _Files,
-        parts: Mapping[Shard, tuple[_Files, Share]],
+        whole: CacheFiles,
+        parts: Mapping[Shard, tuple[CacheFiles, Share]],
         shard: Shard,
         texts: Sequence[str],
         role: Role,
@@ -288,7 +288,7 @@ class _Cache:
             self._write(files, share, texts, role, f"{what} ({shard})")
         return True
 
-    def _join(self, files: _Files, parts: Mapping[Shard, tuple[_Files, Share]], n: int, what: str) -> None:
+    def _join(self, files: CacheFiles, parts: Mapping[Shard, tuple[CacheFiles, Share]], n: int, what: str) -> None:
         """Make one file of all parts, reading and writing each from its beginning to its end."""
         started = time.perf_counter()
         some = [(part.load(), share.rows, part) for part, share in parts.values() if len(share.rows)]
@@ -299,21 +299,21 @@ class _Cache:
                     f"{part.data} has {vectors.shape[1]} dimensions and {some[0][2].data} has {width}: delete the one "
                     "that is wrong, and it is made again"
                 )
-        draft = _Draft(files, n, 0, None)
+        draft = Draft(files, n, 0, None)
         draft.gather([(vectors, rows) for vectors, rows, _ in some])
         draft.finish(self._about())
         seconds = time.perf_counter() - started
         log.info("%d parts of the %s of %s joined in %.1f s", len(parts), what, self.dataset.name, seconds)
 
-    def _write(self, files: _Files, share: Share, texts: Sequence[str], role: Role, what: str) -> None:
+    def _write(self, files: CacheFiles, share: Share, texts: Sequence[str], role: Role, what: str) -> None:
         from tqdm import tqdm
 
         n = len(share.rows)
-        draft = _Draft.resume(files, n)
+        draft = Draft.resume(files, n)
         if draft.done:
             log.info("%d of %d %s of %s are encoded already", draft.done, n, what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        work, chunks = _work(_lengths(texts)), share.after(draft.done)
+        work, chunks = encoding_work(_lengths(texts)), share.after(draft.done)
         # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
         total = int(work[share.rows].sum())
         bar = tqdm(
@@ -340,7 +340,7 @@ class _Cache:
 
 
 @dataclass(frozen=True)
-class _Files:
+class CacheFiles:
     """The files of one key, or of a part of it."""
 
     stem: Path
@@ -349,11 +349,12 @@ class _Files:
     n: int | None = None
 
     @classmethod
-    def of(cls, directory: Path, identity: Mapping[str, Any], dtype: type[np.floating[Any]] = np.float32) -> _Files:
+    def of(cls, directory: Path, identity: Mapping[str, Any], dtype: type[np.floating[Any]] = np.float32) -> CacheFiles:
+        """Return the files of what an identity determines, in a cache's folder."""
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return cls(directory / hashlib.sha256(canonical.encode()).hexdigest()[:32], json.loads(canonical), dtype)
 
-    def parts(self, chunks: Sequence[NDArray[np.int64]], of: int) -> dict[Shard, tuple[_Files, Share]]:
+    def parts(self, chunks: Sequence[NDArray[np.int64]], of: int) -> dict[Shard, tuple[CacheFiles, Share]]:
         """Return the files and the rows of each part of the texts, which are encoded in these chunks."""
         found = {}
         for shard in Shard.all(of):
@@ -362,7 +363,7 @@ class _Files:
             rows = hashlib.sha256(np.ascontiguousarray(share.rows, dtype="<i8").data).hexdigest()
             identity = {**self.identity, "shard": str(shard), "rows": rows}
             stem = self.stem.with_name(f"{self.stem.name}-{shard.part}of{of}")
-            found[shard] = _Files(stem, identity, self.dtype, len(share.rows)), share
+            found[shard] = CacheFiles(stem, identity, self.dtype, len(share.rows)), share
         return found
 
     def parts_begun(self) -> int | None:
@@ -393,26 +394,32 @@ class _Files:
 
     @property
     def directory(self) -> Path:
+        """The cache's folder."""
         return self.stem.parent
 
     @property
     def data(self) -> Path:
+        """The finished vectors."""
         return self.stem.with_suffix(".npy")
 
     @property
     def sidecar(self) -> Path:
+        """What they are, and their checksum; says that they are finished."""
         return self.stem.with_suffix(".json")
 
     @property
     def partial(self) -> Path:
+        """Vectors as far as they are encoded."""
         return self.stem.with_suffix(".partial")
 
     @property
     def progress(self) -> Path:
+        """How many those are."""
         return self.stem.with_suffix(".progress")
 
     @property
     def lock(self) -> Path:
+        """Held by whoever encodes."""
         return self.stem.with_suffix(".lock")
 
     def load(self) -> NDArray[Any]:
@@ -434,7 +441,7 @@ class _Files:
             raise self._unusable(f"is damaged (its header differs from {self.sidecar.name})")
         if self.data.stat().st_size != vectors.offset + vectors.nbytes:
             raise self._unusable("is damaged (its size is wrong)")
-        if _checksum(vectors) != checksum:
+        if array_checksum(vectors) != checksum:
             raise self._unusable("is damaged (its checksum differs)")
         return vectors
 
@@ -442,7 +449,7 @@ class _Files:
         return CacheError(f"the cached embedding file {self.data} {problem}; delete it, and it is made again")
 
 
-def _discard_parts(whole: _Files) -> None:
+def _discard_parts(whole: CacheFiles) -> None:
     """Remove the files of parts, once the whole is there; those that a process works at are its own to remove."""
     from filelock import FileLock, Timeout
 
@@ -457,10 +464,10 @@ def _discard_parts(whole: _Files) -> None:
                 continue
 
 
-class _Draft:
+class Draft:
     """The unfinished file: rows are put in the order of their chunks, and the first `done` of them are safe."""
 
-    def __init__(self, files: _Files, n: int, done: int, vectors: np.memmap[Any, Any] | None) -> None:
+    def __init__(self, files: CacheFiles, n: int, done: int, vectors: np.memmap[Any, Any] | None) -> None:
         self.files = files
         self.n = n
         self.done = done
@@ -469,7 +476,7 @@ class _Draft:
         self._saved_at = time.monotonic()
 
     @classmethod
-    def resume(cls, files: _Files, n: int) -> _Draft:
+    def resume(cls, files: CacheFiles, n: int) -> Draft:
         """Return what an earlier process left, or an empty draft."""
         try:
             progress = json.loads(files.progress.read_text(encoding="utf-8"))
@@ -487,7 +494,7 @@ class _Draft:
             log.warning("%s cannot be resumed (%s); starting again", files.partial, error)
         return cls(files, n, 0, None)
 
-    def __enter__(self) -> _Draft:
+    def __enter__(self) -> Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -526,7 +533,7 @@ class _Draft:
             "identity": self.files.identity,
             "shape": list(self._vectors.shape),
             "dtype": self._vectors.dtype.name,
-            "xxh3_128": _checksum(self._vectors),
+            "xxh3_128": array_checksum(self._vectors),
         }
         self._vectors = None
         with _disk(self.files.directory):
@@ -572,19 +579,19 @@ def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([len(text) for text in texts], dtype=np.int64)
 
 
-def _work(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def encoding_work(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return about how much there is to do for texts of these lengths."""
     return np.minimum(lengths, COUNTED_CHARACTERS) + 1
 
 
-def _chunks(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def length_chunks(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return rows in chunks, longest texts first.
 
     The order and the chunks depend on the texts alone, so a resumed encoding, and one in parts, forms the batches of an
     uninterrupted one.
     """
     order = np.argsort(-lengths, kind="stable")
-    summed = np.cumsum(_work(lengths)[order])
+    summed = np.cumsum(encoding_work(lengths)[order])
     chunks, start = [], 0
     while start < len(order):
         before = int(summed[start - 1]) if start else 0
@@ -594,7 +601,7 @@ def _chunks(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return chunks
 
 
-def _checksum(vectors: NDArray[Any]) -> str:
+def array_checksum(vectors: NDArray[Any]) -> str:
     """Return the checksum of vectors, of which no more than a block is in memory."""
     import xxhash
 

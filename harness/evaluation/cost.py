@@ -397,7 +397,7 @@ def peak_memory(memory: Memory) -> Iterator[None]:
         clear.write_text("5", encoding="ascii")
         memory.before, memory.method = status_bytes(status, "VmRSS"), "high-water mark, reset before the stage"
     except OSError:
-        with _sampled(memory):
+        with peak_while(memory):
             yield
         return
     try:
@@ -407,7 +407,8 @@ def peak_memory(memory: Memory) -> Iterator[None]:
 
 
 @contextmanager
-def _sampled(memory: Memory) -> Iterator[None]:
+def peak_while(memory: Memory) -> Iterator[None]:
+    """Note the most memory that the process has meanwhile."""
     statm, done = Path("/proc/self/statm"), threading.Event()
     if not statm.is_file():
         memory.method = "largest since the process began"

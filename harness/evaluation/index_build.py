@@ -37,7 +37,7 @@ def encoded_chunks(codec: Codec, docs: Float32, chunk_rows: int | None) -> Itera
         yield codec.encode(chunk)
 
 
-def _build(
+def built_index(
     codec: Codec,
     fit_docs: Float32,
     fit_queries: Float32 | None,

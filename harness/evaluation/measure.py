@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from harness.base.memmap import blocks
 from harness.data.datasets import Dataset
 from harness.evaluation.exact_search import own_rows, search, without_own
-from harness.evaluation.index_build import _build
+from harness.evaluation.index_build import built_index
 from harness.evaluation.index_files import Storage, read_index
 from harness.evaluation.metric_registry import computed
-from harness.evaluation.rankings import Rankings, Reference
+from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.rate_distortion import Limits
 from harness.evaluation.resources import Stopwatch, peak_memory_bytes
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
@@ -95,7 +95,7 @@ class Problem:
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
-        exact = Reference(self.exact, self.exact_scores, self.reference_queries, self.docs)
+        exact = ExactRanking(self.exact, self.exact_scores, self.reference_queries, self.docs)
         return computed(Rankings(ranking, scores, len(self.docs), self.judgements, exact, collection, self.own))
 
 
@@ -170,7 +170,7 @@ def measure(
         target.mkdir(parents=True, exist_ok=True)
         examples = problem.docs if fit_docs is None else fit_docs
         learner = make()
-        storage = _build(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
+        storage = built_index(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
         training = learner.training()
         del learner
         with watch.stage("load"):

@@ -16,7 +16,7 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ExactRanking:
     """The float32 ranking that fidelity is measured against, and the vectors that it was made of.
 
     Attributes
@@ -53,7 +53,7 @@ class Rankings:
     scores: Float32
     n: int
     judgements: Judgements | None = None
-    reference: Reference | None = None
+    reference: ExactRanking | None = None
     collection: Collection | None = None
     own: Int64 | None = None
 
@@ -75,7 +75,7 @@ class Rankings:
         return self.judged.gains(self.ranking)
 
     @property
-    def exact(self) -> Reference:
+    def exact(self) -> ExactRanking:
         """The float32 ranking, which a metric says it needs."""
         assert self.reference is not None
         return self.reference

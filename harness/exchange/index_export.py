@@ -26,9 +26,10 @@ from harness.base.files import sync, writing
 from harness.data.datasets import Dataset
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE
 from harness.exchange.store_loaders import LIBRARIES, chosen_preset, write_store
-from harness.runs import inputs
 from harness.runs import run as runs
 from harness.runs.config import RunConfig
+from harness.runs.inputs import Split, load_dataset, load_vectors, model_of, split_off
+from harness.runs.record import Record
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
@@ -129,7 +130,7 @@ def export(
 class _Run:
     """A record, and what it was made of."""
 
-    record: dict[str, Any]
+    record: Record
     cfg: DictConfig
     store: Store
 
@@ -138,32 +139,31 @@ class _Run:
         if not re.fullmatch(r"\w+", run_id):
             raise StoreError(f"'{run_id[:80]}' is no run id; those of {store.runs} are the names of its folders")
         record = store.read(run_id)
-        if record.get("status") != "ok":
-            raise StoreError(f"run {run_id} failed ({str(record.get('error'))[:200]}), so that it has no index")
+        if not record.ok:
+            raise StoreError(f"run {run_id} failed ({str(record.error)[:200]}), so that it has no index")
         cfg = _configuration(record, overrides)
-        settings = record["identity"]["method"]
-        foreign = [name for name in _classes(settings) if not name.startswith("methods.")]
+        foreign = [name for name in _classes(record.identity.method) if not name.startswith("methods.")]
         if foreign:
             raise StoreError(f"run {run_id} uses {foreign[0]}, and only methods of this project are exported")
         return cls(record, cfg, store)
 
     @property
     def run_id(self) -> str:
-        return str(self.record["run_id"])
+        return self.record.run_id
 
     @cached_property
     def _whole(self) -> Dataset:
-        dataset = inputs._dataset("dataset", self.cfg.dataset)
-        if dataset.fingerprint != self.record["identity"]["dataset"]:
+        dataset = load_dataset("dataset", self.cfg.dataset)
+        if dataset.fingerprint != self.record.identity.dataset:
             raise StoreError(
                 f"{dataset.name} is not the collection that run {self.run_id} was made on (its fingerprint is "
-                f"{dataset.fingerprint}, not {self.record['identity']['dataset']}); name that one: dataset.path=DIR"
+                f"{dataset.fingerprint}, not {self.record.identity.dataset}); name that one: dataset.path=DIR"
             )
         return dataset
 
     @cached_property
-    def _split(self) -> inputs.Split | None:
-        return inputs._split(self._whole, self.cfg.fit_sample) if self.cfg.fit_disjoint else None
+    def _split(self) -> Split | None:
+        return split_off(self._whole, self.cfg.fit_sample) if self.cfg.fit_disjoint else None
 
     @property
     def dataset(self) -> Dataset:
@@ -172,14 +172,14 @@ class _Run:
 
     @cached_property
     def _vectors(self) -> Any:
-        encoder = inputs.model_of(self.cfg)
+        encoder = model_of(self.cfg)
         for role in ("document", "query"):
-            if encoder.identity(role, self._whole.task) != self.record["identity"]["model"][role]:
+            if encoder.identity(role, self._whole.task) != self.record.identity.model.get(role):
                 raise StoreError(
                     f"{encoder.label} is not the model that run {self.run_id} was made with: its files or settings "
                     "are others; run it again, or name the model: model.name=, model.revision=, model.path="
                 )
-        return inputs._vectors(self._whole, encoder, self.cfg.cache_dir)
+        return load_vectors(self._whole, encoder, self.cfg.cache_dir)
 
     @property
     def docs(self) -> Float32:
@@ -191,8 +191,8 @@ class _Run:
         """Write codes and state; return whether they had to be made again."""
         kept = self.store.path(self.run_id) / INDEX
         if kept.is_dir():
-            sizes = self.record["storage"]
-            for name, size in ((CODES_FILE, sizes["codes_file_bytes"]), (STATE_FILE, sizes["state_bytes"])):
+            storage = self.record.storage
+            for name, size in ((CODES_FILE, storage.codes_file_bytes), (STATE_FILE, storage.state_bytes)):
                 if not (kept / name).is_file() or (kept / name).stat().st_size != size:
                     raise StoreError(f"{kept / name} is missing or damaged: {size} bytes are on record; run it again")
             self.store.verify(self.run_id)
@@ -203,7 +203,7 @@ class _Run:
             changed = {"results_dir": place, "keep_index": True, "overwrite": False, "measure": {"cost": False}}
             again = OmegaConf.merge(self.cfg, changed)
             assert isinstance(again, DictConfig)
-            found = runs.run(again, self.record["method"]["name"])
+            found = runs.run(again, self.record.method.name)
             if found != self.run_id:
                 raise StoreError(
                     f"run {self.run_id} cannot be made again: by this version its settings are those of run {found}; "
@@ -214,17 +214,17 @@ class _Run:
 
     def manifest(self) -> dict[str, Any]:
         """Return what a manifest says beyond its files."""
-        record = self.record
+        record, told_of_run = self.record, self.record.to_json()
         told = ("created", "git_commit", "identity", "dataset", "method", "fit_queries", "metrics", "float32")
         return {
-            "method": record["identity"]["method"],
+            "method": record.identity.method,
             "n": len(self.dataset.doc_ids),
-            "dim": record["dim"],
+            "dim": record.dim,
             "metric": "inner product",
-            "model": {"name": record["model"]["name"], **record["identity"]["model"]},
+            "model": {"name": record.model.name, **record.identity.model},
             "run": {
                 "run_id": self.run_id,
-                **{key: record[key] for key in (*told, "retention", "storage", "versions") if key in record},
+                **{key: told_of_run[key] for key in (*told, "retention", "storage", "versions") if key in told_of_run},
             },
         }
 
@@ -249,7 +249,7 @@ class _Run:
         return len(same)
 
 
-def _configuration(record: Mapping[str, Any], overrides: Sequence[str]) -> DictConfig:
+def _configuration(record: Record, overrides: Sequence[str]) -> DictConfig:
     """Return the configuration of a record, as this machine has it."""
     wrong = [text for text in overrides if not re.match(r"[\w.]+=", text)]
     if wrong:
@@ -258,24 +258,22 @@ def _configuration(record: Mapping[str, Any], overrides: Sequence[str]) -> DictC
         cfg = OmegaConf.merge(
             OmegaConf.structured(RunConfig),
             # its parameters in full: the yaml may have others by now
-            {**record["config"], "method": record["identity"]["method"]},
+            OmegaConf.create({**record.config, "method": record.identity.method}),
             OmegaConf.from_dotlist(list(overrides)),
         )
     except Exception as error:
         message = str(error).splitlines()[0]
-        raise ConfigError(f"the configuration of run {record['run_id']} does not fit: {message}") from error
+        raise ConfigError(f"the configuration of run {record.run_id} does not fit: {message}") from error
     assert isinstance(cfg, DictConfig)
     if not Path(cfg.cache_dir).expanduser().is_dir():
         cfg.cache_dir = OmegaConf.structured(RunConfig).cache_dir
     foreign = [name for name in _classes(OmegaConf.to_container(cfg, resolve=True)) if not re.fullmatch(OURS, name)]
     if foreign:
-        raise StoreError(
-            f"run {record['run_id']} names {foreign[0][:80]}, no class of this project: it is not made again"
-        )
+        raise StoreError(f"run {record.run_id} names {foreign[0][:80]}, no class of this project: it is not made again")
     trusting = isinstance(cfg.model, DictConfig) and cfg.model.get("trust_remote_code", False)
     if trusting and "model.trust_remote_code=true" not in overrides:
         raise ConfigError(
-            f"run {record['run_id']} ran Python code that comes with its model; allow it: model.trust_remote_code=true"
+            f"run {record.run_id} ran Python code that comes with its model; allow it: model.trust_remote_code=true"
         )
     return cfg
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pprint
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError
 from harness.base.memmap import blocks
 from harness.base.suggestions import did_you_mean, nearest
+from harness.runs.record import Record
 
 Float32 = NDArray[np.float32]
 
@@ -58,7 +59,7 @@ class ChosenPreset:
         return re.sub(rf"\b{PRESET_DIM}\b", str(dim), self.setting)
 
 
-def chosen_preset(target: str, record: Mapping[str, Any]) -> ChosenPreset:
+def chosen_preset(target: str, record: Record) -> ChosenPreset:
     """Return the preset of a record that belongs to the store `target`; `STORE` is the only store there is.
 
     Raises
@@ -77,17 +78,17 @@ def chosen_preset(target: str, record: Mapping[str, Any]) -> ChosenPreset:
     found = {folder_name(match.preset.store): match for match in matches(record) if match.current}
     if target == STORE and len(found) != 1:
         which = f"several: --to {', --to '.join(found)}" if found else "none"
-        raise ConfigError(f"--to {STORE}: the vector stores with the parameters of run {record['run_id']} are {which}")
+        raise ConfigError(f"--to {STORE}: the vector stores with the parameters of run {record.run_id} are {which}")
     match = next(iter(found.values())) if target == STORE else found.get(wanted)
     if match is None:
         own = ", ".join(name for name, preset in presets().items() if folder_name(preset.store) == wanted)
-        name = f"{record['method']['name']} {record['method']['params']}".strip()
+        name = record.method.setting
         raise ConfigError(
-            f"--to {target}: run {record['run_id']} is of '{name}', which is no setting of {stores[wanted]}; "
+            f"--to {target}: run {record.run_id} is of '{name}', which is no setting of {stores[wanted]}; "
             f"its settings are the methods {own}"
         )
     preset = match.preset
-    setting = _with_parameters(preset.setting, match.params)
+    setting = with_parameters(preset.setting, match.params)
     return ChosenPreset(preset.name, preset.store, folder_name(preset.store), setting, preset.version)
 
 
@@ -96,7 +97,7 @@ def folder_name(store: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", store.partition("(")[0].lower()).strip("-")
 
 
-def _with_parameters(setting: str, params: str) -> str:
+def with_parameters(setting: str, params: str) -> str:
     """Return a setting with a run's own parameters, "quantile=0.95", where it names them."""
     for text in params.split():
         key, _, value = text.partition("=")

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.analysis import pareto, settings, statistics
 from harness.analysis.significance import PerQuery, load_scores
+from harness.evaluation.reference import REFERENCE
 from harness.report import markdown
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _table(rows: list[tuple[Key, _Measured, _Measured]]) -> str:
             [
                 markdown.cell(title),
                 markdown.cell(name),
-                "nDCG@10" if quality == "ndcg_at_10" else "overlap@10",
+                "nDCG@10" if quality == REFERENCE.judged_metric else "overlap@10",
                 f"{first.quality:.4f}",
                 f"{second.quality:.4f}",
                 f"{second.quality - first.quality:+.4f}",

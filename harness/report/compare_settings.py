@@ -50,7 +50,7 @@ def versus_markdown(frame: pd.DataFrame, first: str, second: str, per_query: Per
         if pair.shape[1] and np.isfinite(pair).all():
             pairs.append(pair)
             titles.append(page.title)
-            metrics.append("nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10")
+            metrics.append(page.quality_label)
     if not pairs:
         raise ConfigError(f"'{first}' and '{second}' were never measured on the same collection with the same queries")
     return _page(first, second, titles, metrics, pairs)

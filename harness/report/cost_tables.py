@@ -31,7 +31,8 @@ def _range_of(row: pd.Series[Any], measure: str, factor: float = 1) -> str:
     return "{} ({} to {})".format(*ends)
 
 
-def _cost_table(page: Page) -> str:
+def cost_table(page: Page) -> str:
+    """Return the table of measured costs, in Markdown."""
     header = ["method", "bytes/vector", "fit s", "encode vectors/s", "queries/s, in batch"]
     header += ["one query at a time, ms: p50", "p95", "p99", "load ms", "peak MB: fit", "encode", "search", ""]
     rows = []
@@ -53,7 +54,8 @@ def _cost_table(page: Page) -> str:
     return table(header, rows, right=set(range(1, len(header) - 1)))
 
 
-def _corpora_table(page: Page) -> str:
+def corpora_table(page: Page) -> str:
+    """Return the table of costs extrapolated to larger corpora, in Markdown."""
     header = ["method"]
     for name in CORPORA:
         header += [f"{name} documents: index GB", "encode h", "s/query"]
@@ -70,7 +72,8 @@ def _corpora_table(page: Page) -> str:
     return table(header, rows, right=set(range(1, len(header))))
 
 
-def _cost_note(page: Page) -> str:
+def cost_note(page: Page) -> str:
+    """Return what a reader of both tables must know."""
     busy = (_with_costs(page)["cost_disturbed"] > 0).any()
     text = (
         "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search; runs that "

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from harness.analysis.settings import Page
 
-from harness.report.view import BASELINE_BEST, SIGNS, Column, TableOptions, _setting_names
+from harness.report.view import BASELINE_BEST, SIGNS, Column, TableOptions, setting_names
 
 
-def _ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+def ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> list[tuple[str, ...]]:
     """Mark the best and the second best; what is shown alike ranks alike."""
     numbers = values.to_numpy(dtype=np.float64)
     competes = np.isfinite(numbers) & ~plain
@@ -28,7 +28,8 @@ def _ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> 
     return [names.get(float(text), ()) if own else () for text, own in zip(texts, competes, strict=True)]
 
 
-def _legend(marks: dict[str, list[tuple[str, ...]]], options: TableOptions) -> list[str]:
+def marks_legend(marks: dict[str, list[tuple[str, ...]]], options: TableOptions) -> list[str]:
+    """Return a note for each kind of mark that is used."""
     used = {name for column in marks.values() for row in column for name in row}
     against = "the best of its column" if options.baseline == BASELINE_BEST else options.baseline
     notes = ["Bold: best; underlined: second."] if "best" in used else []
@@ -40,7 +41,7 @@ def _legend(marks: dict[str, list[tuple[str, ...]]], options: TableOptions) -> l
     return notes
 
 
-class _Significance:
+class Significance:
     """Which settings are not worse than the baseline, by paired tests of their queries' scores."""
 
     def __init__(self, pages: Sequence[Page], options: TableOptions) -> None:
@@ -49,7 +50,7 @@ class _Significance:
         self.p: list[dict[tuple[int, int], float]] = [{} for _ in pages]
         if self.baseline in (BASELINE_BEST, "none"):
             return
-        names = [_setting_names(page.settings) for page in pages]
+        names = [setting_names(page.settings) for page in pages]
         self.places = [own.index(self.baseline) if self.baseline in own else None for own in names]
 
     def marks(

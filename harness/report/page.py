@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis import pareto
+from harness.analysis.budgets import BUDGETS, SPARE_BYTE
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 from harness.analysis.settings import (
-    BUDGETS,
     ELSEWHERE,
     SCORINGS,
     SETTING,
     SHARES,
-    SPARE_BYTE,
     Page,
     fitted_elsewhere,
     setting_name,
     spread_over,
 )
-from harness.report.cost_tables import _corpora_table, _cost_note, _cost_table, has_costs
+from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
 from harness.report.markdown import cell, p_value, table
 
 
@@ -65,11 +65,11 @@ def page_markdown(
         if distortion:
             blocks += ["## Error and its bound", f"![Mean squared error against bytes per vector]({distortion})"]
         if has_costs(page):
-            blocks += ["## Cost", _cost_table(page), "### On larger corpora", _corpora_table(page), _cost_note(page)]
+            blocks += ["## Cost", cost_table(page), "### On larger corpora", corpora_table(page), cost_note(page)]
         for heading, name in more:
             blocks += [f"## {heading}", f"![{heading}]({name})"]
     if len(page.failed):
-        blocks += [f"## Failed runs: {len(page.failed)}", _failed_table(page.failed)]
+        blocks += [f"## Failed runs: {len(page.failed)}", failed_table(page.failed)]
     blocks.append(f"*{provenance(page.runs, command)}*")
     return "\n\n".join(blocks) + "\n"
 
@@ -88,7 +88,7 @@ def provenance(runs: pd.DataFrame, command: str) -> str:
 
 
 def _headline(page: Page) -> str:
-    if page.quality == "overlap_at_10":
+    if not page.judged:
         return (
             f"{page.size}, without relevance judgements: quality is the share of float32's ten best results "
             "that are found (overlap@10)."
@@ -99,7 +99,7 @@ def _headline(page: Page) -> str:
 
 
 def _settings_table(page: Page) -> str:
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     tiers, limits = _has_two_tiers(page), _has_limits(page)
     header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
     certain = "verdict" in page.settings
@@ -122,13 +122,15 @@ def _settings_table(page: Page) -> str:
             formatting.ratio(row["compression_ratio"]),
         ]
         cells += (
-            [formatting.spread(row, "ndcg_at_10", 4), formatting.spread(row, "retention", 1, 100)] if judged else []
+            [formatting.spread(row, REFERENCE.judged_metric, 4), formatting.spread(row, "retention", 1, 100)]
+            if judged
+            else []
         )
         cells += [formatting.interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
-        cells += [formatting.spread(row, "overlap_at_10", 3)] + (
+        cells += [formatting.spread(row, REFERENCE.unjudged_metric, 3)] + (
             [formatting.number(row["recall_at_100"], 3)] if judged else []
         )
-        cells += [formatting.interval(row, "overlap_at_10", 3)] if _has_scores(page) and not judged else []
+        cells += [formatting.interval(row, REFERENCE.unjudged_metric, 3)] if _has_scores(page) and not judged else []
         cells += [] if judged else [formatting.number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
         cells += [formatting.spread(row, "vector_db_over_bound", 2)] if limits else []
         cells += [_elsewhere_cell(page.settings, elsewhere.get(place, []))] if elsewhere else []
@@ -167,7 +169,7 @@ def _has_limits(page: Page) -> bool:
 
 
 def _legend(page: Page) -> str:
-    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    measure = page.quality_label
     notes = [
         f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
         f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
@@ -199,11 +201,11 @@ def _legend(page: Page) -> str:
             f"{100 * MARGIN:g} %*: with 95 % confidence less than that share of the score is lost (the CSV's "
             "`loss_bound`); *undecided*: there are too few queries to say either, among so many rows."
         )
-    elif page.quality == "ndcg_at_10":
+    elif page.judged:
         notes.append("**More than 100 %** is mostly luck: there are only so many queries.")
     elif _has_scores(page):
         notes.append("**95 % interval** over the choice of queries (bootstrap, 10,000 resamples, BCa: Efron, 1987).")
-    if page.quality != "ndcg_at_10":
+    if not page.judged:
         notes.append(
             "**RBO**: rank-biased overlap with float32's ranking (Webber et al., 2010). **top 10 in 40, in 100**: the "
             "share of float32's ten best that is among the method's 40 or 100 best, which rescoring could still find."
@@ -213,7 +215,7 @@ def _legend(page: Page) -> str:
             "**±** is the standard deviation between the seeds of a configuration, other figures are their mean. "
             "It says nothing about the choice of queries" + (", as the interval does." if _has_scores(page) else ".")
         )
-    tied = page.settings[(page.settings["ndcg_at_10"] - page.settings["ndcg_at_10_ties"]).abs() >= 0.001]
+    tied = page.settings[(page.settings[REFERENCE.judged_metric] - page.settings["ndcg_at_10_ties"]).abs() >= 0.001]
     if len(tied):
         listed = ", ".join(f"{cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
         notes.append(f"**Ties** move these; their mean nDCG@10 over all orders of tied documents: {listed}.")
@@ -221,7 +223,7 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     header = ["bytes/vector at most", "best", "bytes/vector", "× smaller"]
     header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
     rows = []
@@ -236,7 +238,7 @@ def _budget_note() -> str:
 
 
 def _share_table(page: Page) -> str:
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     header = ["keeps at least", "smallest", "bytes/vector", "× smaller"]
     header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
     rows = [
@@ -250,12 +252,16 @@ def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
         return ["nothing measured", *["–"] * (4 if judged else 3)]
     cells = [cell(setting_name(row)), formatting.size(row[pareto.COST]), formatting.ratio(row["compression_ratio"])]
     if judged:
-        return [*cells, formatting.number(row["ndcg_at_10"], 4), formatting.number(100 * row["retention"], 1)]
-    return [*cells, formatting.number(row["overlap_at_10"], 3)]
+        return [
+            *cells,
+            formatting.number(row[REFERENCE.judged_metric], 4),
+            formatting.number(100 * row["retention"], 1),
+        ]
+    return [*cells, formatting.number(row[REFERENCE.unjudged_metric], 3)]
 
 
 def _steps_table(page: Page, steps: Sequence[Step]) -> str:
-    measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+    measure = page.quality_label
     header = ["bytes/vector", "on the frontier", f"{measure} above the next smaller one", "95 % interval", "p", ""]
     rows = []
     for step in steps:
@@ -280,7 +286,8 @@ def _steps_note() -> str:
     )
 
 
-def _failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+def failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
+    """Return the table of failed runs and their errors, in Markdown; `where` adds collection and model."""
     import pandas as pd
 
     rows = []

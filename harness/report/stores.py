@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.settings import SPARE_BYTE, setting_name, spread_over
+from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.settings import setting_name, spread_over
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 from harness.report.markdown import cell, table
 from harness.report.page import provenance
 from harness.runs.presets import DOCUMENTED
@@ -41,8 +43,8 @@ def frame(found: Switches) -> pd.DataFrame:
                 "kept": figures[share],
                 "kept_low": figures.get(f"{share}_low", np.nan),
                 "kept_high": figures.get(f"{share}_high", np.nan),
-                "ndcg_at_10": figures["ndcg_at_10"],
-                "overlap_at_10": figures["overlap_at_10"],
+                "ndcg_at_10": figures[REFERENCE.judged_metric],
+                "overlap_at_10": figures[REFERENCE.unjudged_metric],
                 "query": row.recipe.query,
                 "read_again": row.recipe.rescoring,
                 "best_of_store": found.best.get(preset.store) == number,
@@ -69,8 +71,9 @@ def markdown(found: Switches, figure: str | None, command: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _measure(page: Page) -> str:
-    return "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+def share_measure(page: Page) -> str:
+    """Return what a page's shares of float32 are shares of."""
+    return page.quality_label
 
 
 def _headline(found: Switches) -> str:
@@ -96,7 +99,7 @@ def _table(found: Switches) -> str:
     page, settings, ram, disk = found.page, found.page.settings, found.memory, beside(found.page.settings)
     share = pareto.share_column(settings)
     header = ["store", "", "setting", "what the user sets", "bytes in memory", "bytes on disk", "× smaller in memory"]
-    header += [f"% of {_measure(page)} kept", "95 % interval", "overlap@10", "query", "read again", "made from"]
+    header += [f"% of {share_measure(page)} kept", "95 % interval", "overlap@10", "query", "read again", "made from"]
     rows, previous = [], ""
     for number, row in enumerate(found.rows):
         figures, preset = settings.iloc[row.place], row.match.preset
@@ -113,7 +116,7 @@ def _table(found: Switches) -> str:
                 formatting.ratio(4 * figures["dim"] / ram[row.place]),
                 formatting.number(100 * figures[share], 1),
                 formatting.interval(figures, share, 1, 100) if f"{share}_low" in settings else formatting.UNKNOWN,
-                formatting.number(figures["overlap_at_10"], 3),
+                formatting.number(figures[REFERENCE.unjudged_metric], 3),
                 cell(row.recipe.query),
                 cell(row.recipe.rescoring),
                 cell(f"{preset.evidence}: {preset.version}"),
@@ -177,6 +180,6 @@ def _rivals_note(found: Switches) -> str:
     return (
         "**the project's best**: the highest of all settings on record that are no presets and need at most as much "
         f"memory (to {SPARE_BYTE:.0f} byte of shared state). It is the highest of many on these queries, and so "
-        f"flattered. Differences are paired over the queries, in points of float32's {_measure(found.page)}; *at par*: "
-        "the interval holds 0."
+        f"flattered. Differences are paired over the queries, in points of float32's {share_measure(found.page)}; "
+        "*at par*: the interval holds 0."
     )

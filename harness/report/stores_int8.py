@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from harness.analysis import pareto
 from harness.analysis.describe_setting import SPANS, Recipe
 from harness.analysis.store_settings import Records, Switches, beside
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 from harness.report.markdown import cell, table
 from harness.report.page import provenance
 from harness.runs.presets import DOCUMENTED, Match, Preset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.analysis.settings import Page
 
 BITS = (7, 8)
 """Of each number, in what stores call int8: some use seven of the eight."""
@@ -51,7 +54,9 @@ def int8_settings(found: Sequence[Switches]) -> list[Int8]:
 
 def _overlap(row: Int8, found: Sequence[Switches]) -> float:
     return float(
-        np.mean([found[page].page.settings["overlap_at_10"].iloc[place] for page, place in row.places.items()])
+        np.mean(
+            [found[page].page.settings[REFERENCE.unjudged_metric].iloc[place] for page, place in row.places.items()]
+        )
     )
 
 
@@ -76,7 +81,7 @@ def frame(rows: Sequence[Int8], found: Sequence[Switches]) -> pd.DataFrame:
                     "read_again": row.recipe.rescoring,
                     "memory_bytes_per_vector": found[number].memory[place],
                     "disk_bytes_per_vector": beside(page.settings)[place],
-                    "overlap_at_10": figures["overlap_at_10"],
+                    "overlap_at_10": figures[REFERENCE.unjudged_metric],
                     "kept": figures[share],
                     "kept_low": figures.get(f"{share}_low", np.nan),
                     "kept_high": figures.get(f"{share}_high", np.nan),
@@ -154,13 +159,13 @@ def _spread(rows: Sequence[Int8], found: Sequence[Switches]) -> str:
         once = [row for row in here if not row.recipe.rescored]
         where = _title(number, found)
         if len(once) > 1:
-            overlaps = {row.match.name: settings["overlap_at_10"].iloc[row.places[number]] for row in once}
+            overlaps = {row.match.name: settings[REFERENCE.unjudged_metric].iloc[row.places[number]] for row in once}
             low, high = (pick(once, key=lambda row: overlaps[row.match.name]) for pick in (min, max))
             found_again.append(
                 f"{100 * overlaps[low.match.name]:.1f} % ({_name(low, rows)}) to "
                 f"{100 * overlaps[high.match.name]:.1f} % ({_name(high, rows)}) on {where}"
             )
-        if len(here) > 1 and own.page.quality == "ndcg_at_10":
+        if len(here) > 1 and own.page.judged:
             kept = {row.match.name: settings.iloc[row.places[number]] for row in here}
             low, high = (pick(here, key=lambda row: kept[row.match.name]["retention"]) for pick in (min, max))
             losing = [
@@ -239,8 +244,8 @@ def _fixed(rows: Sequence[Int8], found: Sequence[Switches], records: Records) ->
             continue
         number, place = next(iter(row.places.items()))
         figures = found[number].page.settings.iloc[place]
-        encoder = records(figures["run_ids"].split()[0])["identity"].get("model") or {}
-        if (encoder.get("document") or {}).get("normalize") is not True:
+        encoder = records(figures["run_ids"].split()[0]).identity.model
+        if encoder.get("document", {}).get("normalize") is not True:
             continue
         low, high = row.recipe.fixed
         size = 1 / np.sqrt(figures["dim"])
@@ -272,8 +277,8 @@ def _kept_table(rows: Sequence[Int8], found: Sequence[Switches]) -> str:
     return table(header, lines, right=right)
 
 
-def _measure(page: Any) -> str:
-    return "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10"
+def _measure(page: Page) -> str:
+    return page.quality_label
 
 
 def _kept(own: Switches, place: int | None) -> list[str]:
@@ -281,7 +286,11 @@ def _kept(own: Switches, place: int | None) -> list[str]:
         return [formatting.UNKNOWN] * 3
     figures, share = own.page.settings.iloc[place], pareto.share_column(own.page.settings)
     interval = formatting.interval(figures, share, 1, 100) if f"{share}_low" in figures else formatting.UNKNOWN
-    return [formatting.number(figures["overlap_at_10"], 3), formatting.number(100 * figures[share], 1), interval]
+    return [
+        formatting.number(figures[REFERENCE.unjudged_metric], 3),
+        formatting.number(100 * figures[share], 1),
+        interval,
+    ]
 
 
 def _kept_note() -> str:

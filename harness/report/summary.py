@@ -10,6 +10,7 @@ import numpy as np
 from harness.analysis import pareto
 from harness.analysis.significance import at_equal_bytes
 from harness.base import formatting
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 from harness.analysis.settings import SCORINGS, SETTING, SHARES, Page, setting_name
 from harness.report.markdown import cell, p_value, table
-from harness.report.page import _failed_table, provenance
+from harness.report.page import failed_table, provenance
 
 
 def summary_markdown(
@@ -71,7 +72,7 @@ def summary_markdown(
             blocks += [f"## At {formatting.size(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
     failed = frame[frame["status"] != "ok"]
     if len(failed):
-        blocks += [f"## Failed runs: {len(failed)}", _failed_table(failed, where=True)]
+        blocks += [f"## Failed runs: {len(failed)}", failed_table(failed, where=True)]
     if len(measured):
         blocks.append("Tables for papers (Markdown, CSV, Parquet, LaTeX) are in [tables/](tables/).")
     blocks.append(f"All runs: [runs.csv](runs.csv). *{provenance(frame, command)}*")
@@ -81,7 +82,7 @@ def summary_markdown(
 def _float32_cell(page: Page) -> str:
     if page.settings.empty:
         return "–"
-    return formatting.number(page.float32_score, 4) if page.quality == "ndcg_at_10" else "no judgements"
+    return formatting.number(page.float32_score, 4) if page.judged else "no judgements"
 
 
 def _overall_table(found: Sequence[Page]) -> str:
@@ -93,7 +94,7 @@ def _overall_table(found: Sequence[Page]) -> str:
         if len(group) < 2:
             continue
         complete = len(group) == len(found)
-        kept, overlap = 100 * group["retention"], group["overlap_at_10"]
+        kept, overlap = 100 * group["retention"], group[REFERENCE.unjudged_metric]
         worst = "–"
         if kept.notna().any():
             lowest = int(np.nanargmin(kept))

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 BASELINE_BEST = "best"
 
-REFERENCE = "float32"
-"""The method that the others are measured against: shown, and never best or second."""
-
 DASH = "–"
 
 SIGNS = {"not worse": "†", "better": "‡"}
@@ -159,5 +156,6 @@ class View:
         return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _setting_names(settings: pd.DataFrame) -> list[str]:
+def setting_names(settings: pd.DataFrame) -> list[str]:
+    """Return what tables call each of the settings."""
     return [setting_name(row) for _, row in settings[SETTING].iterrows()]

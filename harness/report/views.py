@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
+from harness.analysis.budgets import ACROSS, SPARE_BYTE
 from harness.analysis.filters import selected
-from harness.analysis.settings import SPARE_BYTE, setting_name
+from harness.analysis.settings import setting_name
 from harness.base.errors import ConfigError
 from harness.evaluation import metric_registry
+from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +29,8 @@ if TYPE_CHECKING:
     from harness.analysis.frontier_uncertainty import Shares
     from harness.analysis.settings import Page
 
-from harness.report.marks import _legend, _ranks, _Significance
-from harness.report.view import BASELINE_BEST, REFERENCE, Column, TableOptions, View, _setting_names
-
-BUDGETS = (16, 32, 48, 64, 96, 128, 256)
-"""Bytes per vector."""
+from harness.report.marks import Significance, marks_legend, ranks
+from harness.report.view import BASELINE_BEST, Column, TableOptions, View, setting_names
 
 
 def save(view: View, folder: Path) -> list[Path]:
@@ -107,10 +106,10 @@ def collection_view(page: Page, options: TableOptions | None = None) -> View:
     """
     options = options or TableOptions()
     _check_baseline([page], options)
-    return _collection_view(page, options, _Significance([page], options), 0)
+    return _collection_view(page, options, Significance([page], options), 0)
 
 
-def _collection_view(page: Page, options: TableOptions, significance: _Significance, place: int) -> View:
+def _collection_view(page: Page, options: TableOptions, significance: Significance, place: int) -> View:
     settings, rows = _filtered([page], options)[0]
     view = _settings_view(page, settings, rows, options, f"{page.stem}-settings", page.title)
     compared = [key for key in (page.quality, pareto.share_column(page.settings)) if key in view.marks]
@@ -118,7 +117,7 @@ def _collection_view(page: Page, options: TableOptions, significance: _Significa
         (found,) = significance.marks(place, [rows[_last(settings)]], [np.array(view.reference, dtype=bool)])
         for key in dict.fromkeys(compared):
             view.marks[key] = [(*own, *more) for own, more in zip(view.marks[key], found, strict=True)]
-    view.notes.extend(_legend(view.marks, options))
+    view.notes.extend(marks_legend(view.marks, options))
     return view
 
 
@@ -155,27 +154,27 @@ def frontier_view(page: Page, options: TableOptions | None = None, shares: Share
 def _settings_view(
     page: Page, settings: pd.DataFrame, rows: NDArray[np.int64], options: TableOptions, stem: str, title: str
 ) -> View:
-    judged = page.quality == "ndcg_at_10"
+    judged = page.judged
     usual = ["setting", "bytes_per_vector", "compression_ratio"]
-    usual += ["ndcg_at_10", "retention"] if judged else []
+    usual += [REFERENCE.judged_metric, "retention"] if judged else []
     usual += [name for name in ("retention_low", "retention_high") if judged and name in settings]
     usual += ["frontier_probability"] if "frontier_probability" in settings else []
     if not judged or "frontier_probability" not in settings:
-        usual += ["overlap_at_10", *(["recall_at_100"] if judged else [])]
+        usual += [REFERENCE.unjudged_metric, *(["recall_at_100"] if judged else [])]
     keys = list(options.columns) or usual
     _known_columns(keys, settings)
     settings = settings.iloc[_last(settings)]
-    plain = (settings["method"] == REFERENCE).to_numpy()
+    plain = (settings["method"] == REFERENCE.method).to_numpy()
     columns = [_column(key, settings[key], options.decimals) for key in keys]
     raw = settings[keys].reset_index(drop=True)
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in columns if column.ranked}
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in columns if column.ranked}
     notes = [page.size + ("." if judged else ", without relevance judgements.")]
     return View(stem, title, columns, raw, marks, notes, plain.tolist())
 
 
 def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
     """Return the order of settings that puts float32 last."""
-    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE).to_numpy(), kind="stable")
+    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE.method).to_numpy(), kind="stable")
     return order
 
 
@@ -196,7 +195,7 @@ class Best:
 
 
 def best_of_methods(
-    pages: Sequence[Page], budgets: Sequence[float] = BUDGETS, options: TableOptions | None = None
+    pages: Sequence[Page], budgets: Sequence[float] = ACROSS, options: TableOptions | None = None
 ) -> list[dict[float, Best]]:
     """Return for each page and budget the best setting of each method that fits.
 
@@ -216,14 +215,14 @@ def best_of_methods(
     """
     options = options or TableOptions()
     _check_baseline(pages, options)
-    return _best_of_methods(pages, budgets, options, _Significance(pages, options))
+    return _best_of_methods(pages, budgets, options, Significance(pages, options))
 
 
 def _best_of_methods(
     pages: Sequence[Page],
     budgets: Sequence[float],
     options: TableOptions,
-    significance: _Significance,
+    significance: Significance,
     *,
     whole: bool = False,
 ) -> list[dict[float, Best]]:
@@ -232,7 +231,7 @@ def _best_of_methods(
         chosen = [rows[pareto.best_of_methods(settings, budget, spare=SPARE_BYTE)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
-        plain = (settings["method"] == REFERENCE).to_numpy()
+        plain = (settings["method"] == REFERENCE.method).to_numpy()
         marks = (
             significance.marks(place, [*chosen, rows], [*nothing, plain])
             if whole
@@ -281,9 +280,9 @@ def budget_view(
         for row, marks in zip(found[budget].rows, found[budget].marks, strict=True):
             setting = page.settings.iloc[row]
             cells.setdefault(setting["method"], {})[name] = (setting[shown], setting_name(setting), marks)
-        plain = page.settings[page.settings["method"] == REFERENCE]
+        plain = page.settings[page.settings["method"] == REFERENCE.method]
         if len(plain):
-            cells.setdefault(REFERENCE, {})[name] = (plain[shown].iloc[0], REFERENCE, ())
+            cells.setdefault(REFERENCE.method, {})[name] = (plain[shown].iloc[0], REFERENCE.method, ())
     what = "% of float32 kept" if kept else _quality_name(pages)
     decimals = max(options.decimals - 2, 0) if kept else options.decimals
     columns = [Column(name, name, decimals, 100.0 if kept else 1.0, ranked=True) for name in names]
@@ -303,7 +302,7 @@ def budget_view(
 
 def budgets_view(
     page: Page,
-    budgets: Sequence[float] = BUDGETS,
+    budgets: Sequence[float] = ACROSS,
     options: TableOptions | None = None,
     *,
     kept: bool = False,
@@ -341,7 +340,7 @@ def budgets_view(
         Column(f"{budget:g}", f"{budget:g} B", decimals, 100.0 if kept else 1.0, ranked=True) for budget in budgets
     ]
     notes = ["The best setting of each method of at most so many bytes/vector, chosen on these queries."]
-    if page.quality == "ndcg_at_10" and np.isfinite(page.float32_score) and not kept:
+    if page.judged and np.isfinite(page.float32_score) and not kept:
         notes.append(f"float32: {page.float32_score:.{options.decimals}f}.")
     stem = f"{page.stem}-{'kept-' if kept else ''}budgets"
     return _matrix_view(stem, f"{page.title}: {what} within a budget", cells, columns, notes, options, mean=False)
@@ -364,10 +363,10 @@ def kept_view(pages: Sequence[Page], options: TableOptions | None = None) -> Vie
     """
     options = options or TableOptions()
     _check_baseline(pages, options)
-    return _kept_view(pages, options, _Significance(pages, options))
+    return _kept_view(pages, options, Significance(pages, options))
 
 
-def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Significance) -> View:
+def _kept_view(pages: Sequence[Page], options: TableOptions, significance: Significance) -> View:
     import pandas as pd
 
     names = _page_names(pages)
@@ -377,7 +376,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
         parts.append(
             settings.set_index("setting")[[pareto.COST, share, "method"]].set_axis(["bytes", name, "m"], axis=1)
         )
-        plain = (settings["method"] == REFERENCE).to_numpy()
+        plain = (settings["method"] == REFERENCE.method).to_numpy()
         found_marks.append(dict(zip(settings["setting"], significance.marks(place, [rows], [plain])[0], strict=True)))
     table = pd.concat([part[[name]] for part, name in zip(parts, names, strict=True)], axis=1)
     size = pd.concat([part["bytes"] for part in parts]).groupby(level=0).mean()
@@ -390,24 +389,26 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
         lowest=table.min(axis=1).where(complete),
     )
     raw = raw.rename_axis("setting").reset_index()
-    raw["plain"] = raw["method"] == REFERENCE
+    raw["plain"] = raw["method"] == REFERENCE.method
     raw = raw.sort_values(["plain", pareto.COST, "setting"], kind="stable", ignore_index=True)
     plain = raw["plain"].to_numpy(dtype=bool)
     decimals = max(options.decimals - 2, 0)
     shown = [Column(name, name, decimals, 100.0, ranked=True) for name in (*names, "mean", "lowest")]
     columns = [Column("setting", "setting"), Column(pareto.COST, "bytes/vector", 1), *shown]
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in shown}
     for name, own in zip(names, found_marks, strict=True):
         marks[name] = [(*ranks, *own.get(key, ())) for ranks, key in zip(marks[name], raw["setting"], strict=True)]
     notes = ["Share of float32's quality; mean and lowest: of settings measured on all collections."]
     raw = raw[[column.key for column in columns]]
-    return View("kept", "% of float32 kept", columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(
+        "kept", "% of float32 kept", columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist()
+    )
 
 
 def all_views(
     pages: Sequence[Page],
     options: TableOptions | None = None,
-    budgets: Sequence[float] = BUDGETS,
+    budgets: Sequence[float] = ACROSS,
     shares: Iterable[Shares] = (),
 ) -> list[View]:
     """Return every view that the pages have: of each page, then over all of them if there are several.
@@ -430,7 +431,7 @@ def all_views(
     pages = [page for page in pages if len(page.settings)]
     _check_baseline(pages, options)
     pages = [page for page, (_, rows) in zip(pages, _filtered(pages, options), strict=True) if len(rows)]
-    significance = _Significance(pages, options)
+    significance = Significance(pages, options)
     best = _best_of_methods(pages, budgets, options, significance, whole=True)
     sampled = {own.title: own for own in shares}
     found = []
@@ -464,7 +465,7 @@ def _matrix_view(
         values = [own[key][0] if key in own else np.nan for key in keys]
         known = [value for value in values if np.isfinite(value)]
         average = float(np.mean(values)) if len(known) == len(keys) else np.nan
-        sort = (method == REFERENCE, -len(known), -float(np.mean(known)) if known else 0.0, method)
+        sort = (method == REFERENCE.method, -len(known), -float(np.mean(known)) if known else 0.0, method)
         rows.append(
             (sort, {"method": method, **dict(zip(keys, values, strict=True)), "mean": average, "n": len(known)})
         )
@@ -476,19 +477,19 @@ def _matrix_view(
     shown = [*columns, *([Column("mean", "mean", columns[0].decimals, columns[0].factor, ranked=True)] if mean else [])]
     if not mean:
         raw = raw.drop(columns="mean")
-    plain = (raw["method"] == REFERENCE).to_numpy(dtype=bool)
-    marks = {column.key: _ranks(column, raw[column.key], plain) for column in shown}
+    plain = (raw["method"] == REFERENCE.method).to_numpy(dtype=bool)
+    marks = {column.key: ranks(column, raw[column.key], plain) for column in shown}
     for key in keys:
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]
         marks[key] = [(*ranks, *own) for ranks, own in zip(marks[key], more, strict=True)]
     all_columns = [Column("method", "method"), *shown]
-    return View(stem, title, all_columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(stem, title, all_columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist())
 
 
 def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
     if options.baseline in (BASELINE_BEST, "none") or not pages:
         return
-    known = sorted({name for page in pages for name in _setting_names(page.settings)})
+    known = sorted({name for page in pages for name in setting_names(page.settings)})
     if options.baseline not in known:
         near = difflib.get_close_matches(options.baseline, known, n=3, cutoff=0.3)
         hint = " or ".join(map(repr, near or known[:5]))
@@ -499,7 +500,7 @@ def _filtered(pages: Sequence[Page], options: TableOptions) -> list[tuple[pd.Dat
     """Return each page's settings that pass the filter, with their names, and their places on the page."""
     found = []
     for page in pages:
-        settings = page.settings.assign(setting=_setting_names(page.settings))
+        settings = page.settings.assign(setting=setting_names(page.settings))
         rows = np.flatnonzero(selected(settings, options.filter))
         found.append((settings.iloc[rows], rows))
     if pages and not any(len(rows) for _, rows in found):

@@ -108,10 +108,11 @@ def build(node: Any, group: str) -> Any:
     """Instantiate a `model` or `dataset` node; the constructor's own error is what the user sees."""
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{group}: choose one of the group, as in {group}=NAME ('vecbudget list {group}s')")
-    return _instantiate(OmegaConf.to_container(node, resolve=True))
+    return instantiated(OmegaConf.to_container(node, resolve=True))
 
 
-def _instantiate(settings: Any) -> Any:
+def instantiated(settings: Any) -> Any:
+    """Return the object that settings with a `_target_` describe; the constructor's own error is what the user sees."""
     try:
         return instantiate(current_names(settings), _convert_="all")
     except InstantiationException as error:
@@ -133,8 +134,8 @@ class MethodSpec:
     def __init__(self, node: DictConfig) -> None:
         if "_target_" not in node:
             raise ConfigError("method: choose one of the group, as in method=NAME ('vecbudget list methods')")
-        raw = _plain(node, resolve=False)
-        settings = current_names(_plain(node, resolve=True))
+        raw = as_mapping(node, resolve=False)
+        settings = current_names(as_mapping(node))
         self.about: dict[str, Any] = settings.pop("about", {})
         raw.pop("about", None)
         try:
@@ -157,7 +158,7 @@ class MethodSpec:
 
     def make(self) -> Codec:
         """Return a new, unfitted codec."""
-        codec = _instantiate(self.settings)
+        codec = instantiated(self.settings)
         if not isinstance(codec, Codec):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
         return codec
@@ -170,7 +171,8 @@ def _describe(value: Any) -> Any:
     return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _plain(node: DictConfig, resolve: bool) -> dict[str, Any]:
+def as_mapping(node: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """Return a node as plain data, interpolations resolved or as they are written."""
     container = OmegaConf.to_container(node, resolve=resolve)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

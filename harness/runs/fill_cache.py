@@ -16,7 +16,7 @@ from harness.base.errors import VecbudgetError, was_interrupted
 from harness.data.models.float16 import cached_as
 from harness.data.shards import Shard
 from harness.runs.config import RunConfig, shared
-from harness.runs.inputs import _dataset
+from harness.runs.inputs import load_dataset
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def encode(cfg: DictConfig) -> None:
 
     shard = None if cfg.shard is None else Shard.parse(cfg.shard)
     encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
-    fill(_dataset("dataset", cfg.dataset), encoder, Path(cfg.cache_dir).expanduser(), shard)
+    fill(load_dataset("dataset", cfg.dataset), encoder, Path(cfg.cache_dir).expanduser(), shard)
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 from harness.evaluation import metric_registry
-from harness.runs.record import _EMPTY
-from harness.runs.store import RECORD, Store, _unreadable
+from harness.runs.record import EMPTY, Record
+from harness.runs.store import RECORD, Store, unreadable
 
 CORPUS_SIZE = 1_000_000
 """Documents over which shared state is spread in the headline bytes per vector."""
@@ -41,22 +41,22 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
 
     store = Store(Path(results_dir))
     rows = [_checked_row(store, record, corpus_size) for record in store.records()]
-    frame = pd.DataFrame(rows, columns=None if rows else list(_row(_EMPTY, corpus_size)))
+    frame = pd.DataFrame(rows, columns=None if rows else list(_row(EMPTY, corpus_size)))
     frame["seed"] = frame["seed"].astype("Int64")
     return frame
 
 
-def _checked_row(store: Store, record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
-    path = store.path(record["run_id"]) / RECORD
+def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, Any]:
+    path = store.path(record.run_id) / RECORD
     try:
         row = _row(record, corpus_size)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+        raise unreadable(path, f"{type(error).__name__}: {error}") from error
     for name, value in row.items():
         kind = str if name in TEXT_COLUMNS else int | float
         too_large = isinstance(value, int) and abs(value) >= 1 << 63
         if too_large or not isinstance(value, kind | None):
-            raise _unreadable(path, f"'{name}' is {json.dumps(value)[:40]}")
+            raise unreadable(path, f"'{name}' is {json.dumps(value)[:40]}")
     return row
 
 
@@ -72,44 +72,42 @@ LIMITS = ("power", "distortion", "bound", "db_over_bound", "excess_bits_per_dim"
 STAGES = ("fit", "encode", "save", "load", "search", "evaluate")
 
 
-def _row(record: Mapping[str, Any], corpus_size: int) -> dict[str, Any]:
-    method, dataset = record["method"], record["dataset"]
-    storage, metrics, seconds = (record.get(part, {}) for part in ("storage", "metrics", "seconds"))
+def _row(record: Record, corpus_size: int) -> dict[str, Any]:
+    method, dataset, storage = record.method, record.dataset, record.storage
     nan = float("nan")
-    dim = record.get("dim", nan)
-    code_bytes, state_bytes = storage.get("code_bytes_per_vector", nan), storage.get("state_bytes", nan)
-    bytes_per_vector = code_bytes + state_bytes / corpus_size
+    dim = nan if record.dim is None else record.dim
+    bytes_per_vector = storage.code_bytes_per_vector + storage.state_bytes / corpus_size
     return {
-        "run_id": record["run_id"],
-        "status": record["status"],
-        "error": record.get("error"),
-        "model": record["model"]["name"],
-        "dataset": dataset["name"],
-        "method": method["name"],
-        "params": method["params"],
-        "family": method["family"],
-        "scoring": method["scoring"],
-        "seed": method["seed"],
-        "fit_queries": record.get("fit_queries", ""),
+        "run_id": record.run_id,
+        "status": record.status,
+        "error": record.error,
+        "model": record.model.name,
+        "dataset": dataset.name,
+        "method": method.name,
+        "params": method.params,
+        "family": method.family,
+        "scoring": method.scoring,
+        "seed": method.seed,
+        "fit_queries": record.fit_queries,
         "dim": dim,
-        "n_docs": dataset["n_docs"],
-        "n_queries": dataset["n_queries"],
-        "code_bytes_per_vector": code_bytes,
-        "resident_bytes_per_vector": storage.get("resident_bytes_per_vector", nan),
-        "disk_bytes_per_vector": storage.get("disk_bytes_per_vector", nan),
-        "state_bytes": state_bytes,
+        "n_docs": dataset.n_docs,
+        "n_queries": dataset.n_queries,
+        "code_bytes_per_vector": storage.code_bytes_per_vector,
+        "resident_bytes_per_vector": storage.resident_bytes_per_vector,
+        "disk_bytes_per_vector": storage.disk_bytes_per_vector,
+        "state_bytes": storage.state_bytes,
         "bytes_per_vector": bytes_per_vector,
-        "index_bytes": storage.get("index_bytes", nan),
+        "index_bytes": storage.index_bytes,
         "compression_ratio": 4 * dim / bytes_per_vector,
-        "retention": record.get("retention") if record.get("retention") is not None else nan,
-        **{name: metrics.get(name, nan) for name in metric_registry.names()},
+        "retention": nan if record.retention is None else record.retention,
+        **{name: record.metrics.get(name, nan) for name in metric_registry.names()},
         **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},
-        **{f"{stage}_seconds": seconds.get(stage, nan) for stage in STAGES},
-        "peak_memory_bytes": record.get("peak_memory_bytes", nan),
-        **_cost(record),
-        "command": record.get("command", ""),
-        "git_commit": record.get("git_commit"),
-        "created": record.get("created", ""),
+        **{f"{stage}_seconds": record.seconds.get(stage, nan) for stage in STAGES},
+        "peak_memory_bytes": nan if record.peak_memory_bytes is None else record.peak_memory_bytes,
+        **_cost(record.cost or {}),
+        "command": record.command,
+        "git_commit": record.git_commit,
+        "created": record.created,
     }
 
 
@@ -129,8 +127,7 @@ CORPORA = {"1M": 1_000_000, "100M": 100_000_000, "10B": 10_000_000_000}
 """Documents to which `harness.evaluation.cost` extrapolates: `search_seconds_at_1M` (and `_low`, `_high`), ..."""
 
 
-def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    cost = record.get("cost") or {}
+def _cost(cost: Mapping[str, Any]) -> dict[str, Any]:
     nan = float("nan")
     spreads = {f"cost_{stage}_seconds": spread for stage, spread in cost.get("seconds", {}).items()}
     spreads |= {name: cost.get(name, {}) for name in ("docs_per_second", "queries_per_second")}
@@ -156,10 +153,10 @@ COST_COLUMNS = tuple(_cost({}))
 """Every column of a measured cost; see `harness.evaluation.cost`."""
 
 
-def _limit(record: Mapping[str, Any], part: str, name: str) -> float:
-    value = ((record.get("limits") or {}).get(part) or {}).get(name)
+def _limit(record: Record, part: str, name: str) -> float:
+    value = (record.limits.get(part) or {}).get(name)
     return float("nan") if value is None else float(value)
 
 
-NUMBER_COLUMNS = tuple(name for name in _row(_EMPTY, CORPUS_SIZE) if name not in TEXT_COLUMNS)
+NUMBER_COLUMNS = tuple(name for name in _row(EMPTY, CORPUS_SIZE) if name not in TEXT_COLUMNS)
 """The other columns of `load_runs`."""

@@ -1,10 +1,12 @@
-"""What a run works on: dataset, model, the rows and queries that methods are fitted with."""
+"""What a run works on: dataset, model, method, and the rows and queries that the method is fitted with."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +21,17 @@ from harness.data import training_queries
 from harness.data.datasets import Dataset
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
-from harness.runs.config import shared
+from harness.data.training_queries import FitQueries
+from harness.runs.config import MethodSpec, run_id, shared
+from harness.runs.record import Identity
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
     from harness.evaluation.measure import Problem
+
+Float32 = NDArray[np.float32]
+
+Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +40,203 @@ class Split:
 
     searched: Dataset
     fitted: Dataset
-    searched_rows: NDArray[np.int64]
-    fitted_rows: NDArray[np.int64]
+    searched_rows: Int64
+    fitted_rows: Int64
+
+
+@dataclass(frozen=True, eq=False)
+class FitData:
+    """What a method is fitted with.
+
+    Attributes
+    ----------
+    docs : float32 (f, d) or None
+        None for the documents that are searched.
+    unseen_rows : int64 or None
+        Rows of the searched documents that are not among them; None where that has no meaning.
+    queries : float32 (q, d) or None
+    pairs : int64 (p, 2) or None
+        Rows of queries and of the documents that answer them.
+    """
+
+    docs: Float32 | None
+    unseen_rows: Int64 | None
+    queries: Float32 | None
+    pairs: Int64 | None
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a configuration stands for. Nothing is encoded or fitted before `problem` and `fit_data`.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The whole collection.
+    fit_dataset : Dataset or None
+        Another one that the method is fitted on.
+    encoder : harness.data.models.encoder.Encoder
+    method : MethodSpec
+    split : Split or None
+        Where the documents for fitting leave the collection.
+    fit_rows : int64 or None
+        Rows of `fit_dataset`, or else of the collection, that the method is fitted on; None for all.
+    fit_queries : FitQueries or None
+        None for a method that wants none.
+    wanted_queries : str
+        Which of them the configuration asks for, "auto" and so on.
+    with_pairs : bool
+        Whether the method learns from the documents that answer them.
+    k : int
+        Depth of the rankings.
+    cache_dir : str
+    """
+
+    dataset: Dataset
+    fit_dataset: Dataset | None
+    encoder: Any
+    method: MethodSpec
+    split: Split | None
+    fit_rows: Int64 | None
+    fit_queries: FitQueries | None
+    wanted_queries: str
+    with_pairs: bool
+    k: int
+    cache_dir: str
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Inputs:
+        """Resolve a composed configuration, see `harness.runs.config.RunConfig`.
+
+        Raises
+        ------
+        ConfigError
+            For a setting that is out of range, or at odds with another.
+        DatasetError, ModelError
+            If a dataset or a model cannot be loaded.
+        """
+        if cfg.k < 1:
+            raise ConfigError(f"k must be at least 1, got {cfg.k}")
+        training_queries.check(cfg.fit_queries)
+        method = MethodSpec(cfg.method)
+        dataset = load_dataset("dataset", cfg.dataset)
+        fit_dataset = None if cfg.fit_dataset is None else load_dataset("fit_dataset", cfg.fit_dataset)
+        encoder = model_of(cfg)
+        split, fit_rows = None, None
+        if cfg.fit_disjoint:
+            if fit_dataset is not None or cfg.fit_sample is None:
+                lacks = cfg.fit_sample is None
+                wrong = "has no fit_sample=N" if lacks else "has a fit_dataset, which is disjoint anyway"
+                raise ConfigError(f"fit_disjoint=true divides the collection's own documents, but this run {wrong}")
+            split = split_off(dataset, cfg.fit_sample)
+        else:
+            fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
+        fit_queries, codec = None, method.make()
+        if codec.wants_queries:
+            source = (fit_dataset or dataset) if split is None else split.fitted
+            if fit_rows is not None:
+                source = _part(source, len(fit_rows))
+            fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
+        return cls(
+            dataset=dataset,
+            fit_dataset=fit_dataset,
+            encoder=encoder,
+            method=method,
+            split=split,
+            fit_rows=fit_rows,
+            fit_queries=fit_queries,
+            wanted_queries=cfg.fit_queries,
+            with_pairs=codec.wants_pairs,
+            k=cfg.k,
+            cache_dir=cfg.cache_dir,
+        )
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Everything that determines the numbers."""
+        roles = ("document", "query")
+        return Identity(
+            dataset=self.dataset.fingerprint,
+            model={role: dict(self.encoder.identity(role, self.dataset.task)) for role in roles},
+            method=self.method.identity(),
+            k=self.k,
+            fit_dataset=None if self.fit_dataset is None else self.fit_dataset.fingerprint,
+            fit_disjoint=self.split is not None,
+            fit_sample=self.fit_sample,
+            fit_queries=None if self.fit_queries is None else self.fit_queries.identity(self.with_pairs),
+        )
+
+    @cached_property
+    def run_id(self) -> str:
+        """The hash of the identity."""
+        return run_id(self.identity.to_json())
+
+    @property
+    def fit_sample(self) -> int | None:
+        """Documents that were drawn for fitting; None where all are taken."""
+        rows = self.fit_rows if self.split is None else self.split.fitted_rows
+        return None if rows is None else len(rows)
+
+    @property
+    def conditions(self) -> list[str]:
+        """What tables say of the fitting, beside the method's own parameters."""
+        stated = [] if self.fit_dataset is None else [f"fit_dataset={self.fit_dataset.name}"]
+        stated += [] if self.fit_sample is None else [f"fit_sample={self.fit_sample}"]
+        stated += [] if self.split is None else ["fit_disjoint=true"]
+        if self.fit_queries is not None and self.wanted_queries != "auto":
+            stated.append(f"fit_queries={self.fit_queries.source}")
+        return stated
+
+    @property
+    def searched(self) -> Dataset:
+        """The documents that are searched, and the queries."""
+        return self.dataset if self.split is None else self.split.searched
+
+    def problem(self) -> Problem:
+        """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them."""
+        return _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
+
+    def fit_data(self) -> FitData:
+        """Return the vectors that the method is fitted with."""
+        vectors = load_vectors(self.fit_dataset or self.dataset, self.encoder, self.cache_dir)
+        rows = self.fit_rows if self.split is None else self.split.fitted_rows
+        if rows is not None:
+            vectors = dataclasses.replace(vectors, docs=take(vectors.docs, rows))
+        unseen = None
+        if self.fit_rows is not None and self.fit_dataset is None:
+            unseen = np.setdiff1d(np.arange(len(self.dataset.doc_ids)), self.fit_rows)
+        return FitData(
+            docs=None if rows is None and self.fit_dataset is None else vectors.docs,
+            unseen_rows=unseen,
+            queries=None if self.fit_queries is None else self.fit_queries.vectors(vectors),
+            pairs=None if self.fit_queries is None else self.fit_queries.pairs,
+        )
+
+
+def load_dataset(group: str, node: DictConfig) -> Dataset:
+    """Return the dataset that a configuration's node names, loaded once in a process."""
+    return _load(shared(group, node).load)
+
+
+def model_of(cfg: DictConfig) -> Any:
+    """Return the encoder that a configuration names."""
+    queries = cfg.get("query_model")
+    return two_models(
+        cached_as(shared("model", cfg.model), cfg.cache_dtype),
+        None if queries is None else cached_as(shared("query_model", queries), cfg.cache_dtype),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def load_vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
+    """Return a dataset's vectors, from the cache or encoded into it."""
+    from harness.data.embedding_cache import embed
+
+    return embed(dataset, encoder, Path(cache_dir).expanduser())
 
 
 @functools.lru_cache(maxsize=2)
-def _split(dataset: Dataset, count: int) -> Split:
+def split_off(dataset: Dataset, count: int) -> Split:
     """Draw `count` documents for fitting, among those that no judgement names."""
     judged = {doc_id for judgements in (dataset.qrels or {}).values() for doc_id in judgements}
     free = np.array([row for row, doc_id in enumerate(dataset.doc_ids) if doc_id not in judged], dtype=np.int64)
@@ -52,7 +251,7 @@ def _split(dataset: Dataset, count: int) -> Split:
     return Split(dataset.part(searched), dataset.part(fitted), searched, fitted)
 
 
-def _drawn(dataset: Dataset, count: int | None) -> NDArray[np.int64] | None:
+def _drawn(dataset: Dataset, count: int | None) -> Int64 | None:
     """Return the rows of `count` documents, ascending, or None for all."""
     n = len(dataset.doc_ids)
     if count is None or count == n:
@@ -73,34 +272,15 @@ _fit_queries = functools.lru_cache(maxsize=8)(training_queries.choose)
 
 
 @functools.lru_cache(maxsize=2)
-def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None) -> tuple[Vectors, Problem]:
+def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None) -> Problem:
+    # imported here, so that a sweep over finished runs does not wait for it
     from harness.evaluation.measure import Problem
 
-    vectors = _vectors(dataset, encoder, cache_dir)
+    vectors = load_vectors(dataset, encoder, cache_dir)
     if split is not None:
         docs = take(vectors.docs, split.searched_rows)
-        return vectors, Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries)
-    return vectors, Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries)
-
-
-@functools.lru_cache(maxsize=4)
-def _vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
-    from harness.data.embedding_cache import embed
-
-    return embed(dataset, encoder, Path(cache_dir).expanduser())
-
-
-def model_of(cfg: DictConfig) -> Any:
-    """Return the encoder that a configuration names."""
-    queries = cfg.get("query_model")
-    return two_models(
-        cached_as(shared("model", cfg.model), cfg.cache_dtype),
-        None if queries is None else cached_as(shared("query_model", queries), cfg.cache_dtype),
-    )
-
-
-def _dataset(group: str, node: DictConfig) -> Dataset:
-    return _load(shared(group, node).load)
+        return Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries)
+    return Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries)
 
 
 @functools.cache

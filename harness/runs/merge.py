@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from harness.base.errors import StoreError
 from harness.base.files import writing
 from harness.runs.config import run_id
+from harness.runs.record import Identity, Record
 from harness.runs.store import INDEX, PER_QUERY, RANKING, Store
 
 TOLERANCE = 1e-6
@@ -52,15 +52,14 @@ class Merged:
 class _Found:
     """A record and the folder that it lies in."""
 
-    record: Mapping[str, Any]
+    record: Record
     store: Store
     results_dir: Path
 
     @property
     def wealth(self) -> tuple[bool, bool, int]:
         """How much it holds, for choosing among records of one run."""
-        metrics = self.record.get("metrics", {})
-        return self.record["status"] == "ok", bool(self.record.get("cost")), len(metrics)
+        return self.record.ok, bool(self.record.cost), len(self.record.metrics)
 
 
 def merge(sources: Sequence[Path], target: Path) -> Merged:
@@ -93,7 +92,7 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
         if not found and folder != target:
             raise StoreError(f"no runs are on record in {folder}")
         for item in found:
-            runs.setdefault(item.record["run_id"], []).append(item)
+            runs.setdefault(item.record.run_id, []).append(item)
     conflicts = [*_conflicts_of_names(runs), *_conflicts_of_runs(runs)]
     if conflicts:
         more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
@@ -116,14 +115,10 @@ def _records(folder: Path) -> Iterator[_Found]:
     """Yield a folder's records, after checking that they are what their ids say."""
     store = Store(folder)
     for record in store.records():
-        try:
-            identifier, expected = record["run_id"], run_id(record["identity"])
-            complete = all(record[part]["name"] for part in ("model", "dataset")) and record["status"]
-        except (KeyError, TypeError) as error:
-            raise StoreError(
-                f"a record in {store.runs} is not complete ({error!r}); delete it and run again"
-            ) from error
-        if identifier != expected or not store.path(identifier).is_dir() or not complete:
+        identifier, expected = record.run_id, run_id(record.identity.to_json())
+        if record.identity == Identity() or not record.model.name or not record.dataset.name:
+            raise StoreError(f"{store.path(identifier)} is not complete; delete it and run again")
+        if identifier != expected or not store.path(identifier).is_dir():
             raise StoreError(
                 f"{store.path(identifier)} does not have the id of what it says it measured ({expected}): it was "
                 "changed by hand, or made by another version; measure it again"
@@ -148,17 +143,17 @@ def _conflicts_of_names(runs: Mapping[str, Sequence[_Found]]) -> list[str]:
     return found
 
 
-def _named(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _named(record: Record) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what a record calls by a name, and what it means by it."""
-    identity, model, dataset = record["identity"], record["model"]["name"], record["dataset"]["name"]
+    identity, model, dataset = record.identity, record.model.name, record.dataset.name
     # of the whole collection, where a part was searched
-    yield ("dataset", dataset), identity["dataset"]
-    if record.get("fit_dataset"):
-        yield ("dataset", record["fit_dataset"]["name"]), identity["fit_dataset"]
-    weights = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in identity["model"].items()}
+    yield ("dataset", dataset), identity.dataset
+    if record.fit_dataset is not None:
+        yield ("dataset", record.fit_dataset.name), str(identity.fit_dataset)
+    weights = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in identity.model.items()}
     if any(weights.values()):
         yield ("model", model), json.dumps(weights, sort_keys=True)
-    yield ("the encoding by model", model, dataset), json.dumps(identity["model"], sort_keys=True)
+    yield ("the encoding by model", model, dataset), json.dumps(identity.model, sort_keys=True)
 
 
 def _short(meaning: str) -> str:
@@ -172,38 +167,36 @@ def _short(meaning: str) -> str:
 
 def _where(items: Sequence[_Found]) -> str:
     folders = list(dict.fromkeys(str(item.results_dir) for item in items))
-    return f"{' and '.join(folders)} (run {items[0].record['run_id']})"
+    return f"{' and '.join(folders)} (run {items[0].record.run_id})"
 
 
 def _conflicts_of_runs(runs: Mapping[str, Sequence[_Found]]) -> list[str]:
     """Return the runs that have more than one outcome."""
     found = []
     for identifier, items in runs.items():
-        finished = [item for item in items if item.record["status"] == "ok"]
+        finished = [item for item in items if item.record.ok]
         for other in finished[1:]:
             first = finished[0]
             number = _first_difference(first.record, other.record)
             if number is not None:
                 a, b = _numbers(first.record)[number], _numbers(other.record)[number]
-                method = first.record["method"]
-                setting = f"{method['name']} {method['params']}".strip()
                 found.append(
-                    f"run {identifier} ({setting} on {first.record['dataset']['name']}) has {number} {a:.9g} in "
-                    f"{first.results_dir} but {b:.9g} in {other.results_dir}"
+                    f"run {identifier} ({first.record.method.setting} on {first.record.dataset.name}) has {number} "
+                    f"{a:.9g} in {first.results_dir} but {b:.9g} in {other.results_dir}"
                 )
                 break
     return found
 
 
-def _first_difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def _first_difference(first: Record, other: Record) -> str | None:
     """Return the first number that both hold and that is another; what only one holds is no contradiction."""
     a, b = _numbers(first), _numbers(other)
     return next((name for name in a if name in b and not abs(a[name] - b[name]) <= TOLERANCE), None)
 
 
-def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(record: Record) -> dict[str, float]:
     """Return a record's outcome: quality and size. Seconds and memory are the machine's."""
-    parts = {"": record["metrics"], "float32 ": record["float32"], "storage ": record["storage"]}
+    parts = {"": record.metrics, "float32 ": record.float32, "storage ": record.storage.to_json()}
     return {prefix + name: float(value) for prefix, part in parts.items() for name, value in part.items()}
 
 

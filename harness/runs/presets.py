@@ -17,6 +17,7 @@ from typing import Any
 from harness.base.errors import ConfigError
 from harness.base.suggestions import did_you_mean, nearest
 from harness.runs.catalogue import members, method_card, printed
+from harness.runs.record import Record
 
 DOCUMENTED = {
     "source": "its source code",
@@ -24,8 +25,6 @@ DOCUMENTED = {
     "paper": "the paper it cites only",
 }
 """What a preset was made from."""
-ELSEWHERE = ("fit_dataset", "fit_sample", "fit_disjoint")
-"""Entries of an identity that a method fitted on other documents has."""
 
 
 @dataclass(frozen=True)
@@ -144,29 +143,29 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
 
 
-def matches(record: Mapping[str, Any]) -> list[Match]:
+def matches(record: Record) -> list[Match]:
     """Return the presets that a record is of: those with its parameters, or else the one of its name.
 
     A record of a method that was fitted on other documents than those searched is of none.
     """
-    identity, method = record["identity"], record["method"]
-    if any(identity.get(name) is not None for name in ELSEWHERE):
+    identity, method = record.identity, record.method
+    if identity.fitted_elsewhere:
         return []
-    same = _by_parameters().get(parameters_key(identity["method"]), ())
+    same = _by_parameters().get(parameters_key(identity.method), ())
     if same:
         return [Match(presets()[name]) for name in same]
-    preset = presets().get(method["name"])
-    return [] if preset is None else [Match(preset, method["params"], current=bool(method["params"]))]
+    preset = presets().get(method.name)
+    return [] if preset is None else [Match(preset, method.params, current=bool(method.params))]
 
 
-def own_name(record: Mapping[str, Any]) -> str | None:
+def own_name(record: Record) -> str | None:
     """Return what a record is called as one of the project's own methods; None if it is of a preset alone."""
-    name = str(record["method"]["name"])
-    return name if name not in presets() else _others().get(parameters_key(record["identity"]["method"]))
+    name = record.method.name
+    return name if name not in presets() else _others().get(parameters_key(record.identity.method))
 
 
 def parameters_key(identity: Any) -> str:
-    """Return the parameters of a record's `identity["method"]` as text; runs that differ in their seed alone agree."""
+    """Return the parameters of a record's `identity.method` as text; runs that differ in their seed alone agree."""
     return json.dumps(_without_seeds(identity), sort_keys=True, separators=(",", ":"))
 
 
@@ -194,7 +193,7 @@ def _others() -> dict[str, str]:
 
 @functools.cache
 def preset_identity(name: str) -> dict[str, Any]:
-    """Return all parameters of a method's yaml, defaults included, as a record's `identity["method"]` has them."""
+    """Return all parameters of a method's yaml, defaults included, as a record's `identity.method` has them."""
     from omegaconf import OmegaConf
 
     from harness.runs.config import MethodSpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import logging
 import shlex
@@ -10,31 +9,26 @@ import shutil
 import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
-from harness.base.memmap import take
-from harness.data import training_queries
-from harness.data.datasets import Dataset
-from harness.data.training_queries import FitQueries
 from harness.runs import provenance
-from harness.runs.config import MethodSpec, run_id
+from harness.runs.config import as_mapping
+from harness.runs.inputs import Inputs
+from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
 
 if TYPE_CHECKING:
     from harness.evaluation.cost import Costs
-    from harness.evaluation.measure import Measurement, Problem
-
-from harness.runs.inputs import Split, _dataset, _drawn, _fit_queries, _part, _problem, _split, _vectors, model_of
-from harness.runs.record import _describe, _params, _results, _scoring, _summary
+    from harness.evaluation.measure import Measurement
 
 log = logging.getLogger(__name__)
 
@@ -73,163 +67,103 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     overrides : list of str or None
         The overrides that made this configuration, for the record.
     """
-    if cfg.k < 1:
-        raise ConfigError(f"k must be at least 1, got {cfg.k}")
-    training_queries.check(cfg.fit_queries)
-    spec = MethodSpec(cfg.method)
-    dataset = _dataset("dataset", cfg.dataset)
-    fit_dataset = None if cfg.fit_dataset is None else _dataset("fit_dataset", cfg.fit_dataset)
-    encoder = model_of(cfg)
-    identity = {
-        "dataset": dataset.fingerprint,
-        "model": {role: encoder.identity(role, dataset.task) for role in ("document", "query")},
-        "method": spec.identity(),
-        "k": cfg.k,
-    }
-    conditions = []
-    if fit_dataset is not None:
-        identity["fit_dataset"] = fit_dataset.fingerprint
-        conditions.append(f"fit_dataset={fit_dataset.name}")
-    split, fit_rows = None, None
-    if cfg.fit_disjoint:
-        if fit_dataset is not None or cfg.fit_sample is None:
-            wrong = "has no fit_sample=N" if cfg.fit_sample is None else "has a fit_dataset, which is disjoint anyway"
-            raise ConfigError(f"fit_disjoint=true divides the collection's own documents, but this run {wrong}")
-        split = _split(dataset, cfg.fit_sample)
-        identity["fit_disjoint"] = True
-    else:
-        fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
-    if split is not None or fit_rows is not None:
-        identity["fit_sample"] = int(cfg.fit_sample)
-        conditions.append(f"fit_sample={cfg.fit_sample}")
-        conditions += ["fit_disjoint=true"] if split is not None else []
-    fit_queries = None
-    method = spec.make()
-    if method.wants_queries:
-        source = (fit_dataset or dataset) if split is None else split.fitted
-        if fit_rows is not None:
-            source = _part(source, len(fit_rows))
-        fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
-        identity["fit_queries"] = fit_queries.identity(with_pairs=method.wants_pairs)
-        if cfg.fit_queries != "auto":
-            conditions.append(f"fit_queries={fit_queries.source}")
-    params = " ".join([*conditions, _params(overrides or [])]).strip()
-    identifier = run_id(identity)
-    store = Store(Path(cfg.results_dir))
-    label = f"{method_name} {params}".strip()
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
-    known = store.has(identifier) and (not cfg.measure.cost or bool(store.read(identifier).get("cost")))
-    if known and not cfg.overwrite:
-        log.info("%-28s recorded already: %s", label, store.path(identifier))
-        return identifier
-    record: dict[str, Any] = {
-        "run_id": identifier,
-        "status": "ok",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["vecbudget", "run", *(overrides or [])]),
-        "git_commit": provenance.git_commit(),
-        "identity": identity,
-        "model": {"name": encoder.label},
-        "dataset": _describe(dataset if split is None else split.searched),
-        "fit_dataset": None if fit_dataset is None else _describe(fit_dataset),
-        "method": {
-            "name": method_name,
-            "params": params,
-            "seed": spec.seed,
-            "family": spec.about.get("family", ""),
-            "scoring": _scoring(spec.settings),
-        },
-        "fit_queries": "none" if fit_queries is None else fit_queries.label,
-        "config": OmegaConf.to_container(cfg, resolve=True),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
-    }
-    draft = store.draft(identifier)
+    inputs = Inputs.of(cfg)
+    store = Store(Path(cfg.results_dir))
+    method = _named(inputs, method_name, overrides or [])
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
+        log.info("%-28s recorded already: %s", method.setting, store.path(inputs.run_id))
+        return inputs.run_id
+    record = _begun(inputs, cfg, method, overrides or [])
+    draft = store.draft(inputs.run_id)
     try:
         with _alone(cfg):
-            measurement, problem, costs = _measure(
-                cfg, spec, dataset, fit_dataset, split, fit_rows, fit_queries, encoder, draft
-            )
-        record |= _results(measurement, problem)
-        if costs is not None:
-            storage, (docs, queries) = measurement.storage, (problem.docs, problem.queries)
-            record["cost"] = costs.as_record(
-                len(docs), len(queries), storage.code_bytes_per_vector, storage.state_file_bytes
-            )
+            measurement, costs = _measure(inputs, cfg, draft)
+        record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
         if not was_interrupted(error):
-            record |= {
-                "status": "failed",
-                "error": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(),
-            }
-            store.commit(identifier, store.draft(identifier), record)
+            reason = f"{type(error).__name__}: {error}"
+            failed = replace(record, status="failed", error=reason, traceback=traceback.format_exc())
+            store.commit(inputs.run_id, store.draft(inputs.run_id), failed)
         raise
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
-    path = store.commit(identifier, draft, record, dataset.query_ids, measurement.per_query, ranking)
-    log.info("%-28s %s  -> %s", label, _summary(record), path)
-    return identifier
+    path = store.commit(inputs.run_id, draft, record, inputs.dataset.query_ids, measurement.per_query, ranking)
+    log.info("%-28s %s  -> %s", method.setting, record.summary(), path)
+    return inputs.run_id
 
 
-def _measure(
-    cfg: DictConfig,
-    spec: MethodSpec,
-    dataset: Dataset,
-    fit_dataset: Dataset | None,
-    split: Split | None,
-    fit_rows: NDArray[np.int64] | None,
-    fit_queries: FitQueries | None,
-    encoder: Any,
-    draft: Path,
-) -> tuple[Measurement, Problem, Costs | None]:
-    """Return the measurement, what it was made on, and what it costs if that is asked for."""
+def _named(inputs: Inputs, method_name: str, overrides: list[str]) -> MethodEntry:
+    """Return what tables call the method, how it was fitted, and what was changed in its yaml."""
+    return MethodEntry(
+        name=method_name,
+        params=" ".join([*inputs.conditions, params_of(overrides)]).strip(),
+        seed=inputs.method.seed,
+        family=inputs.method.about.get("family", ""),
+        scoring=scoring_of(inputs.method.settings),
+    )
+
+
+def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list[str]) -> Record:
+    """Return what is known of a run before it."""
+    return Record(
+        run_id=inputs.run_id,
+        status="ok",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["vecbudget", "run", *overrides]),
+        git_commit=provenance.git_commit(),
+        identity=inputs.identity,
+        model=ModelEntry(name=inputs.encoder.label),
+        dataset=DatasetEntry.of(inputs.searched),
+        fit_dataset=None if inputs.fit_dataset is None else DatasetEntry.of(inputs.fit_dataset),
+        method=method,
+        fit_queries="none" if inputs.fit_queries is None else inputs.fit_queries.label,
+        config=as_mapping(cfg),
+        versions=provenance.versions(),
+        machine=provenance.machine(),
+    )
+
+
+def _is_recorded(store: Store, run_id: str, with_cost: bool) -> bool:
+    """Whether a run finished, and has its cost where that is asked for."""
+    return store.has(run_id) and (not with_cost or bool(store.read(run_id).cost))
+
+
+def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
+    """Return the measurement, and what the method costs if that is asked for."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.evaluation.measure import measure
 
-    vectors, problem = _problem(dataset, encoder, cfg.cache_dir, cfg.k, split)
-    fit_vectors = vectors if fit_dataset is None else _vectors(fit_dataset, encoder, cfg.cache_dir)
-    fit_docs = None if fit_dataset is None else fit_vectors.docs
-    if split is not None:
-        fit_vectors = dataclasses.replace(vectors, docs=take(vectors.docs, split.fitted_rows))
-        fit_docs = fit_vectors.docs
-    if fit_rows is not None:
-        fit_vectors = dataclasses.replace(fit_vectors, docs=take(fit_vectors.docs, fit_rows))
-        fit_docs = fit_vectors.docs
-    unseen = None
-    if fit_rows is not None and fit_dataset is None:
-        unseen = np.setdiff1d(np.arange(len(dataset.doc_ids)), fit_rows)
-    taught = None if fit_queries is None else fit_queries.vectors(fit_vectors)
-    answers = None if fit_queries is None else fit_queries.pairs
+    problem, fit_data = inputs.problem(), inputs.fit_data()
     measurement = measure(
-        spec.make,
+        inputs.method.make,
         problem,
-        fit_docs=fit_docs,
-        unseen_rows=unseen,
-        fit_queries=taught,
-        fit_pairs=answers,
+        fit_docs=fit_data.docs,
+        unseen_rows=fit_data.unseen_rows,
+        fit_queries=fit_data.queries,
+        fit_pairs=fit_data.pairs,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
     )
     if not cfg.measure.cost:
-        return measurement, problem, None
+        return measurement, None
     from harness.evaluation.cost import measure_cost
 
     costs = measure_cost(
-        spec.make,
+        inputs.method.make,
         problem.docs,
         problem.queries,
-        fit_docs=problem.docs if fit_docs is None else fit_docs,
-        fit_queries=taught,
-        fit_pairs=answers,
+        fit_docs=problem.docs if fit_data.docs is None else fit_data.docs,
+        fit_queries=fit_data.queries,
+        fit_pairs=fit_data.pairs,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         repeats=cfg.measure.repeats,
     )
-    return measurement, problem, costs
+    return measurement, costs
 
 
 def _alone(cfg: DictConfig) -> AbstractContextManager[None]:

@@ -21,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import StoreError
-from harness.base.files import file_checksum, hasher, sync, writing
+from harness.base.files import file_checksum, sync, writing
 from harness.evaluation.index_files import CHECKSUMS_FILE, verify_index
-from vecbudget.former_names import current_names
+from harness.runs.record import CHECKSUM, FILES, Record, checksum
 
 if TYPE_CHECKING:
     import pandas as pd
-
-from harness.runs.record import _EMPTY
 
 RECORD = "run.json"
 
@@ -37,9 +35,6 @@ PER_QUERY = "per_query.parquet"
 RANKING = "ranking.safetensors"
 
 INDEX = "index"
-
-FILES, CHECKSUM = "files", "checksum"
-"""In a record: the xxh3_128 of each of its files, and of the rest of the record."""
 
 CHECKED = (PER_QUERY, RANKING, f"{INDEX}/{CHECKSUMS_FILE}")
 """Files that a record has checksums of; those of an index have their own, in the last of these."""
@@ -66,9 +61,9 @@ class Store:
     def has(self, run_id: str) -> bool:
         """Whether a finished, successful record exists; a failed run is due again."""
         path = self.path(run_id) / RECORD
-        return path.is_file() and self.read(run_id)["status"] == "ok"
+        return path.is_file() and self.read(run_id).ok
 
-    def read(self, run_id: str) -> dict[str, Any]:
+    def read(self, run_id: str) -> Record:
         """Return a run's record, after comparing it with its checksum; older records have none.
 
         Raises
@@ -78,16 +73,14 @@ class Store:
         """
         path = self.path(run_id) / RECORD
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            problem = _problem(record, run_id)
+            record = Record.from_json(json.loads(path.read_text(encoding="utf-8")), run_id)
         except FileNotFoundError:
             raise StoreError(f"there is no run '{run_id}' under {self.runs}") from None
         except (OSError, ValueError, RecursionError) as error:
-            raise _unreadable(path, str(error)) from error
-        if problem:
-            raise _unreadable(path, problem)
-        renamed: dict[str, Any] = current_names(record)
-        return renamed
+            raise unreadable(path, str(error)) from error
+        if not record.files.keys() <= set(CHECKED):
+            raise unreadable(path, f"'{FILES}' does not list the files of a record")
+        return record
 
     def verify(self, run_id: str) -> None:
         """Compare a record and the files that it has with their checksums.
@@ -98,22 +91,22 @@ class Store:
             If one of them is missing or damaged; a kept index may have been deleted.
         """
         record = self.read(run_id)
-        for name in record.get(FILES, {}):
+        for name in record.files:
             if (self.path(run_id) / name).parent.is_dir():
                 self._check_file(record, name)
         if (self.path(run_id) / INDEX).is_dir():
             verify_index(self.path(run_id) / INDEX)
 
-    def _check_file(self, record: Mapping[str, Any], name: str) -> Path:
+    def _check_file(self, record: Record, name: str) -> Path:
         """Return the path of a record's file once it is what was written."""
-        path, expected = self.path(record["run_id"]) / name, record.get(FILES, {}).get(name)
+        path, expected = self.path(record.run_id) / name, record.files.get(name)
         if expected is not None:
             try:
                 found = file_checksum(path)
             except OSError as error:
-                raise _unreadable(path, str(error)) from error
+                raise unreadable(path, str(error)) from error
             if found != expected:
-                raise _unreadable(path, f"its checksum differs from the one in {RECORD}: it was damaged or changed")
+                raise unreadable(path, f"its checksum differs from the one in {RECORD}: it was damaged or changed")
         return path
 
     def draft(self, run_id: str) -> Path:
@@ -133,7 +126,7 @@ class Store:
         self,
         run_id: str,
         draft: Path,
-        record: Mapping[str, Any],
+        record: Record,
         query_ids: list[str] | None = None,
         per_query: Mapping[str, NDArray[np.float64]] | None = None,
         ranking: Mapping[str, NDArray[Any]] | None = None,
@@ -170,7 +163,7 @@ class Store:
     def _write(
         self,
         draft: Path,
-        record: Mapping[str, Any],
+        record: Record,
         query_ids: list[str] | None,
         per_query: Mapping[str, NDArray[np.float64]] | None,
         ranking: Mapping[str, NDArray[Any]] | None,
@@ -185,9 +178,9 @@ class Store:
             from safetensors.numpy import save_file
 
             save_file({name: np.ascontiguousarray(array) for name, array in ranking.items()}, draft / RANKING)
-        content = {key: value for key, value in record.items() if key not in (FILES, CHECKSUM)}
+        content = record.to_json()
         content[FILES] = {name: file_checksum(draft / name) for name in CHECKED if (draft / name).is_file()}
-        content[CHECKSUM] = _checksum(content)
+        content[CHECKSUM] = checksum(content)
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (draft / RECORD).write_text(text + "\n", encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp makes it private
@@ -195,7 +188,7 @@ class Store:
         for path in (*sorted(path for path in draft.rglob("*") if path.is_file()), draft):
             sync(path)
 
-    def records(self) -> Iterator[dict[str, Any]]:
+    def records(self) -> Iterator[Record]:
         """Yield all records, in the order of their ids."""
         if not self.runs.is_dir():
             return
@@ -211,10 +204,10 @@ class Store:
         try:
             frame = pd.read_parquet(path)
         except Exception as error:  # the readers of parquet fail in many ways
-            raise _unreadable(path, str(error)) from error
+            raise unreadable(path, str(error)) from error
         numeric = frame.drop(columns="query_id", errors="ignore").select_dtypes("number")
         if "query_id" not in frame or numeric.shape[1] != frame.shape[1] - 1:
-            raise _unreadable(path, f"expected query_id and numbers, got {', '.join(map(repr, frame.columns))}")
+            raise unreadable(path, f"expected query_id and numbers, got {', '.join(map(repr, frame.columns))}")
         return frame
 
     def ranking(self, run_id: str) -> dict[str, NDArray[Any]]:
@@ -233,50 +226,16 @@ class Store:
             arrays = load_file(path)
             rows, scores = arrays["rows"], arrays["scores"]
         except (SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
-            raise _unreadable(path, str(error)) from error
+            raise unreadable(path, str(error)) from error
         if rows.ndim != 2 or rows.shape != scores.shape or (rows.dtype.kind, scores.dtype.kind) != ("i", "f"):
-            raise _unreadable(path, f"rows are {rows.dtype} {rows.shape} and scores {scores.dtype} {scores.shape}")
+            raise unreadable(path, f"rows are {rows.dtype} {rows.shape} and scores {scores.dtype} {scores.shape}")
         return {"rows": rows, "scores": scores}
 
 
-def _unreadable(path: Path, reason: str) -> StoreError:
+def unreadable(path: Path, reason: str) -> StoreError:
+    """Return the error that names a record's file and says why it cannot be read."""
     reason = reason.strip().partition("\n")[0]
     return StoreError(f"{path}: not a readable record ({reason}); delete its folder and run again")
-
-
-def _problem(record: Any, run_id: str) -> str:
-    """Return what is wrong with what every record has, or ""."""
-    if not isinstance(record, dict):
-        return f"expected an object, got {type(record).__name__}"
-    for name, empty in _EMPTY.items():
-        parts = {f"'{name}'": (record.get(name), empty)}
-        if isinstance(empty, dict):
-            if not isinstance(record.get(name), dict):
-                return f"it is not complete: '{name}' is no object"
-            parts = {f"'{name}.{key}'": (record[name].get(key), value) for key, value in empty.items()}
-        for what, (value, like) in parts.items():
-            if like is None and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int if like is None else type(like)):
-                return f"it is not complete: {what} is missing or of another type"
-    if record["run_id"] != run_id:
-        return f"it is of the run '{record['run_id']}'"
-    if record["status"] not in ("ok", "failed"):
-        return f"the status is '{record['status']}'"
-    for name in ("storage", "metrics", "seconds", "limits", "cost"):
-        if not isinstance(record.get(name) or {}, dict):
-            return f"'{name}' is no object"
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return "half of a character (an unpaired surrogate)"
-    if FILES not in record and CHECKSUM not in record:
-        return ""  # older ones have none
-    if record.get(CHECKSUM) != _checksum(record):
-        return "its checksum differs: it was damaged or changed"
-    if not isinstance(record.get(FILES), dict) or not record[FILES].keys() <= set(CHECKED):
-        return f"'{FILES}' does not list the files of a record"
-    return ""
 
 
 def _is_running(process: int) -> bool:
@@ -288,11 +247,3 @@ def _is_running(process: int) -> bool:
     except OSError:
         pass
     return True
-
-
-def _checksum(record: Mapping[str, Any]) -> str:
-    """Return the xxh3_128 of a record without its checksum, as JSON with sorted keys."""
-    rest = {key: value for key, value in record.items() if key != CHECKSUM}
-    digest = hasher()
-    digest.update(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
-    return str(digest.hexdigest())

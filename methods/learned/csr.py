@@ -79,7 +79,7 @@ class CSR(Learned, Codec):
         width = self.width or 4 * d
         self._require(self.k <= width <= 1 << 16, f"width={width} must be k={self.k} to 65536")
         kept = drawn(len(docs), self.sample, self.seed)
-        asking = _asking(kept, queries, pairs, self.seed)
+        asking = asking_queries(kept, queries, pairs, self.seed)
         some = docs[kept]
         words = f"{len(some)} documents, {int((asking >= 0).sum())} of them with a query that they answer"
         with self._learning() as device:
@@ -201,7 +201,9 @@ def strongest(features: torch.Tensor, k: int) -> torch.Tensor:
     return torch.zeros_like(features).scatter(1, places, values.relu())
 
 
-def _asking(kept: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+def asking_queries(
+    kept: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int
+) -> NDArray[np.int64]:
     """Return for each document that is kept the row of a query that it answers, -1 where none is known."""
     asking = np.full(len(kept), -1, dtype=np.int64)
     if queries is not None and pairs is not None and len(pairs):

@@ -147,11 +147,13 @@ class RetrievalPQ(Learned, Codec):
             given = x[listed]
             z = given @ module.rotation()
             if fixed is not None:
-                decoded = _gather(module.codebooks, fixed[listed])
+                decoded = gathered_codewords(module.codebooks, fixed[listed])
             elif self.codes == "balanced" and module.training:
-                decoded = _gather(module.codebooks, _balanced(z, module.codebooks, self.epsilon, self.sinkhorn))
+                decoded = gathered_codewords(
+                    module.codebooks, balanced_codes(z, module.codebooks, self.epsilon, self.sinkhorn)
+                )
             else:
-                decoded = _assigned(z, module.codebooks, softness if self.codes == "soft" else None)
+                decoded = assigned_codewords(z, module.codebooks, softness if self.codes == "soft" else None)
             if self.rotation == "learned":
                 # straight through: the forward value is the code's, the gradient reaches the rotation as well
                 decoded = decoded + z - z.detach()
@@ -169,12 +171,12 @@ class RetrievalPQ(Learned, Codec):
                 with torch.no_grad():
                     z = x @ module.rotation()
                     codes = fixed if fixed is not None else _codes(z, module.codebooks)
-                    found = _top(module.queries(q), scored(_gather(module.codebooks, codes)), pool.shape[1])
+                    found = _top(module.queries(q), scored(gathered_codewords(module.codebooks, codes)), pool.shape[1])
                     pool.copy_(found)
 
         def after(step: int) -> None:
             if self.rotation == "learned":
-                _orthonormalize(module.turn)
+                orthonormalize(module.turn)
             if self.hard:
                 refresh(step)
 
@@ -270,7 +272,7 @@ def _module(codebooks: torch.Tensor, rotation: torch.Tensor, moves: str) -> Any:
     return Quantiser()
 
 
-def _orthonormalize(matrix: torch.Tensor) -> None:
+def orthonormalize(matrix: torch.Tensor) -> None:
     """Move a matrix, in place, to the rotation nearest to it; it must be close to one already (Bjorck, 1971)."""
     import torch
 
@@ -292,29 +294,30 @@ def _codes(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
     return _distances(z, codebooks).argmin(dim=2).T
 
 
-def _gather(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+def gathered_codewords(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Return the codewords (n, d) that codes (n, m) name."""
     import torch
 
     parts = torch.arange(codebooks.shape[0], device=codes.device)
     return codebooks[parts, codes].flatten(1)
 
 
-def _assigned(z: torch.Tensor, codebooks: torch.Tensor, softness: float | None) -> torch.Tensor:
+def assigned_codewords(z: torch.Tensor, codebooks: torch.Tensor, softness: float | None) -> torch.Tensor:
     """Return the nearest codewords of rows (n, d); with `softness`, with the gradient of a soft choice."""
     import torch
 
     if softness is None:
         with torch.no_grad():
             codes = _codes(z, codebooks)
-        return _gather(codebooks, codes)
+        return gathered_codewords(codebooks, codes)
     distances = _distances(z, codebooks)
     share = torch.softmax(-distances / softness, dim=2)
     # codewords are moved as the nearest ones that they are, choices as the soft ones: the forward value is the nearest
     soft = torch.bmm(share, codebooks.detach()).transpose(0, 1).flatten(1)
-    return _gather(codebooks, distances.argmin(dim=2).T) + soft - soft.detach()
+    return gathered_codewords(codebooks, distances.argmin(dim=2).T) + soft - soft.detach()
 
 
-def _balanced(z: torch.Tensor, codebooks: torch.Tensor, epsilon: float, rounds: int) -> torch.Tensor:
+def balanced_codes(z: torch.Tensor, codebooks: torch.Tensor, epsilon: float, rounds: int) -> torch.Tensor:
     """Return codes (n, m) that use all codewords alike: Sinkhorn-Knopp (Cuturi, 2013) on distances in [-1, 1]."""
     import torch
 
@@ -349,7 +352,7 @@ def _error(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
 
     with torch.no_grad():
         some = z[:: max(1, len(z) // 2000)]
-        return (some - _assigned(some, codebooks, None)).pow(2).sum(dim=1).mean()
+        return (some - assigned_codewords(some, codebooks, None)).pow(2).sum(dim=1).mean()
 
 
 def _top(queries: torch.Tensor, decoded: torch.Tensor, k: int) -> torch.Tensor:

@@ -77,7 +77,7 @@ class HashNetwork(TableCodec):
             self._train(layers, inputs, docs, rng)
         # float16 first, so that the last layer is the optimum for what is stored
         stored = [(w.astype(np.float16), b.astype(np.float16)) for w, b in layers]
-        hidden = _forward([(w.astype(np.float32), b.astype(np.float32)) for w, b in stored[:-1]], inputs)[-1]
+        hidden = forward_pass([(w.astype(np.float32), b.astype(np.float32)) for w, b in stored[:-1]], inputs)[-1]
         stored[-1] = _ridge(hidden, docs)
         return {f"{kind}{i}": array for i, layer in enumerate(stored) for kind, array in zip("wb", layer, strict=True)}
 
@@ -91,7 +91,7 @@ class HashNetwork(TableCodec):
             for start in range(0, len(docs), self.batch):
                 rows = order[start : start + self.batch]
                 step += 1
-                gradients = _gradients(layers, inputs[rows], docs[rows])
+                gradients = weight_gradients(layers, inputs[rows], docs[rows])
                 size = self.rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
                 for array, m, v, gradient in zip(flat, first, second, gradients, strict=True):
                     m += np.float32(0.1) * (gradient - m)
@@ -103,12 +103,12 @@ class HashNetwork(TableCodec):
             (codes.shared[f"w{i}"].astype(np.float32), codes.shared[f"b{i}"].astype(np.float32))
             for i in range(self.depth + 1)
         ]
-        hidden = _forward(layers[:-1], self._inputs(codes.n))[-1]
+        hidden = forward_pass(layers[:-1], self._inputs(codes.n))[-1]
         decoded: Float32 = hidden @ layers[-1][0] + layers[-1][1]
         return decoded
 
 
-def _forward(layers: Layers, inputs: Float32) -> list[Float32]:
+def forward_pass(layers: Layers, inputs: Float32) -> list[Float32]:
     """Return the activations of each hidden layer, the input first."""
     seen = [inputs]
     for weights, bias in layers:
@@ -117,9 +117,9 @@ def _forward(layers: Layers, inputs: Float32) -> list[Float32]:
     return seen
 
 
-def _gradients(layers: Layers, inputs: Float32, targets: Float32) -> list[Array]:
+def weight_gradients(layers: Layers, inputs: Float32, targets: Float32) -> list[Array]:
     """Return the gradients of the mean over rows of |error|^2, in the order of the layers' arrays."""
-    seen = _forward(layers[:-1], inputs)
+    seen = forward_pass(layers[:-1], inputs)
     error = 2 * (seen[-1] @ layers[-1][0] + layers[-1][1] - targets) / np.float32(len(targets))
     gradients: list[Array] = []
     for number in range(len(layers) - 1, -1, -1):

@@ -185,7 +185,7 @@ class LatticeCoded(Codec):
                 blocks = white[:, dims[:, None] + np.arange(book.width)]
                 numbers = book.nearest(blocks.reshape(-1, book.width)).reshape(-1, len(dims))
                 for block, bit in enumerate(bits.tolist()):
-                    _write(packed[start:stop], numbers[:, block], bit, book.bits)
+                    write_bits(packed[start:stop], numbers[:, block], bit, book.bits)
         return Codes.packed(packed)
 
     def _decode(self, codes: Codes) -> Float32:
@@ -194,28 +194,28 @@ class LatticeCoded(Codec):
         for start, stop in row_blocks(codes.n, 64 * padded):
             white = np.zeros((stop - start, padded), dtype=np.float32)
             for book, dims, bits in self._groups():
-                numbers = np.column_stack([_read(codes.array[start:stop], bit, book.bits) for bit in bits.tolist()])
+                numbers = np.column_stack([read_bits(codes.array[start:stop], bit, book.bits) for bit in bits.tolist()])
                 points = book.points(numbers.ravel()).reshape(-1, len(dims), book.width)
                 white[:, dims[:, None] + np.arange(book.width)] = points
             decoded[start:stop] = white[:, : self.dim_] * self.deviation_ + self.mean_
         return decoded
 
 
-def _write(packed: NDArray[np.uint8], numbers: Int64, bit: int, bits: int) -> None:
+def write_bits(packed: NDArray[np.uint8], numbers: Int64, bit: int, bits: int) -> None:
     """Put numbers (n,) at a bit position of each row, lowest bit first."""
     if bits > HALF_WORD:
-        _write(packed, numbers >> HALF_WORD, bit + HALF_WORD, bits - HALF_WORD)
+        write_bits(packed, numbers >> HALF_WORD, bit + HALF_WORD, bits - HALF_WORD)
         numbers, bits = numbers & ((1 << HALF_WORD) - 1), HALF_WORD
     shifted = numbers.astype(np.uint64) << np.uint64(bit % BYTE)
     for byte in range(-(-(bit % BYTE + bits) // BYTE)):
         packed[:, bit // BYTE + byte] |= (shifted >> np.uint64(BYTE * byte)).astype(np.uint8)
 
 
-def _read(packed: NDArray[np.uint8], bit: int, bits: int) -> Int64:
-    """Undo `_write`."""
+def read_bits(packed: NDArray[np.uint8], bit: int, bits: int) -> Int64:
+    """Undo `write_bits`."""
     if bits > HALF_WORD:
-        high = _read(packed, bit + HALF_WORD, bits - HALF_WORD)
-        return high << HALF_WORD | _read(packed, bit, HALF_WORD)
+        high = read_bits(packed, bit + HALF_WORD, bits - HALF_WORD)
+        return high << HALF_WORD | read_bits(packed, bit, HALF_WORD)
     joined = np.zeros(len(packed), dtype=np.uint64)
     for byte in range(-(-(bit % BYTE + bits) // BYTE)):
         joined |= packed[:, bit // BYTE + byte].astype(np.uint64) << np.uint64(BYTE * byte)

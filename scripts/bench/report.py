@@ -14,7 +14,8 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from harness.evaluation.spectrum_record import as_record
 from harness.report import frontier, views
 from harness.report.write import write_report
 from harness.runs.frame import load_runs
+from harness.runs.record import EMPTY, DatasetEntry, Record
 from harness.runs.store import Store
 
 MOST_SECONDS = 30.0
@@ -42,7 +44,7 @@ class Results(NamedTuple):
 
     frame: pd.DataFrame
     per_query: Callable[[str], pd.DataFrame]
-    records: Callable[[str], Mapping[str, Any]]
+    records: Callable[[str], Record]
 
 
 def main() -> None:
@@ -119,14 +121,15 @@ def many_settings(collections: int, settings: int, queries: int, seed: int = 0) 
             error |= {"db_over_bound": np.nan if plain else 1.0 + size / 100, "excess_bits_per_dim": 0.2}
             command = f"vecbudget run method={family}{place % 25} method.n={place} dataset=d{collection}"
             bits = None if place % 4 else np.repeat([8 * size / 192, 0.0], [192, DIM - 192])
-            records[run_id] = {
-                "run_id": run_id,
-                "command": command,
-                "dataset": {"name": f"d{collection}", "n_docs": 5183, "n_queries": queries},
-                "config": {"method": {"about": {"family": family, "summary": "made up", "source": "nobody"}}},
-                "machine": {"cpu": "none", "cores": 1, "system": "none"},
-                "spectrum": as_record(spectrum, bits),
-            }
+            records[run_id] = replace(
+                EMPTY,
+                run_id=run_id,
+                command=command,
+                dataset=DatasetEntry(name=f"d{collection}", n_docs=5183, n_queries=queries),
+                config={"method": {"about": {"family": family, "summary": "made up", "source": "nobody"}}},
+                machine={"cpu": "none", "cores": 1, "system": "none"},
+                spectrum=as_record(spectrum, bits),
+            )
             rows.append(
                 {
                     "run_id": run_id,

@@ -124,12 +124,15 @@ RECORD: dict[str, Any] = {
 
 
 def commit(place: Path) -> None:
+    from harness.runs.record import Record
     from harness.runs.store import Store
 
     rng, store = np.random.default_rng(0), Store(place / "results")
     values = {"ndcg_at_10": rng.random(N), "overlap_at_10": rng.random(N)}
     ranking = {"rows": np.zeros((N, 20), np.int32), "scores": rng.random((N, 20)).astype(np.float32)}
-    store.commit("abc", store.draft("abc"), RECORD, [f"q{i}" for i in range(N)], values, ranking)
+    store.commit(
+        "abc", store.draft("abc"), Record.from_json(RECORD, "abc"), [f"q{i}" for i in range(N)], values, ranking
+    )
 
 
 def committed(place: Path) -> object:

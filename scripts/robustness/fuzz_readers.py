@@ -234,7 +234,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
     from harness.runs.frame import load_runs
-    from harness.runs.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store
+    from harness.runs.record import CHECKSUM, FILES, Record
+    from harness.runs.store import PER_QUERY, RANKING, RECORD, Store
 
     distance = {"power": 1.0, "distortion": 0.2, "bound": 0.1, "db_over_bound": 3.01, "excess_bits_per_dim": None}
     spread = {"median": 1.0, "low": 0.5, "high": 2.0}
@@ -264,7 +265,7 @@ def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
     store = Store(folder)
     ids, scores = [f"q{i}" for i in range(30)], {"ndcg_at_10": np.linspace(0, 1, 30)}
     ranking = {"rows": np.zeros((30, 3), np.int32), "scores": np.zeros((30, 3), np.float32)}
-    store.commit("abc", store.draft("abc"), record, ids, scores, ranking)
+    store.commit("abc", store.draft("abc"), Record.from_json(record, "abc"), ids, scores, ranking)
 
     def all_records(place: Path) -> None:
         Store(place).has("abc")
@@ -278,7 +279,7 @@ def _records(folder: Path) -> Iterator[tuple[str, Sample]]:
     files = _contents(folder)
     yield "record", Sample(files, tuple(f"runs/abc/{name}" for name in (RECORD, PER_QUERY, RANKING)), whole)
     # without the checksums that would catch all of it
-    older = {key: value for key, value in store.read("abc").items() if key not in (FILES, CHECKSUM)}
+    older = {key: value for key, value in store.read("abc").to_json().items() if key not in (FILES, CHECKSUM)}
     files = files | {f"runs/abc/{RECORD}": json.dumps(older, indent=1).encode()}
     yield "run.json", Sample(files, (f"runs/abc/{RECORD}",), all_records)
     yield PER_QUERY, Sample(files, (f"runs/abc/{PER_QUERY}",), lambda place: Store(place).per_query("abc"))
@@ -354,7 +355,7 @@ def _exports(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
     from methods.scalar.uniform import PerDimension
     from methods.transforms.linear import SVD
     from vecbudget import CompressedIndex
-    from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, _own_checksum, seal
+    from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, manifest_checksum, seal
 
     scalar = {"_target_": "methods.PerDimension", "bits": 4}
     pq = {"_target_": "methods.FaissCodec", "factory": "PQ2x4np"}
@@ -379,7 +380,7 @@ def _exports(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str,
                 for name in set(manifest["files"]) & {CODES, STATE, IDS}:
                     content = (place / name).read_bytes()
                     manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                manifest["sha256"] = _own_checksum(manifest)
+                manifest["sha256"] = manifest_checksum(manifest)
                 (Path(copy) / MANIFEST).write_text(json.dumps(manifest))
             except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
                 pass
@@ -448,24 +449,24 @@ def _save(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
 
 
 def _cached(vectors: np.ndarray[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    from harness.data.embedding_cache import _checksum, _Draft, _Files
+    from harness.data.embedding_cache import CacheFiles, Draft, array_checksum
 
     identity = {"format": 1, "n": len(vectors), "role": "document", "encoder": {"name": "m"}}
     with TemporaryDirectory() as folder:
-        files = _Files.of(Path(folder), identity)
+        files = CacheFiles.of(Path(folder), identity)
         np.save(files.data, vectors)
-        sidecar = {"identity": identity, "shape": list(vectors.shape), "xxh3_128": _checksum(vectors)}
+        sidecar = {"identity": identity, "shape": list(vectors.shape), "xxh3_128": array_checksum(vectors)}
         files.sidecar.write_text(json.dumps(sidecar, indent=1))
         finished = _contents(Path(folder))
         names = files.data.name, files.sidecar.name
-        yield "cache .npy, .json", Sample(finished, names, lambda place: _Files.of(place, identity).load())
+        yield "cache .npy, .json", Sample(finished, names, lambda place: CacheFiles.of(place, identity).load())
         files.data.rename(files.partial)
         files.sidecar.unlink()
         files.progress.write_text(json.dumps({"done": 17, "dim": 8}))
         names = files.partial.name, files.progress.name
 
         def resume(place: Path) -> None:
-            done = _Draft.resume(_Files.of(place, identity), len(vectors)).done
+            done = Draft.resume(CacheFiles.of(place, identity), len(vectors)).done
             assert type(done) is int and 0 <= done <= len(vectors)
 
         yield "cache .partial, .progress", Sample(_contents(Path(folder)), names, resume)

@@ -64,13 +64,13 @@ def contents(results: Path) -> dict[str, tuple[object, ...]]:
     """Return what must be the same of each run."""
     store = Store(results)
     return {
-        record["run_id"]: (
-            record["status"],
-            record["metrics"],
-            record["storage"],
-            record["float32"],
-            (store.path(record["run_id"]) / PER_QUERY).read_bytes(),
-            (store.path(record["run_id"]) / RANKING).read_bytes(),
+        record.run_id: (
+            record.status,
+            record.metrics,
+            record.storage,
+            record.float32,
+            (store.path(record.run_id) / PER_QUERY).read_bytes(),
+            (store.path(record.run_id) / RANKING).read_bytes(),
         )
         for record in store.records()
     }

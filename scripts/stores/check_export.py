@@ -32,6 +32,7 @@ from harness.base.errors import VecbudgetError
 from harness.exchange.index_export import export
 from harness.runs import inputs
 from harness.runs import run as runs
+from harness.runs.record import Record
 from harness.runs.store import Store
 from vecbudget import CompressedIndex
 
@@ -117,7 +118,7 @@ print(json.dumps({"ids": ids, "codes": codes, "bytes": size}))
 """
 
 
-def record_of(method: str, data: str, results: Path) -> dict[str, Any]:
+def record_of(method: str, data: str, results: Path) -> Record:
     """Return the record of a setting, made now if there is none."""
     name, *changes = method.split()
     overrides = ["dataset=folder", f"dataset.path={data}", f"method={name}", f"results_dir={results}", *changes]
@@ -159,26 +160,26 @@ class Check:
     def __init__(self, data: str, results: Path, place: Path) -> None:
         self.data, self.results, self.place = data, results, place
         record = record_of("float32", data, results)
-        ran = export(record["run_id"], place / "float32", results=results, targets=["numpy"], check=False)
+        ran = export(record.run_id, place / "float32", results=results, targets=["numpy"], check=False)
         self.ids = json.loads((ran.path / "numpy" / "ids.json").read_text())
         self.exact = self.ranking(record)
         self.queries = place / "queries.npy"
         with initialize_config_module("configs", version_base="1.3"):
             cfg = compose("config", overrides=["dataset=folder", f"dataset.path={data}"])
-        dataset = inputs._dataset("dataset", cfg.dataset)
-        vectors = inputs._vectors(dataset, inputs.model_of(cfg), cfg.cache_dir)
+        dataset = inputs.load_dataset("dataset", cfg.dataset)
+        vectors = inputs.load_vectors(dataset, inputs.model_of(cfg), cfg.cache_dir)
         np.save(self.queries, np.asarray(vectors.queries))
 
-    def ranking(self, record: dict[str, Any]) -> list[list[str]]:
+    def ranking(self, record: Record) -> list[list[str]]:
         """Return the ids that a run found."""
-        rows = Store(self.results).ranking(record["run_id"])["rows"]
+        rows = Store(self.results).ranking(record.run_id)["rows"]
         return [[self.ids[row] for row in of_query] for of_query in rows]
 
     def index(self, method: str, target: str | None) -> list[object]:
         """Return a row on a setting's index."""
         record = record_of(method, self.data, self.results)
         folder = self.place / method.replace(" ", "-")
-        ran = export(record["run_id"], folder, results=self.results, targets=[target] if target else [])
+        ran = export(record.run_id, folder, results=self.results, targets=[target] if target else [])
         expected = self.ranking(record)
         whole = min(fresh(STARTED, folder)[1] for _ in range(3))
         answer = json.loads(fresh(FRESH, folder, self.queries, len(expected[0]))[0])
@@ -224,16 +225,16 @@ class Check:
         """Return a row on the vectors in a store."""
         record = record_of(method, self.data, self.results)
         folder = self.place / f"{method}-vectors"
-        export(record["run_id"], folder, results=self.results, targets=[store])
+        export(record.run_id, folder, results=self.results, targets=[store])
         place = self.place / (f"{method}.sqlite" if store == "sqlite-vec" else f"{method}.lance")
         answer = json.loads(fresh(LOAD, folder / store, self.queries, place, K, python=python)[0])
-        expected, n = self.ranking(record), record["dataset"]["n_docs"]
+        expected, n = self.ranking(record), record.dataset.n_docs
         both, ours, theirs = (
             overlap(answer["ids"], expected),
             overlap(expected, self.exact),
             overlap(answer["ids"], self.exact),
         )
-        resident = record["storage"]["resident_bytes_per_vector"]
+        resident = record.storage.resident_bytes_per_vector
         fine = abs(ours - theirs) <= FOUND and (drawn or both >= ALIKE)
         return [
             *(method, store, f"{both:.3f}", f"{ours:.3f}", f"{theirs:.3f}"),

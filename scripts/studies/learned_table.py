@@ -151,7 +151,7 @@ def main() -> None:
         reference = runs[runs["method"] == "float32"]["ndcg_at_10"].iloc[0]
         parts.append(f"## {name}: float32 nDCG@10 {reference:.5f}, {int(runs['n_queries'].iloc[0])} queries\n")
         parts.append(collection_table(store, runs) + "\n")
-        dataset = shared("dataset", OmegaConf.create(store.read(runs["run_id"].iloc[0])["config"]["dataset"])).load()
+        dataset = shared("dataset", OmegaConf.create(store.read(runs["run_id"].iloc[0]).config["dataset"])).load()
         if taught_documents(dataset):
             parts.append(
                 f"### {name}: learned, or known by heart?\n\nnDCG@10 of the test queries one of whose documents is in "

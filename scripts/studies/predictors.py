@@ -31,7 +31,7 @@ from harness.report.figures import style
 from harness.report.markdown import table
 from harness.runs.config import shared
 from harness.runs.frame import load_runs
-from harness.runs.inputs import _dataset, _vectors
+from harness.runs.inputs import load_dataset, load_vectors
 from harness.runs.store import Store
 
 LEAST = 4
@@ -93,11 +93,11 @@ def collections(folder: Path, cache: Path) -> Iterable[Collection]:
 def diagnosed(store: Store, run: str, cache: Path) -> tuple[dict[str, float], pd.DataFrame]:
     """Return a collection's figures and its queries', of the vectors behind a float32 run."""
     record = store.read(run)
-    config = OmegaConf.create(record["config"])
-    dataset = _dataset("dataset", config.dataset)
-    if dataset.fingerprint != record["dataset"]["fingerprint"]:
+    config = OmegaConf.create(record.config)
+    dataset = load_dataset("dataset", config.dataset)
+    if dataset.fingerprint != record.dataset.fingerprint:
         raise SystemExit(f"{dataset.name}: the data here are not those of {store.path(run)}")
-    vectors = _vectors(dataset, shared("model", config.model), str(cache))
+    vectors = load_vectors(dataset, shared("model", config.model), str(cache))
     docs, queries = np.asarray(vectors.docs), np.asarray(vectors.queries)
     some = np.ascontiguousarray(docs[sampled(len(docs), SAMPLE)])
     asked = np.ascontiguousarray(queries[sampled(len(queries), SAMPLE)])

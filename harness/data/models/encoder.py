@@ -62,7 +62,7 @@ def checked(vectors: Any, texts: Sequence[str], name: str) -> Float32:
     if not finite.all():
         row = int(np.argmin(finite))
         raise ModelError(
-            f"{name} returned NaN or infinity for text {row} ({_excerpt(texts[row])}); "
+            f"{name} returned NaN or infinity for text {row} ({excerpt(texts[row])}); "
             "weights in half precision can overflow: try model.dtype=float32"
         )
     return matrix
@@ -75,7 +75,8 @@ def unit_length(vectors: Float32) -> Float32:
     return scaled
 
 
-def _device(device: str) -> str:
+def chosen_device(device: str) -> str:
+    """Return the device that "auto" stands for here, or the one that was asked for."""
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -86,27 +87,31 @@ def _device(device: str) -> str:
     return device
 
 
-def _check_device(options: Any) -> None:
+def check_device(options: Any) -> None:
+    """Raise `ConfigError` for a `device` that is none."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", options.device):
         name = type(options).__name__
         raise ConfigError(f"{name}: device must be auto, cpu, mps, cuda or cuda:N, got {options.device!r}")
 
 
-def _check_positive(options: Any, *names: str) -> None:
+def check_positive(options: Any, *names: str) -> None:
+    """Raise `ConfigError` for options that must be at least 1 and are not."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"{type(options).__name__}: {name} must be at least 1, got {value}")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content; raises `ModelError`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """Return the xxh3_128 of a file or of all files of a folder, as hex."""
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -116,11 +121,13 @@ def _content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, or its name where it says nothing."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
 
 
-def _excerpt(text: object) -> str:
+def excerpt(text: object) -> str:
+    """Return the beginning of a text, in quotes."""
     shown = repr(text)
     return shown if len(shown) <= 40 else f"{shown[:40]}...'"

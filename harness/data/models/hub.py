@@ -13,7 +13,7 @@ from harness.base.errors import ModelError
 if TYPE_CHECKING:
     pass
 
-from harness.data.models.encoder import Identity, _content_hash, _first_line, _read_json
+from harness.data.models.encoder import Identity, content_hash, first_line, read_json
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ HUB_SECONDS = 5.0
 """How long to wait for the Hugging Face hub before calling it unreachable."""
 
 
-class _Folder:
+class ModelFolder:
     """A model in a local folder."""
 
     def __init__(self, path: Path) -> None:
@@ -37,20 +37,20 @@ class _Folder:
             parts = path.relative_to(self.path).parts
             hidden = any(part.startswith(".") or part in ("__pycache__", "onnx", "openvino") for part in parts)
             if path.is_file() and not hidden and path.suffix != ".md":
-                digest.update(f"{'/'.join(parts)}\0{_content_hash(path)}\n".encode())
+                digest.update(f"{'/'.join(parts)}\0{content_hash(path)}\n".encode())
         return {"content": digest.hexdigest()}
 
     def read(self, filename: str) -> Any:
         """Return a JSON file's content, None where there is no such file."""
         path = self.path / filename
-        return _read_json(path) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def load(self, make: Any, **settings: Any) -> Any:
         """Return the model in memory."""
         return make(str(self.path), local_files_only=True, **settings)
 
 
-class _HubModel:
+class HubModel:
     """A model on the Hugging Face hub, or in the local cache of it."""
 
     def __init__(self, name: str, revision: str | None) -> None:
@@ -112,7 +112,7 @@ class _HubModel:
 
         hit = try_to_load_from_cache(self.name, filename, revision=self._commit)
         if isinstance(hit, str):
-            return _read_json(Path(hit))
+            return read_json(Path(hit))
         snapshot = self._cached_snapshot
         # A sentinel means: known not to exist. Git's own file is only there after a download of the whole model.
         if hit is not None or (snapshot is not None and (snapshot / ".gitattributes").is_file()):
@@ -121,7 +121,7 @@ class _HubModel:
         # by the name that was asked for, so that the cache learns which commit it stands for
         revision = self.revision if snapshot is None else self._commit
         try:
-            return _read_json(Path(hf_hub_download(self.name, filename, revision=revision)))
+            return read_json(Path(hf_hub_download(self.name, filename, revision=revision)))
         except errors.LocalEntryNotFoundError as error:
             raise self._unreachable(error) from error
         except errors.EntryNotFoundError:
@@ -141,12 +141,12 @@ class _HubModel:
         part = "only partly" if self.is_cached else "not"
         return ModelError(
             f"'{self.name}' is no folder here and {part} in the local Hugging Face cache, and the hub did not give it "
-            f"({_first_line(error)}); offline, use model=minilm, a folder as model.name, or fill the cache where there "
+            f"({first_line(error)}); offline, use model=minilm, a folder as model.name, or fill the cache where there "
             f"is a network: hf download {self.name}"
         )
 
 
-def _locate(name: str, revision: str | None) -> _Folder | _HubModel:
+def locate_model(name: str, revision: str | None) -> ModelFolder | HubModel:
     """Find a model by folder or hub id."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -154,8 +154,8 @@ def _locate(name: str, revision: str | None) -> _Folder | _HubModel:
             raise ModelError(f"model.revision={revision} is for hub models, but {name} is a folder")
         if not any((folder / filename).is_file() for filename in ("modules.json", "config.json")):
             raise ModelError(f"{name} holds no model: neither modules.json nor config.json")
-        return _Folder(folder)
+        return ModelFolder(folder)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise ModelError(f"model.name: there is no folder '{name}', and a hub id looks like organisation/model")
     # the organisation that sentence-transformers takes where none is given
-    return _HubModel(name if "/" in name else f"sentence-transformers/{name}", revision)
+    return HubModel(name if "/" in name else f"sentence-transformers/{name}", revision)

@@ -19,7 +19,7 @@ from harness.base.options import Options
 if TYPE_CHECKING:
     pass
 
-from harness.data.models.encoder import Identity, Role, _check_device, _check_positive
+from harness.data.models.encoder import Identity, Role, check_device, check_positive
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 
 Float32 = NDArray[np.float32]
@@ -45,8 +45,8 @@ class Minilm(Options):
     batch_size: int = 32
 
     def _check(self) -> None:
-        _check_positive(self, "truncate_dim", "batch_size")
-        _check_device(self)
+        check_positive(self, "truncate_dim", "batch_size")
+        check_device(self)
 
     @property
     def name(self) -> str:

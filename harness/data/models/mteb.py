@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 from harness.data.models.encoder import (
     Identity,
     Role,
-    _check_device,
-    _check_positive,
-    _device,
-    _first_line,
+    check_device,
+    check_positive,
     checked,
+    chosen_device,
+    first_line,
     unit_length,
 )
-from harness.data.models.hub import _HubModel
-from harness.data.models.sentence_transformer import _failures
+from harness.data.models.hub import HubModel
+from harness.data.models.sentence_transformer import failures_as_model_errors
 
 Float32 = NDArray[np.float32]
 
@@ -58,8 +58,8 @@ class MtebModel(Options):
     batch_size: int = 32
 
     def _check(self) -> None:
-        _check_positive(self, "batch_size")
-        _check_device(self)
+        check_positive(self, "batch_size")
+        check_device(self)
 
     @property
     def label(self) -> str:
@@ -100,7 +100,7 @@ class MtebModel(Options):
         columns = {"id": [str(i) for i in range(len(texts))], "text": texts}
         columns["body" if role == "document" else "query"] = texts
         loader: Any = DataLoader(Table.from_dict(columns), batch_size=self.batch_size)
-        with _failures(self.name, texts, self.batch_size):
+        with failures_as_model_errors(self.name, texts, self.batch_size):
             vectors = model.encode(
                 loader,
                 task_metadata=_task_metadata(task),
@@ -132,7 +132,7 @@ class MtebModel(Options):
             known = [entry.name for entry in mteb.get_model_metas()]
             raise ModelError(f"MTEB has no model '{self.name}'{_did_you_mean(self.name, known)}") from None
         except ValueError as error:
-            raise ModelError(f"model.revision: {_first_line(error)}") from error
+            raise ModelError(f"model.revision: {first_line(error)}") from error
         if "dense" not in meta.model_type:
             kind = ", ".join(meta.model_type)
             raise ModelError(f"{self.name} is a {kind} model; only models that give one vector for each text fit")
@@ -144,14 +144,14 @@ class MtebModel(Options):
         frameworks = set(self._meta.framework)
         if frameworks and "API" not in frameworks:
             # the loaders would retry for a minute before they give up
-            hub = _HubModel(self._meta.name, self._meta.revision)
+            hub = HubModel(self._meta.name, self._meta.revision)
             if not hub.is_cached:
                 hub.ask()
         try:
-            device = None if self.device == "auto" else _device(self.device)
+            device = None if self.device == "auto" else chosen_device(self.device)
             return mteb.get_model(self.name, self.revision, device=device)
         except Exception as error:
-            raise ModelError(f"{self.name} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"{self.name} cannot be loaded: {first_line(error)}") from error
 
 
 def _mteb() -> Any:

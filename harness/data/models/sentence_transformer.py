@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 from harness.data.models.encoder import (
     Identity,
     Role,
-    _check_device,
-    _check_positive,
-    _device,
-    _excerpt,
-    _first_line,
+    check_device,
+    check_positive,
     checked,
+    chosen_device,
+    excerpt,
+    first_line,
     unit_length,
 )
-from harness.data.models.hub import _Folder, _HubModel, _locate
+from harness.data.models.hub import HubModel, ModelFolder, locate_model
 
 Float32 = NDArray[np.float32]
 
@@ -89,13 +89,13 @@ class SentenceTransformerModel(Options):
     def _check(self) -> None:
         if not self.name:
             raise ConfigError("model.name is empty; give a hub id or the path of a folder")
-        _check_positive(self, "truncate_dim", "max_length", "batch_size")
-        _check_device(self)
+        check_positive(self, "truncate_dim", "max_length", "batch_size")
+        check_device(self)
 
     @property
     def label(self) -> str:
         """The name and the settings that differ from the model's own."""
-        base = Path(self.name).name if isinstance(self._files, _Folder) else self.name
+        base = Path(self.name).name if isinstance(self._files, ModelFolder) else self.name
         settings = ("revision", "query_prompt", "document_prompt", "normalize", "truncate_dim", "max_length")
         changed = [f"{key}={value}" for key in settings if (value := getattr(self, key)) is not None]
         if self.dtype != "float32":
@@ -121,8 +121,8 @@ class SentenceTransformerModel(Options):
         # An explicit prompt, even an empty one: sentence-transformers' own choice ignores a prompt named "passage"
         # where the model has none named "document".
         encode = functools.partial(method, prompt=self._prompt(role), show_progress_bar=False)
-        with _failures(self.name, texts, self.batch_size):
-            counts = _token_counts(model, texts) if model.device.type == "cpu" else None
+        with failures_as_model_errors(self.name, texts, self.batch_size):
+            counts = token_counts(model, texts) if model.device.type == "cpu" else None
             if counts is None:
                 vectors = encode(texts, batch_size=self.batch_size)
             else:
@@ -141,8 +141,8 @@ class SentenceTransformerModel(Options):
         return unit_length(vectors) if normalizes else vectors
 
     @cached_property
-    def _files(self) -> _Folder | _HubModel:
-        return _locate(self.name, self.revision)
+    def _files(self) -> ModelFolder | HubModel:
+        return locate_model(self.name, self.revision)
 
     @cached_property
     def _config(self) -> Mapping[str, Any]:
@@ -204,7 +204,7 @@ class SentenceTransformerModel(Options):
         try:
             model = self._files.load(
                 SentenceTransformer,
-                device=_device(self.device),
+                device=chosen_device(self.device),
                 truncate_dim=self.truncate_dim,
                 trust_remote_code=self.trust_remote_code,
                 model_kwargs={"torch_dtype": dtype},
@@ -234,11 +234,11 @@ class SentenceTransformerModel(Options):
                 f"{self.name} comes with Python code of its own; read it, then allow it to run with "
                 "model.trust_remote_code=true"
             )
-        return ModelError(f"{self.name} cannot be loaded: {_first_line(error)}")
+        return ModelError(f"{self.name} cannot be loaded: {first_line(error)}")
 
 
 @contextmanager
-def _failures(name: str, texts: Sequence[str], batch_size: int) -> Iterator[None]:
+def failures_as_model_errors(name: str, texts: Sequence[str], batch_size: int) -> Iterator[None]:
     """Turn what a model raises while it encodes into one line."""
     try:
         yield
@@ -249,9 +249,9 @@ def _failures(name: str, texts: Sequence[str], batch_size: int) -> Iterator[None
         for position, text in enumerate(texts):
             if not _is_unicode(text):
                 raise ModelError(
-                    f"{name} cannot read text {position} ({_excerpt(text)}): half a surrogate pair, or no string"
+                    f"{name} cannot read text {position} ({excerpt(text)}): half a surrogate pair, or no string"
                 ) from error
-        raise ModelError(f"{name} failed while encoding: {_first_line(error)}") from error
+        raise ModelError(f"{name} failed while encoding: {first_line(error)}") from error
 
 
 def _is_unicode(text: object) -> bool:
@@ -261,7 +261,7 @@ def _is_unicode(text: object) -> bool:
         return False
 
 
-def _token_counts(model: Any, texts: Sequence[str]) -> NDArray[np.int64] | None:
+def token_counts(model: Any, texts: Sequence[str]) -> NDArray[np.int64] | None:
     """Return how many tokens the model reads of each text, or None where counting is slow or unknown."""
     tokenizer = model.tokenizer
     if not getattr(tokenizer, "is_fast", False):

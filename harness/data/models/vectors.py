@@ -19,7 +19,7 @@ from harness.data.vector_files.arrays import npz_arrays
 if TYPE_CHECKING:
     from harness.data.datasets import Dataset
 
-from harness.data.models.encoder import Identity, Role, _content_hash, _first_line
+from harness.data.models.encoder import Identity, Role, content_hash, first_line
 
 Float32 = NDArray[np.float32]
 
@@ -123,7 +123,7 @@ class VectorModel(Options):
 
     @cached_property
     def _content(self) -> str:
-        return _content_hash(self._file)
+        return content_hash(self._file)
 
     @property
     def _file(self) -> Path:
@@ -143,5 +143,5 @@ class VectorModel(Options):
             if path.suffix == ".npz":
                 return npz_arrays(path)
         except Exception as error:  # the readers of archives and headers fail in many ways
-            raise ModelError(f"{self.path} cannot be read: {_first_line(error)}") from error
+            raise ModelError(f"{self.path} cannot be read: {first_line(error)}") from error
         raise ModelError(f"model.path: {self.path} is neither .safetensors nor .npz")

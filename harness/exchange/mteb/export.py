@@ -23,6 +23,7 @@ from harness.exchange.mteb.naming import (
     mteb_package,
     task_of,
 )
+from harness.runs.record import Record
 
 MODEL_META = "model_meta.json"
 STORAGE = ("code_bytes_per_vector", "resident_bytes_per_vector", "disk_bytes_per_vector", "state_bytes", "index_bytes")
@@ -50,11 +51,11 @@ class _Result:
 
     meta: Any
     task: str
-    places: dict[tuple[str, str], tuple[Task, Mapping[str, Any]]] = field(default_factory=dict)
+    places: dict[tuple[str, str], tuple[Task, Record]] = field(default_factory=dict)
 
 
 def export(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Record],
     out: Path,
     *,
     tasks: Mapping[str, str] | None = None,
@@ -68,7 +69,7 @@ def export(
 
     Parameters
     ----------
-    records : iterable of mapping
+    records : iterable of Record
         See `harness.runs.store.Store.records`. A run that comes twice is written once.
     out : Path
         Root of the cache: `mteb.ResultCache(out)` reads it. Files of an earlier export are replaced.
@@ -92,15 +93,15 @@ def export(
         try:
             task, meta = _place(record, tasks or {}, models or {})
         except NotInMtebError as error:
-            done.skipped[record["run_id"]] = str(error)
+            done.skipped[record.run_id] = str(error)
             continue
         path = cache.get_task_result_path(task.name, meta)
         result = results.setdefault(path, _Result(meta, task.name))
         other = result.places.setdefault((task.split, task.subset), (task, record))[1]
-        if other["run_id"] != record["run_id"]:
+        if other.run_id != record.run_id:
             raise StoreError(
-                f"runs {other['run_id']} and {record['run_id']} are both {_setting(record)} with "
-                f"{record['model']['name']} on {task.name}, but of other content; export one of them at a time"
+                f"runs {other.run_id} and {record.run_id} are both {_setting(record)} with "
+                f"{record.model.name} on {task.name}, but of other content; export one of them at a time"
             )
     for path, result in results.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,18 +111,18 @@ def export(
     return done
 
 
-def _place(record: Mapping[str, Any], tasks: Mapping[str, str], models: Mapping[str, str]) -> tuple[Task, Any]:
-    if record["status"] != "ok":
+def _place(record: Record, tasks: Mapping[str, str], models: Mapping[str, str]) -> tuple[Task, Any]:
+    if not record.ok:
         raise NotInMtebError("it failed")
     task = task_of(record, tasks)
-    if task.main_score not in record["metrics"]:
+    if task.main_score not in record.metrics:
         why = f"{task.name} is ranked by {task.main_score}, which is not measured"
-        raise NotInMtebError(why if record["dataset"]["has_qrels"] else "its collection has no judgements")
+        raise NotInMtebError(why if record.dataset.has_qrels else "its collection has no judgements")
     name, revision = model_of(record, models)
-    return task, model_meta(name, revision, compression_of(record), embed_dim=record["dim"])
+    return task, model_meta(name, revision, compression_of(record), embed_dim=record.dim)
 
 
-def task_result(places: Iterable[tuple[Task, Mapping[str, Any]]]) -> Any:
+def task_result(places: Iterable[tuple[Task, Record]]) -> Any:
     """Return a `mteb.TaskResult` of records of one task, one for each split and subset."""
     from mteb.results import TaskResult
 
@@ -136,30 +137,30 @@ def task_result(places: Iterable[tuple[Task, Mapping[str, Any]]]) -> Any:
         dataset_revision=task.revision,
         mteb_version=version,
         scores=scores,
-        evaluation_time=sum(sum(record["seconds"].values()) for _, record in places),
-        date=max(datetime.datetime.fromisoformat(record["created"]) for _, record in places),
+        evaluation_time=sum(sum(record.seconds.values()) for _, record in places),
+        date=max(datetime.datetime.fromisoformat(record.created) for _, record in places),
     )
 
 
-def scores_of(task: Task, record: Mapping[str, Any]) -> dict[str, Any]:
+def scores_of(task: Task, record: Record) -> dict[str, Any]:
     """Return the scores of one split and subset."""
-    kept = {"retention": record["retention"]} if record.get("retention") is not None else {}
+    kept = {} if record.retention is None else {"retention": record.retention}
+    storage = record.storage.to_json()
     return {
-        **record["metrics"],
-        "main_score": record["metrics"][task.main_score],
+        **record.metrics,
+        "main_score": record.metrics[task.main_score],
         "hf_subset": task.subset,
         "languages": list(task.languages),
         **kept,
-        **{name: record["storage"][name] for name in STORAGE if name in record["storage"]},
-        "vecbudget_run_id": record["run_id"],
-        "vecbudget_version": record["versions"]["vecbudget"],
+        **{name: storage[name] for name in STORAGE if name in storage},
+        "vecbudget_run_id": record.run_id,
+        "vecbudget_version": record.versions["vecbudget"],
     }
 
 
-def _setting(record: Mapping[str, Any]) -> str:
-    method = record["method"]
-    seed = "" if method["seed"] is None else f"seed={method['seed']}"
-    return "'" + " ".join(part for part in (method["name"], method["params"], seed) if part) + "'"
+def _setting(record: Record) -> str:
+    seed = "" if record.method.seed is None else f" seed={record.method.seed}"
+    return f"'{record.method.setting}{seed}'"
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

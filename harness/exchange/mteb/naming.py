@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.base.errors import MissingExtraError, VecbudgetError
+from harness.runs.record import Record
 
 MTEB_TASK = "harness.data.datasets.MtebTask"
 MINILM = "harness.data.models.Minilm"
@@ -47,12 +48,12 @@ class Task:
     main_score: str
 
 
-def task_of(record: Mapping[str, Any], tasks: Mapping[str, str]) -> Task:
+def task_of(record: Record, tasks: Mapping[str, str]) -> Task:
     """Return where a record's scores belong.
 
     Parameters
     ----------
-    record : mapping
+    record : Record
         See `harness.runs.store.Store.read`.
     tasks : mapping of dataset name to MTEB's task name
         For collections that were not loaded by MTEB and yet are its tasks; others keep their name.
@@ -64,14 +65,14 @@ def task_of(record: Mapping[str, Any], tasks: Mapping[str, str]) -> Task:
     MissingExtraError
         Without the package mteb.
     """
-    config, dataset = record["config"]["dataset"], record["dataset"]
-    if record["identity"].get("fit_disjoint"):
+    config, dataset = record.config["dataset"], record.dataset
+    if record.identity.fit_disjoint:
         raise NotInMtebError("its documents for fitting were left out of the search (fit_disjoint=true)")
     by_mteb = config.get("_target_") == MTEB_TASK
-    name = tasks.get(dataset["name"], config["name"] if by_mteb else dataset["name"])
+    name = tasks.get(dataset.name, config["name"] if by_mteb else dataset.name)
     split, subset = config.get("split"), config.get("subset")
     known = _task_metadata(name)
-    revision = dataset["revision"] or f"vecbudget-{dataset['fingerprint']}"
+    revision = dataset.revision or f"vecbudget-{dataset.fingerprint}"
     if known is None:
         return Task(name, split or "test", subset or "default", revision, (UNDETERMINED,), "ndcg_at_10")
     subsets = known.hf_subsets_to_langscripts
@@ -89,7 +90,7 @@ def task_of(record: Mapping[str, Any], tasks: Mapping[str, str]) -> Task:
     )
 
 
-def model_of(record: Mapping[str, Any], models: Mapping[str, str]) -> tuple[str, str]:
+def model_of(record: Record, models: Mapping[str, str]) -> tuple[str, str]:
     """Return a record's model as "organisation/name", and its revision.
 
     A model of the hub or of MTEB's registry has both already. A folder, or a file of vectors, becomes "local/name",
@@ -97,15 +98,15 @@ def model_of(record: Mapping[str, Any], models: Mapping[str, str]) -> tuple[str,
 
     Parameters
     ----------
-    record : mapping
+    record : Record
     models : mapping of model name, as tables call it, to "organisation/name"
         Overrules the rest.
     """
-    label, identity = record["model"]["name"], record["identity"]["model"]["document"]
+    label, identity = record.model.name, record.identity.model["document"]
     base = label.partition(" ")[0]
     given = models.get(label, models.get(base))
-    name = given or name_of(base, identity, record["config"]["model"].get("_target_"))
-    return name, revision_of(identity, record["dataset"]["fingerprint"])
+    name = given or name_of(base, identity, record.config["model"].get("_target_"))
+    return name, revision_of(identity, record.dataset.fingerprint or "")
 
 
 def name_of(label: str, identity: Mapping[str, Any], target: str | None = None) -> str:
@@ -143,16 +144,16 @@ def compression(
     return {key: value for key, value in entries.items() if value not in (None, "")}
 
 
-def compression_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def compression_of(record: Record) -> dict[str, Any]:
     """Return the same of a record, with the settings that change the model's vectors or the depth of the ranking."""
-    method, depth = record["method"], record["identity"]["k"]
+    method, depth = record.method, record.identity.k
     return compression(
-        method["name"],
-        method["params"],
-        method["scoring"],
-        method["seed"],
-        record["storage"]["code_bytes_per_vector"],
-        model_settings=record["model"]["name"].partition(" ")[2],
+        method.name,
+        method.params,
+        method.scoring,
+        method.seed,
+        record.storage.code_bytes_per_vector,
+        model_settings=record.model.name.partition(" ")[2],
         k=None if depth == FULL_DEPTH else depth,
     )
 

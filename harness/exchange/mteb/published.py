@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import StoreError
+from harness.evaluation.reference import REFERENCE
 from harness.exchange.mteb.naming import NotInMtebError, model_of, mteb_package, task_of
+from harness.runs.record import Record
 
 TOLERANCE = 1e-3
 """MTEB's runs differ by less among machines; prompts, text fields and cut-off lengths change more."""
 
-HEADLINE = "ndcg_at_10"
+HEADLINE = REFERENCE.judged_metric
 EXPERIMENTS = "experiments"
 
 
@@ -78,7 +80,7 @@ class _Float32:
 
 
 def compare_published(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Record],
     path: Path,
     *,
     tasks: Mapping[str, str] | None = None,
@@ -88,7 +90,7 @@ def compare_published(
 
     Parameters
     ----------
-    records : iterable of mapping
+    records : iterable of Record
         See `harness.runs.store.Store.records`; every record holds the figures of its float32 vectors.
     path : Path
         A result of MTEB's, or a folder of such (a copy of MTEB's results repository, or a cache of `mteb`). Results
@@ -129,13 +131,13 @@ def compare_published(
 
 
 def _float32_figures(
-    records: Iterable[Mapping[str, Any]], tasks: Mapping[str, str], models: Mapping[str, str]
+    records: Iterable[Record], tasks: Mapping[str, str], models: Mapping[str, str]
 ) -> Iterable[_Float32]:
     """Yield each model's figures on each collection once."""
     seen = set()
     for record in records:
-        key = (record["model"]["name"], json.dumps(record["identity"]["model"]), record["identity"]["dataset"])
-        if record["status"] != "ok" or HEADLINE not in record["float32"] or key in seen:
+        key = (record.model.name, json.dumps(record.identity.model), record.identity.dataset)
+        if not record.ok or HEADLINE not in record.float32 or key in seen:
             continue
         try:
             task = task_of(record, tasks)
@@ -143,13 +145,13 @@ def _float32_figures(
             continue
         seen.add(key)
         yield _Float32(
-            model=record["model"]["name"],
+            model=record.model.name,
             hub_name=model_of(record, models)[0],
-            dataset=record["dataset"]["name"],
+            dataset=record.dataset.name,
             task=task.name,
             split=task.split,
             subset=task.subset,
-            metrics=record["float32"],
+            metrics=record.float32,
         )
 
 

@@ -163,7 +163,7 @@ class CompressedSearch:
 
     def _teacher(self, corpus: Any, given: dict[str, Any], encode_kwargs: Any) -> Callable[[Float32], Lesson]:
         """Return what makes pseudo queries from the documents' vectors, in descending order of their ids."""
-        documents = _documents(corpus, given["task_metadata"].name)
+        documents = as_dataset(corpus, given["task_metadata"].name)
         known: Any = SimpleNamespace(label=self._meta.name)
         chosen = training_queries.choose(self.fit_queries, documents, known, documents)
 
@@ -341,7 +341,7 @@ def named_method(setting: str) -> MethodSpec:
         raise ConfigError(f"method '{setting}': {str(error).strip().splitlines()[0]}") from error
 
 
-def _documents(corpus: Any, name: str) -> Dataset:
+def as_dataset(corpus: Any, name: str) -> Dataset:
     """Return the corpus as a collection whose queries are not known."""
     return Dataset.build(
         name=name,

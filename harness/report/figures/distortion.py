@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 from harness.report.figures.pareto import (
     DOWN_RIGHT,
     Point,
-    _draw_clipped,
-    _draw_factors,
-    _draw_labels,
-    _draw_points,
-    _figure,
-    _in_points,
-    _prepared,
-    _set_limits,
+    draw_clipped,
+    draw_factors,
+    draw_labels,
+    draw_points,
+    figure_of,
+    in_points,
+    prepared_axes,
+    set_limits,
     visible_floor,
 )
 from harness.report.figures.style import INK, family_looks, style
@@ -69,21 +69,21 @@ def draw_distortion(page: Page, looks: Looks | None = None) -> Figure:
     def set_up(axes: Axes) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter
 
-        _set_limits(axes, points, shown, page, [])
+        set_limits(axes, points, shown, page, [])
         axes.yaxis.set_major_locator(FixedLocator(np.log2(DECIBELS).tolist()))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda quality, _: f"{2**quality:.3g}"))
         axes.set_ylabel("mean squared error, dB below the vectors' power   (higher is better →)")
         axes.set_xlabel("bytes of code per vector   (← fewer is better)")
-        _draw_factors(axes, page)
+        draw_factors(axes, page)
 
     with style():
-        axes = _prepared(page, points, looks, "bound of a Gaussian source", set_up)
+        axes = prepared_axes(page, points, looks, "bound of a Gaussian source", set_up)
         bound = _bound(page)
         axes.plot(*bound.T, color=INK, linewidth=2.0, zorder=2)
-        _draw_points(axes, shown, looks)
-        arrows = _draw_clipped(axes, clipped, looks, lambda quality: f"{2**quality:.2g} dB")
-        _draw_labels(axes, shown, arrows, None, _in_points(axes, np.hstack([bound[:-1], bound[1:]])), DOWN_RIGHT)
-    return _figure(axes)
+        draw_points(axes, shown, looks)
+        arrows = draw_clipped(axes, clipped, looks, lambda quality: f"{2**quality:.2g} dB")
+        draw_labels(axes, shown, arrows, None, in_points(axes, np.hstack([bound[:-1], bound[1:]])), DOWN_RIGHT)
+    return figure_of(axes)
 
 
 def _distortion_points(page: Page) -> list[Point]:

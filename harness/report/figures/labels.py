@@ -82,7 +82,7 @@ def _place_in_turn(
     total = 0.0
     for request in requests:
         boxes, costs = _candidates(request)
-        joins = _leaders(request, boxes)
+        joins = leader_lines(request, boxes)
         led = np.hypot(joins[:, 2] - joins[:, 0], joins[:, 3] - joins[:, 1]) >= LEADER_FROM
         free = (boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)
         free &= ~overlaps(boxes, obstacles).any(axis=1)
@@ -150,7 +150,7 @@ def _candidates(request: Request) -> tuple[Float, Float]:
     return boxes, apart + 5.0 * turned
 
 
-def _leaders(request: Request, boxes: Float) -> Float:
+def leader_lines(request: Request, boxes: Float) -> Float:
     """Return the segments from a marker's edge to the nearest point of each box, float (c, 4)."""
     anchor = np.asarray(request.anchor)
     nearest = np.clip(anchor, boxes[:, :2], boxes[:, 2:])

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.settings import BUDGETS, SPARE_BYTE, Page, setting_name
+from harness.analysis.budgets import BUDGETS, SPARE_BYTE
+from harness.analysis.settings import Page, setting_name
+from harness.evaluation.reference import REFERENCE
 from harness.report.figures.style import FAINT, INK, QUIET, Looks, style
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def draw_lost(page: Page) -> Figure:
     from matplotlib.ticker import PercentFormatter
 
     assert page.scores is not None and page.scores.reference is not None
-    values = page.scores.values["ndcg_at_10"]
+    values = page.scores.values[REFERENCE.judged_metric]
     places = _lost_rows(page)
     with style():
         figure = new_figure(8.0, 1.5 + 0.28 * len(places))
@@ -111,7 +113,7 @@ def draw_lost(page: Page) -> Figure:
         names = []
         for height, place in enumerate(places):
             change = values[place] - values[page.scores.reference]
-            shares = _shares(change)
+            shares = shares_by_change(change)
             left = 0.0
             for share, colour in zip(shares, LOST_COLOURS, strict=True):
                 axes.barh(height, share, left=left, color=colour, height=0.72, edgecolor="white", linewidth=0.6)
@@ -137,14 +139,15 @@ def draw_lost(page: Page) -> Figure:
 
 
 def _lost_rows(page: Page) -> list[int]:
-    if page.scores is None or page.scores.reference is None or page.quality != "ndcg_at_10":
+    if page.scores is None or page.scores.reference is None or not page.judged:
         return []
-    known = set(page.scores.known("ndcg_at_10").tolist()) - {page.scores.reference}
+    known = set(page.scores.known(REFERENCE.judged_metric).tolist()) - {page.scores.reference}
     on = [place for place in np.flatnonzero(page.settings["on_frontier"]).tolist() if place in known]
-    return on[-MOST_BARS:] if page.scores.reference in page.scores.known("ndcg_at_10") else []
+    return on[-MOST_BARS:] if page.scores.reference in page.scores.known(REFERENCE.judged_metric) else []
 
 
-def _shares(change: np.ndarray) -> list[float]:
+def shares_by_change(change: np.ndarray) -> list[float]:
+    """Return the shares of queries that lose half or more, lose less, stay, gain less, and gain half or more."""
     worse, better = change[change < 0], change[change > 0]
     counts = [
         (worse <= -0.5).sum(),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-from harness.report.figures.labels import LEADER_FROM, Request, _leaders, crosses, overlaps, place
+from harness.report.figures.labels import LEADER_FROM, Request, crosses, leader_lines, overlaps, place
 from harness.report.figures.style import DPI, HEIGHT, INK, QUIET, STRONG, TALL, WEAK, WIDTH, family_looks, style
 
 Float = NDArray[np.float64]
@@ -83,25 +83,25 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
     clipped = [point for point in points if point.quality < floor]
 
     def set_up(axes: Axes) -> None:
-        _set_limits(axes, points, shown, page, [page.float32_score] if np.isfinite(page.float32_score) else [])
-        measure = "nDCG@10" if page.quality == "ndcg_at_10" else "overlap@10 with float32"
+        set_limits(axes, points, shown, page, [page.float32_score] if np.isfinite(page.float32_score) else [])
+        measure = "nDCG@10" if page.judged else "overlap@10 with float32"
         axes.set_ylabel(f"{measure}   (higher is better →)")
         axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
-        _draw_factors(axes, page)
+        draw_factors(axes, page)
         _draw_share(axes, page)
 
     with style():
         bars = "95 % interval over queries" if has_intervals(page) else "± between seeds"
-        axes = _prepared(page, points, looks, "Pareto frontier", set_up, bars)
+        axes = prepared_axes(page, points, looks, "Pareto frontier", set_up, bars)
         _draw_frontier(axes, points)
-        _draw_points(axes, shown, looks)
-        arrows = _draw_clipped(axes, clipped, looks, "{:.3f}".format)
+        draw_points(axes, shown, looks)
+        arrows = draw_clipped(axes, clipped, looks, "{:.3f}".format)
         reference = _draw_reference(axes, shown, page)
-        _draw_labels(axes, shown, arrows, reference, _segments(axes, shown, reference), UP_LEFT)
-    return _figure(axes)
+        draw_labels(axes, shown, arrows, reference, _segments(axes, shown, reference), UP_LEFT)
+    return figure_of(axes)
 
 
-def _prepared(
+def prepared_axes(
     page: Page,
     points: Sequence[Point],
     looks: Looks,
@@ -184,9 +184,7 @@ def _bar(page: Page, row: pd.Series[Any]) -> tuple[float, float]:
     return quality - spread, quality + spread
 
 
-def _set_limits(
-    axes: Axes, points: Sequence[Point], shown: Sequence[Point], page: Page, marks: Sequence[float]
-) -> None:
+def set_limits(axes: Axes, points: Sequence[Point], shown: Sequence[Point], page: Page, marks: Sequence[float]) -> None:
     """Make room for the points that are shown, and for other heights that must be there."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -208,7 +206,7 @@ def _set_limits(
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw_factors(axes: Axes, page: Page) -> None:
+def draw_factors(axes: Axes, page: Page) -> None:
     """Label sizes in bytes below, and in factors above."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -228,7 +226,7 @@ def _draw_share(axes: Axes, page: Page) -> None:
     from matplotlib.ticker import FuncFormatter
 
     score = page.float32_score
-    if page.quality != "ndcg_at_10" or not score > 0:
+    if not page.judged or not score > 0:
         return
     right = axes.secondary_yaxis(
         "right",
@@ -265,7 +263,8 @@ def _draw_frontier(axes: Axes, points: Sequence[Point]) -> None:
     axes.plot(*zip(*on, strict=True), drawstyle="steps-post", color=INK, linewidth=2.0, zorder=2)
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
+def draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
+    """Draw each setting's marker and interval, in its family's look."""
     from matplotlib.colors import to_rgb
 
     for point in points:
@@ -277,7 +276,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
         axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
 
 
-def _draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks, show: Callable[[float], str]) -> list[Point]:
+def draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks, show: Callable[[float], str]) -> list[Point]:
     """Draw an arrow at the lower edge for each point below it; return what is to be written there."""
     low, high = axes.get_ylim()
     per_point = (high - low) / _box_size(_extent(axes, axes.patch))[1]
@@ -307,7 +306,7 @@ def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotati
         return None
     axes.axhline(score, color=QUIET, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
     label = axes.annotate(
-        f"float32  {score:.4f}" if page.quality == "ndcg_at_10" else "float32",
+        f"float32  {score:.4f}" if page.judged else "float32",
         xy=(0, score),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 0),
@@ -330,7 +329,7 @@ def _draw_reference(axes: Axes, points: Sequence[Point], page: Page) -> Annotati
     return label
 
 
-def _draw_labels(
+def draw_labels(
     axes: Axes,
     shown: Sequence[Point],
     arrows: Sequence[Point],
@@ -389,7 +388,7 @@ def _label(axes: Axes, point: Point, quiet: bool) -> Annotation:
 
 
 def _draw_leader(axes: Axes, text: Annotation, request: Request, corner: Float) -> None:
-    start, end = np.split(_leaders(request, np.hstack([corner, corner + request.size])[None])[0], 2)
+    start, end = np.split(leader_lines(request, np.hstack([corner, corner + request.size])[None])[0], 2)
     if np.hypot(*(end - start)) < LEADER_FROM:
         return
     axes.annotate(
@@ -421,10 +420,10 @@ def _segments(axes: Axes, points: Sequence[Point], reference: Annotation | None)
         corners += [(point.cost, point.low), (point.cost, point.high)]
     if reference is not None:
         corners += [(cost, reference.xy[1]) for cost in axes.get_xlim()]
-    return _in_points(axes, np.array(corners, dtype=float).reshape(-1, 4))
+    return in_points(axes, np.array(corners, dtype=float).reshape(-1, 4))
 
 
-def _in_points(axes: Axes, segments: Float) -> Float:
+def in_points(axes: Axes, segments: Float) -> Float:
     """Return segments (s, 4) of the data where they are drawn."""
     ends = axes.transData.transform(segments.reshape(-1, 2)) * _scale(axes)
     return np.asarray(ends.reshape(-1, 4))
@@ -444,12 +443,12 @@ def _box_size(box: Float) -> Float:
 
 def _extent(axes: Axes, artist: Artist) -> Float:
     """Return an artist's box x0, y0, x1, y1."""
-    renderer = _figure(axes).canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = figure_of(axes).canvas.get_renderer()  # type: ignore[attr-defined]
     return np.array(artist.get_window_extent(renderer).extents, dtype=float) * _scale(axes)
 
 
 def _scale(axes: Axes) -> float:
-    return 72.0 / _figure(axes).dpi
+    return 72.0 / figure_of(axes).dpi
 
 
 def _float32_bytes(page: Page) -> float:
@@ -460,7 +459,8 @@ def _tick(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
-def _figure(axes: Axes) -> Figure:
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that axes are on."""
     from matplotlib.figure import Figure
 
     figure = axes.get_figure()

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
-from harness.analysis.settings import BUDGETS, Page
+from harness.analysis.budgets import BUDGETS
+from harness.analysis.settings import Page
 from harness.evaluation.rate_distortion import water_level
 from harness.evaluation.spectrum_record import Steps
 from harness.report.figures.style import COLOURS, INK, QUIET, WIDTH, new_figure, style
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +82,7 @@ class Spectra:
         return int(self.power.axes.sum())
 
 
-def spectra(page: Page, records: Callable[[str], Mapping[str, Any]]) -> Spectra | None:
+def spectra(page: Page, records: Callable[[str], Record]) -> Spectra | None:
     """Return what the records of a page say of its spectrum and of the bits of its methods.
 
     Shown are the sizes at which the most methods have told their bits, of each method the setting with the best
@@ -101,7 +103,7 @@ def spectra(page: Page, records: Callable[[str], Mapping[str, Any]]) -> Spectra 
     found: dict[tuple[str, int], Allocation] = {}
     share = pareto.share_column(page.settings)
     for _, row in page.settings.iterrows():
-        part = records(str(row["run_ids"]).split()[0]).get("spectrum")
+        part = records(str(row["run_ids"]).split()[0]).spectrum
         if not part:
             continue
         power = power or Steps.read(part["power"])

@@ -16,15 +16,18 @@ import numpy as np
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
+from harness.analysis.budgets import ACROSS, BUDGETS, SPARE_BYTE
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
 from harness.base.errors import MissingExtraError
 from harness.evaluation import metric_registry
+from harness.evaluation.reference import REFERENCE
 from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
 from harness.report.page import provenance
 from harness.runs.portable_command import portable
+from harness.runs.record import CHECKSUM, FILES, Record
 
 if TYPE_CHECKING:
     import jinja2
@@ -35,13 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Records = Callable[[str], Mapping[str, Any]]
+Records = Callable[[str], Record]
 
 BUDGET = 64
 """Bytes per vector that a page asks for first."""
-
-MATRIX = (16, 32, 48, 64, 96, 128, 256)
-"""Budgets side by side."""
 
 COLUMNS = {
     "bytes": ("bytes/vector", "Codes, and a share of the codebooks and matrices"),
@@ -135,16 +135,16 @@ class Entry:
     def cells(self) -> dict[str, str]:
         """Text for each of `COLUMNS`, as in the Markdown tables."""
         row = self.row
-        unjudged = self._between("overlap_at_10", 3) if self.page.quality == "overlap_at_10" else ""
+        unjudged = self._between(REFERENCE.unjudged_metric, 3) if not self.page.judged else ""
         return {
             "bytes": formatting.size(row[pareto.COST]),
             "code": formatting.size(row["code_bytes_per_vector"]),
             "ratio": formatting.ratio(row["compression_ratio"]),
-            "ndcg": formatting.spread(row, "ndcg_at_10", 4),
+            "ndcg": formatting.spread(row, REFERENCE.judged_metric, 4),
             "kept": formatting.spread(row, "retention", 1, 100),
             "interval": f"overlap {unjudged}" if unjudged else self.interval,
             "verdict": row.get("verdict", "") or "–",
-            "overlap": formatting.spread(row, "overlap_at_10", 3),
+            "overlap": formatting.spread(row, REFERENCE.unjudged_metric, 3),
             "recall": formatting.number(row["recall_at_100"], 3),
             "index": formatting.digits(row["index_bytes"] / 1e6),
             "encode": formatting.digits(row["encode_seconds"]),
@@ -159,9 +159,9 @@ class Entry:
             "bytes": row[pareto.COST],
             "code": row["code_bytes_per_vector"],
             "ratio": row["compression_ratio"],
-            "ndcg": row["ndcg_at_10"],
+            "ndcg": row[REFERENCE.judged_metric],
             "kept": row["retention"],
-            "overlap": row["overlap_at_10"],
+            "overlap": row[REFERENCE.unjudged_metric],
             "recall": row["recall_at_100"],
             "index": row["index_bytes"],
             "encode": row["encode_seconds"],
@@ -189,11 +189,11 @@ class Entry:
     def verdict(self, metric: str) -> str:
         """Return in words how it compares with float32, as far as that is known; the verdict is on nDCG@10."""
         known = self.cells["verdict"]
-        return f"Against float32: {known}" if metric == "ndcg_at_10" and known != "–" else ""
+        return f"Against float32: {known}" if metric == REFERENCE.judged_metric and known != "–" else ""
 
     def bar(self, metric: str) -> list[float] | None:
         """Return the ends of a metric's interval, or None. That of nDCG@10 is relative to float32's."""
-        name, scale = ("retention", self.page.float32_score) if metric == "ndcg_at_10" else (metric, 1.0)
+        name, scale = ("retention", self.page.float32_score) if metric == REFERENCE.judged_metric else (metric, 1.0)
         ends = [scale * float(self.row.get(f"{name}_{end}", np.nan)) for end in ("low", "high")]
         return ends if np.isfinite(ends).all() else None
 
@@ -313,8 +313,8 @@ class _Site:
             "index.html",
             entries=self.all,
             explored=self.measured,
-            answers=self.answers(self.measured, MATRIX),
-            budgets=MATRIX,
+            answers=self.answers(self.measured, ACROSS),
+            budgets=ACROSS,
             failed=self.frame[self.frame["status"] != "ok"],
         )
         self.render(
@@ -331,8 +331,8 @@ class _Site:
                 model=model,
                 explored=own,
                 entries=[entry for page in own for entry in self.entries[page.stem]],
-                answers=self.answers(own, MATRIX),
-                budgets=MATRIX,
+                answers=self.answers(own, ACROSS),
+                budgets=ACROSS,
                 about=self._about(runs, "model"),
                 failed=runs[runs["status"] != "ok"],
             )
@@ -356,19 +356,16 @@ class _Site:
         pages = [page for page in self.pages if page.runs["dataset"].iloc[0] == dataset]
         measured = [page for page in pages if len(page.settings)]
         runs = self.frame[self.frame["dataset"] == dataset]
-        record = next((self.records[run_id] for run_id in runs["run_id"] if run_id in self.records), {})
+        record = next((self.records[run_id] for run_id in runs["run_id"] if run_id in self.records), None)
         self.render(
             "dataset.html",
             link,
             dataset=dataset,
             pages=measured,
             explored=measured,
-            about=record.get("dataset") or {},
+            about={} if record is None else record.dataset.to_json(),
             entries=[entry for page in measured for entry in self.entries[page.stem]],
-            best=[
-                (page, [(str(budget), self.best(page, budget)) for budget in settings_module.BUDGETS])
-                for page in measured
-            ],
+            best=[(page, [(str(budget), self.best(page, budget)) for budget in BUDGETS]) for page in measured],
             shares=[
                 (
                     page,
@@ -396,7 +393,7 @@ class _Site:
             recorded=recorded,
             command=portable(recorded, run["dataset"]) if recorded else "",
             figures={label: f"{run[key]:.10g}" for key, label in FIGURES.items() if np.isfinite(run[key])},
-            record=None if record is None else json.dumps(record, indent=1, ensure_ascii=False),
+            record=None if record is None else json.dumps(_as_written(record), indent=1, ensure_ascii=False),
         )
 
     @cached_property
@@ -408,16 +405,17 @@ class _Site:
     def _about(self, runs: pd.DataFrame, part: str) -> dict[str, Any]:
         """Return what the first record of some runs says in its configuration of the model or method."""
         for run_id in runs["run_id"]:
-            found = ((self.records.get(run_id) or {}).get("config") or {}).get(part)
-            if isinstance(found, Mapping):
-                return dict(found)
+            record = self.records.get(run_id)
+            settings = None if record is None else record.config.get(part)
+            if isinstance(settings, Mapping):
+                return dict(settings)
         return {}
 
     def _entry(self, page: Page, row: pd.Series[Any] | None) -> Entry | None:
         return None if row is None else self.entries[page.stem][int(str(row.name))]
 
     def best(self, page: Page, budget: float) -> Entry | None:
-        return self._entry(page, pareto.best_within(page.settings, budget, spare=settings_module.SPARE_BYTE))
+        return self._entry(page, pareto.best_within(page.settings, budget, spare=SPARE_BYTE))
 
     def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
         return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]
@@ -435,7 +433,7 @@ class _Site:
 
     def _page_data(self, page: Page) -> dict[str, Any]:
         entries = self.entries[page.stem]
-        plain = page.settings[page.settings["method"] == "float32"]
+        plain = page.settings[page.settings["method"] == REFERENCE.method]
         metrics = {}
         for metric in _metrics():
             values = page.settings[metric].to_numpy(dtype=float)
@@ -460,11 +458,11 @@ class _Site:
             "method": row["method"],
             "family": row["family"],
             "bytes": float(row[pareto.COST]),
-            "fits": float(_fits(row[pareto.COST], row["code_bytes_per_vector"])),
+            "fits": float(least_budgets(row[pareto.COST], row["code_bytes_per_vector"])),
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
-            "verdict": entry.verdict("ndcg_at_10"),
+            "verdict": entry.verdict(REFERENCE.judged_metric),
             "size": size_text(entry),
             "url": self.links["run"][entry.run_ids[0]],
             "command": entry.command,
@@ -476,9 +474,9 @@ def size_text(entry: Entry) -> str:
     return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
 
 
-def _fits(cost: Any, code_bytes: Any) -> Any:
+def least_budgets(cost: Any, code_bytes: Any) -> Any:
     """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
-    return np.minimum(cost, np.maximum(code_bytes, cost - settings_module.SPARE_BYTE))
+    return np.minimum(cost, np.maximum(code_bytes, cost - SPARE_BYTE))
 
 
 def _floor(page: Page, metric: str) -> float:
@@ -502,7 +500,7 @@ def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
     values = page.scores.values[page.quality]
     quality = page.settings[page.quality].to_numpy(dtype=float)
     cost = page.settings[pareto.COST].to_numpy(dtype=float)
-    fits = _fits(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
+    fits = least_budgets(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
     order = np.lexsort((np.arange(len(cost)), cost, -quality))
     order = order[np.isfinite(quality[order])]
     known = set(page.scores.known(page.quality).tolist())
@@ -582,10 +580,16 @@ def _provenance(site: _Site) -> list[tuple[bool, str]]:
     return [(place % 2 == 1, part) for place, part in enumerate(text.split("`"))]
 
 
-def _machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def _as_written(record: Record) -> dict[str, Any]:
+    """Return a record with its checksums, as it lies in the results folder."""
+    sums = {FILES: record.files, CHECKSUM: record.checksum} if record.checksum else {}
+    return {**record.to_json(), **sums}
+
+
+def _machines(records: Iterable[Record]) -> list[str]:
     found = set()
     for record in records:
-        machine = record.get("machine") or {}
+        machine = record.machine
         if machine.get("cpu"):
             found.add(f"{machine['cpu']}, {machine.get('cores', '?')} cores, {machine.get('system', '')}".rstrip(", "))
     return sorted(found)

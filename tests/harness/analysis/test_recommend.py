@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness.report.recommendation import recommendation_text
 from harness.runs import presets
 from harness.runs.frame import load_runs
 from harness.runs.portable_command import portable
+from harness.runs.record import EMPTY, Identity, Record
 from harness.runs.store import Store
 from tests.harness.report.test_write import frame_of, run, unjudged
 
@@ -600,10 +602,11 @@ def of_store(**needs: Any) -> Recommendation:
     records.add("usearch_i8", 384, losing(0.01, 0.02)).add("weaviate_sq", 392, losing(0.0, 0.0))
     rows = {row["run_id"]: row for row in records.rows}
 
-    def record(run_id: str) -> dict[str, Any]:
+    def record(run_id: str) -> Record:
         row = rows[run_id]
         identity = {**presets.preset_identity(row["method"]), **({"made up": row["params"]} if row["params"] else {})}
-        return {"identity": {"method": identity}, "method": {"name": row["method"], "params": row["params"]}}
+        method = replace(EMPTY.method, name=row["method"], params=row["params"])
+        return replace(EMPTY, identity=Identity(method=identity), method=method)
 
     return recommend.recommend(records.frame(), Needs.parse(**needs), records.queries.__getitem__, record)
 

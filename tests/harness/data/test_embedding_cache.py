@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.base.errors import CacheError, ModelError
 from harness.data import embedding_cache
 from harness.data.datasets import Dataset
-from harness.data.embedding_cache import _Draft, _Files, embed
+from harness.data.embedding_cache import CacheFiles, Draft, embed
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Share
 from tests.conftest import ROOT
@@ -186,12 +186,12 @@ def test_chunks_are_the_texts_longest_first(sizes: list[int], limit: int, data: 
     lengths = np.array(sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedding_cache, "CHUNK_CHARACTERS", limit)
-        chunks = [rows.tolist() for rows in embedding_cache._chunks(lengths)]
+        chunks = [rows.tolist() for rows in embedding_cache.length_chunks(lengths)]
         order = [row for rows in chunks for row in rows]
         assert order == sorted(range(len(sizes)), key=lambda i: -sizes[i])
-        assert all(len(rows) == 1 or embedding_cache._work(lengths[rows]).sum() <= limit for rows in chunks)
+        assert all(len(rows) == 1 or embedding_cache.encoding_work(lengths[rows]).sum() <= limit for rows in chunks)
         done = data.draw(st.integers(0, len(sizes)))
-        share = Share(np.arange(len(sizes)), embedding_cache._chunks(lengths))
+        share = Share(np.arange(len(sizes)), embedding_cache.length_chunks(lengths))
         assert [row for rows in share.after(done) for row in rows] == order[done:]
 
 
@@ -321,7 +321,7 @@ def test_an_unusable_draft_is_started_again(tmp_path: Path, spoil: Callable[[Pat
 def test_a_draft_that_was_complete_but_not_named_is_only_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_dataset()
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_cache._Draft, "finish", lambda self, about: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(embedding_cache.Draft, "finish", lambda self, about: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             embed(dataset, HashEncoder(), tmp_path)
     encoder = HashEncoder()
@@ -385,7 +385,7 @@ def work(directory: str, delay: str) -> None:
 
 
 def test_a_header_or_progress_that_lies_is_not_resumed(tmp_path: Path) -> None:
-    files = _Files.of(tmp_path, {"n": 40})
+    files = CacheFiles.of(tmp_path, {"n": 40})
     vectors = np.ones((40, 8), np.float32)
     np.save(tmp_path / "sound.npy", vectors)
     sound = (tmp_path / "sound.npy").read_bytes()
@@ -401,12 +401,12 @@ def test_a_header_or_progress_that_lies_is_not_resumed(tmp_path: Path) -> None:
     ):
         files.partial.write_bytes(content)
         files.progress.write_text(json.dumps(progress))
-        assert _Draft.resume(files, 40).done == done
+        assert Draft.resume(files, 40).done == done
         assert files.partial.read_bytes() == content, "and is not lengthened"
 
 
 def test_a_description_of_brackets_is_named(tmp_path: Path) -> None:
-    files = _Files.of(tmp_path, {"n": 40})
+    files = CacheFiles.of(tmp_path, {"n": 40})
     np.save(files.data, np.ones((40, 8), np.float32))
     files.sidecar.write_text("[" * 200_000)
     with pytest.raises(CacheError, match="has an unreadable description"):

@@ -101,7 +101,7 @@ def test_parts_join_to_the_file_of_one_process(of: int, straight: Path, tmp_path
 
 def test_parts_take_similar_work() -> None:
     lengths = np.random.default_rng(0).integers(0, 2000, size=1000)
-    chunks = embedding_cache._chunks(lengths)
+    chunks = embedding_cache.length_chunks(lengths)
     shares = [Share.of_shard(chunks, shard) for shard in Shard.all(8)]
     np.testing.assert_array_equal(np.sort(np.concatenate([share.rows for share in shares])), np.arange(1000))
     work = [lengths[share.rows].sum() for share in shares]
@@ -189,7 +189,7 @@ def test_parts_of_another_width_are_named(tmp_path: Path) -> None:
         encode(tmp_path, 2, 2, Wide())
 
 
-@pytest.mark.parametrize("place", ["release", "_checksum", "_write_json"])
+@pytest.mark.parametrize("place", ["release", "array_checksum", "_write_json"])
 def test_an_interrupted_join_is_done_again(
     place: str, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +267,7 @@ def test_joining_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for part in (1, 2, 3):
         fill(dataset, Wide(), tmp_path, Shard(part, 4))
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_cache._Cache, "_join", lambda *_: None)
+        patch.setattr(embedding_cache.Cache, "_join", lambda *_: None)
         fill(dataset, Wide(), tmp_path, Shard(4, 4))
     memory = Memory()
     with peak_memory(memory):
@@ -376,8 +376,8 @@ def test_a_run_on_float16_is_a_run_on_the_rounded_vectors(toy: Path, overrides: 
     for dtype in ("float32", "float16"):
         cfg = configuration(toy, "method=int8", f"cache_dtype={dtype}", *overrides)
         found[dtype] = Store(toy / "results").read(run(cfg, "int8"))
-    assert found["float16"]["run_id"] != found["float32"]["run_id"]
-    assert found["float16"]["model"]["name"] == "toy cache_dtype=float16"
+    assert found["float16"].run_id != found["float32"].run_id
+    assert found["float16"].model.name == "toy cache_dtype=float16"
     arrays = [np.load(path) for path in (toy / "cache").glob("*.npy")]
     docs, queries = sorted((array for array in arrays if array.dtype == np.float16), key=len, reverse=True)
     vectors = {"docs": docs[::-1].astype(np.float32), "queries": queries.astype(np.float32)}
@@ -385,7 +385,7 @@ def test_a_run_on_float16_is_a_run_on_the_rounded_vectors(toy: Path, overrides: 
     cfg = configuration(toy, "method=int8", f"model.path={toy / 'rounded.safetensors'}", *overrides, model="vectors")
     same = Store(toy / "results").read(run(cfg, "int8"))
     for key in ("metrics", "float32", "limits", "storage"):
-        assert found["float16"][key] == same[key], key
+        assert getattr(found["float16"], key) == getattr(same, key), key
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

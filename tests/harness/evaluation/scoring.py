@@ -3,7 +3,7 @@
 import numpy as np
 
 from harness.evaluation.metric_registry import REGISTRY, computed
-from harness.evaluation.rankings import Rankings, Reference
+from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
 from harness.evaluation.ties import Collection
 
@@ -16,7 +16,7 @@ def retrieval(judgements: Judgements, ranking: np.ndarray) -> PerQuery:
 
 def fidelity(ranking: np.ndarray, scores: np.ndarray, queries: np.ndarray, docs: np.ndarray) -> PerQuery:
     """Every metric of a ranking against itself."""
-    return computed(Rankings(ranking, scores, len(docs), reference=Reference(ranking, scores, queries, docs)))
+    return computed(Rankings(ranking, scores, len(docs), reference=ExactRanking(ranking, scores, queries, docs)))
 
 
 def tie_metrics(

@@ -171,7 +171,7 @@ def test_the_peak_of_a_stage_is_its_own() -> None:
 
 def test_looking_every_few_milliseconds_finds_the_peak_too() -> None:
     memory = Memory()
-    with cost._sampled(memory):
+    with cost.peak_while(memory):
         block = np.ones(200_000_000 // 8)
         time.sleep(0.05)
         del block
@@ -238,7 +238,7 @@ def test_every_stage_is_measured() -> None:
 
 def test_a_run_that_did_not_measure_cost_is_due_again(small_collection: Path, tmp_path: Path) -> None:
     plain = run(configuration(small_collection, tmp_path, "method=int8"), "int8")
-    assert "cost" not in Store(tmp_path).read(plain)
+    assert Store(tmp_path).read(plain).cost is None
     frame = load_runs(tmp_path)
     assert frame[list(COST_COLUMNS)].isna().all(axis=None)
     (page,) = settings.pages(frame)
@@ -246,14 +246,14 @@ def test_a_run_that_did_not_measure_cost_is_due_again(small_collection: Path, tm
     asked = configuration(small_collection, tmp_path, "method=int8", "measure.cost=true", "measure.repeats=2")
     assert run(asked, "int8") == plain
     record = Store(tmp_path).read(plain)
-    assert record["cost"]["seconds"]["search"]["repeats"] == 2
+    assert record.cost is not None and record.cost["seconds"]["search"]["repeats"] == 2
     again = configuration(small_collection, tmp_path, "method=int8")
     run(again, "int8")
-    assert Store(tmp_path).read(plain)["created"] == record["created"], "what has cost serves those who do not ask"
+    assert Store(tmp_path).read(plain).created == record.created, "what has cost serves those who do not ask"
     frame = load_runs(tmp_path)
     assert frame["queries_per_second_low"][0] <= frame["queries_per_second"][0] <= frame["queries_per_second_high"][0]
     assert frame["query_ms_p99_low"][0] <= frame["query_ms_p99"][0] <= frame["query_ms_p99_high"][0]
-    assert record["cost"]["single_query_ms"]["p50"]["repeats"] == 2
+    assert record.cost["single_query_ms"]["p50"]["repeats"] == 2
     (page,) = settings.pages(frame)
     text = page_markdown(page, None, "vecbudget report")
     assert "## Cost" in text and "| int8 |" in text.partition("### On larger corpora")[2]

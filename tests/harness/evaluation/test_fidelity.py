@@ -178,8 +178,7 @@ def test_fidelity_falls_as_bytes_do(small_collection: Path, tmp_path: Path) -> N
         places = [f"results_dir={tmp_path}", f"cache_dir={tmp_path / 'cache'}"]
         with initialize_config_module("configs", version_base="1.3"):
             cfg = compose("config", overrides=["dataset=folder", "model=vectors", *vectors, *places, *overrides])
-        found: dict[str, float] = Store(tmp_path).read(run(cfg, "x"))["metrics"]
-        return found
+        return Store(tmp_path).read(run(cfg, "x")).metrics
 
     exact, fine, coarse = means("method=float32"), means("method=int8"), means("method=binary")
     assert set(exact) == set(metric_names())

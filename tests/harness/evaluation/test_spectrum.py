@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from harness.evaluation.spectrum_record import Steps, as_record
 from harness.report.figures import labels
 from harness.report.figures.spectrum import METHODS, SIZES, Spectra, draw_spectra, spectra
 from harness.report.write import write_report
+from harness.runs.record import EMPTY, Record
 from tests.harness.report.test_write import frame_of, run
 
 UNTIMED = settings(deadline=None)
@@ -91,7 +92,7 @@ ALLOCATIONS = {
 }
 
 
-def page_and_records(**more: Any) -> tuple[Page, Callable[[str], dict[str, Any]]]:
+def page_and_records() -> tuple[Page, Callable[[str], Record]]:
     rows = [
         run(
             run_id=name,
@@ -107,7 +108,7 @@ def page_and_records(**more: Any) -> tuple[Page, Callable[[str], dict[str, Any]]
     for run_id, name in zip(frame["run_id"], frame["method"], strict=True):
         parts = ALLOCATIONS[name][1]
         bits = None if parts is None else np.repeat([own for _, own in parts], [count for count, _ in parts])
-        known[run_id] = {"spectrum": as_record(POWER, bits), **more}
+        known[run_id] = replace(EMPTY, spectrum=as_record(POWER, bits))
     (page,) = pages(frame)
     return page, known.__getitem__
 
@@ -137,7 +138,11 @@ def test_the_best_setting_of_a_method_is_shown() -> None:
     frame = frame_of(*rows)
     number = dict(zip(frame["run_id"], frame["params"], strict=True))
     (page,) = pages(frame)
-    found = spectra(page, lambda run_id: {"spectrum": as_record(POWER, np.full(D, float(number[run_id][-1])))})
+
+    def told(run_id: str) -> Record:
+        return replace(EMPTY, spectrum=as_record(POWER, np.full(D, float(number[run_id][-1]))))
+
+    found = spectra(page, told)
     assert found is not None
     assert [own.bits.values.tolist() for own in found.allocations] == [[1.0]]
 
@@ -182,18 +187,18 @@ def test_names_of_levels_touch_neither_each_other_nor_the_spectrum(factor: float
 def test_a_spectrum_without_allocations_is_drawn_alone() -> None:
     frame = frame_of(run(method="int8", code_bytes_per_vector=384.0))
     (page,) = pages(frame)
-    found = spectra(page, lambda _: {"spectrum": as_record(POWER, None)})
+    found = spectra(page, lambda _: replace(EMPTY, spectrum=as_record(POWER, None)))
     assert found is not None and found.sizes == []
     assert len(draw_spectra(found).axes) == 1
 
 
 def test_older_records_have_no_figure_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frame = frame_of(run(), run(method="int8", code_bytes_per_vector=384.0))
-    written = {path.name for path in write_report(frame, tmp_path, records=lambda _: {}, site=False)}
+    written = {path.name for path in write_report(frame, tmp_path, records=lambda _: EMPTY, site=False)}
     assert not any("spectrum" in name for name in written) and "summary.md" in written
     assert "no figure of the spectrum" in caplog.text and "scifact · minilm" in caplog.text
     caplog.clear()
-    known = {"spectrum": as_record(POWER, None)}
+    known = replace(EMPTY, spectrum=as_record(POWER, None))
     written = {path.name for path in write_report(frame, tmp_path, records=lambda _: known, site=False)}
     assert {"scifact--minilm-spectrum.png", "scifact--minilm-spectrum.svg"} <= written
     assert "](scifact--minilm-spectrum.png)" in (tmp_path / "scifact--minilm.md").read_text(encoding="utf-8")

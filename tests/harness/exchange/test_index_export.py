@@ -22,7 +22,7 @@ from harness.runs.run import run
 from harness.runs.store import INDEX, RANKING, Store
 from tests.harness.runs.test_run import configuration
 from vecbudget import CompressedIndex, IndexFileError
-from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, _own_checksum, seal
+from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, manifest_checksum, seal
 
 SETTINGS = {
     "int8": ["method=int8", "keep_index=true"],
@@ -111,10 +111,10 @@ def test_a_damaged_id_is_named() -> None:
 def test_the_manifest_tells_what_a_user_needs(results: Path, exported: Path) -> None:
     manifest = json.loads((exported / MANIFEST).read_text())
     record = Store(results).read(run_id(results, "int8"))
-    assert manifest["run"]["run_id"] == record["run_id"] and manifest["run"]["metrics"] == record["metrics"]
+    assert manifest["run"]["run_id"] == record.run_id and manifest["run"]["metrics"] == record.metrics
     assert manifest["method"]["_target_"] == "methods.PerDimension" and manifest["metric"] == "inner product"
     assert (manifest["n"], manifest["dim"]) == (400, 32)
-    assert manifest["model"]["query"] == record["identity"]["model"]["query"]
+    assert manifest["model"]["query"] == record.identity.model["query"]
     assert set(manifest["files"]) == {CODES, STATE, IDS}
     assert str(results) not in json.dumps(manifest), "no path of the machine"
 
@@ -169,7 +169,7 @@ def resealed(index: Path, change: Callable[[dict[str, Any]], None] | None = None
         seal(index, content, [CODES, STATE, IDS])
         return
     change(manifest)
-    manifest["sha256"] = _own_checksum(manifest)
+    manifest["sha256"] = manifest_checksum(manifest)
     (index / MANIFEST).write_text(json.dumps(manifest))
 
 

@@ -17,8 +17,8 @@ from harness.exchange.index_export import export
 from harness.exchange.store_loaders import (
     LOADERS,
     ChosenPreset,
-    _with_parameters,
     folder_name,
+    with_parameters,
     write_parquet,
     write_rows,
     write_store,
@@ -276,14 +276,14 @@ def test_default_parameters_leave_a_setting_as_it_is(name: str) -> None:
     card = method_card(members("method")[name])
     params = " ".join(f"{key}={value}" for key, value in card["parameters"].items() if key in card["setting"])
     setting = presets()[name].setting
-    assert _with_parameters(setting, "") == setting
+    assert with_parameters(setting, "") == setting
     if "quantile" in params or "num_sub_vectors" in params:
-        assert _with_parameters(setting, params) == setting
+        assert with_parameters(setting, params) == setting
 
 
 def test_a_run_s_parameters_go_into_the_setting() -> None:
     setting = "scalar: {type: int8, quantile: 0.99, always_ram: true}\nindex(num_sub_vectors=24)"
-    assert _with_parameters(setting, "quantile=0.95 num_sub_vectors=12 other=1") == (
+    assert with_parameters(setting, "quantile=0.95 num_sub_vectors=12 other=1") == (
         "scalar: {type: int8, quantile: 0.95, always_ram: true}\nindex(num_sub_vectors=12)"
     )
 

@@ -199,7 +199,8 @@ def test_the_spectrum_is_drawn_from_the_records(report: Report, small_collection
     exact = np.linalg.eigvalsh(docs.T @ docs)[::-1] / np.sum(docs**2)
     bits = {}
     for run_id, name in report.setting_of.items():
-        part = Store(report.folder.parent).read(run_id)["spectrum"]
+        part = Store(report.folder.parent).read(run_id).spectrum
+        assert part is not None
         assert Steps.read(part["power"]).each == pytest.approx(exact, rel=2e-3)
         bits[name] = None if part["bits"] is None else Steps.read(part["bits"]).each.tolist()
     assert bits["int8"] is None and bits["rabitq bits=2"] is None

@@ -39,7 +39,7 @@ def test_a_method_that_lacks_a_collection_comes_last() -> None:
 
 def test_every_query_is_counted_once() -> None:
     change = np.array([-0.9, -0.5, -0.1, 0.0, 0.0, 0.2, 0.5, 1.0])
-    assert overview._shares(change) == pytest.approx([2 / 8, 1 / 8, 2 / 8, 1 / 8, 2 / 8])
+    assert overview.shares_by_change(change) == pytest.approx([2 / 8, 1 / 8, 2 / 8, 1 / 8, 2 / 8])
 
 
 def test_bars_are_the_shares_of_the_queries() -> None:

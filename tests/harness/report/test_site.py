@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis import pareto, settings, significance
+from harness.analysis.budgets import BUDGETS, SPARE_BYTE
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
 from harness.report.page import page_markdown
 from harness.report.site import pages as site
 from harness.report.site.pages import write_site
 from harness.runs.frame import load_runs
+from harness.runs.record import Record
 from harness.runs.store import Store
 
 pytest.importorskip("plotly")
@@ -44,8 +46,8 @@ SETTINGS = [
 ]
 
 
-def record(run_id: str, dataset: str, method: str, params: str, family: str, seed: int, **more: Any) -> dict[str, Any]:
-    return {
+def record(run_id: str, dataset: str, method: str, params: str, family: str, seed: int, **more: Any) -> Record:
+    content = {
         "run_id": run_id,
         "status": "ok",
         "created": "2026-11-20T10:00:00+00:00",
@@ -59,6 +61,7 @@ def record(run_id: str, dataset: str, method: str, params: str, family: str, see
         "dim": 384,
         **more,
     }
+    return Record.from_json(content, run_id)
 
 
 @dataclass
@@ -202,11 +205,11 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
         made = results.store.read(run["run_id"])
         document = Document(out / "runs" / f"{run['run_id']}.html")
         ((_, text),) = document.find("pre", **{"class": "record"})
-        assert json.loads(text) == made
+        assert json.loads(text) == {**made.to_json(), "files": made.files, "checksum": made.checksum}
         commands = [text for _, text in document.find("code", role="region")]
         assert commands == [
-            made["command"].removesuffix(" results_dir=/somewhere/results"),
-            made["command"],
+            made.command.removesuffix(" results_dir=/somewhere/results"),
+            made.command,
         ]
         labels = [text for _, text in document.find("th", scope="row")]
         values = [text for _, text in document.find("td")]
@@ -216,11 +219,11 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
             assert ERROR in "".join(text for _, text in document.find("p", **{"class": "error"}))
             continue
         assert float(shown["bytes/vector"]) == pytest.approx(run["bytes_per_vector"], rel=1e-9)
-        assert float(shown["bytes of the index"]) == made["storage"]["index_bytes"]
-        assert float(shown["overlap@10"]) == pytest.approx(made["metrics"]["overlap_at_10"], rel=1e-9)
-        assert ("nDCG@10" in shown) == ("ndcg_at_10" in made["metrics"])
+        assert float(shown["bytes of the index"]) == made.storage.index_bytes
+        assert float(shown["overlap@10"]) == pytest.approx(made.metrics["overlap_at_10"], rel=1e-9)
+        assert ("nDCG@10" in shown) == ("ndcg_at_10" in made.metrics)
         if "nDCG@10" in shown:
-            assert float(shown["nDCG@10"]) == pytest.approx(made["metrics"]["ndcg_at_10"], rel=1e-9)
+            assert float(shown["nDCG@10"]) == pytest.approx(made.metrics["ndcg_at_10"], rel=1e-9)
 
 
 def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path) -> None:
@@ -228,15 +231,15 @@ def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path)
     text = (out / "datasets" / "scifact.html").read_text(encoding="utf-8")
     part = text.split("Best within a budget on scifact</caption>")[1].split("</table>")[0]
     shown = re.findall(r'<tr><th scope="row" class="number">(\d+)</th>(.*?)</tr>', part)
-    assert [int(budget) for budget, _ in shown] == list(settings.BUDGETS)
+    assert [int(budget) for budget, _ in shown] == list(BUDGETS)
     for budget, cells in shown:
-        best = pareto.best_within(page.settings, int(budget), spare=settings.SPARE_BYTE)
+        best = pareto.best_within(page.settings, int(budget), spare=SPARE_BYTE)
         if best is None:
             assert "nothing measured" in cells
         else:
             assert f"runs/{best['run_ids'].split()[0]}.html" in cells
             assert f"nDCG@10 {best['ndcg_at_10']:.4f} ± {best['ndcg_at_10_sd']:.4f}" in cells
-    winner = pareto.best_within(page.settings, 64, spare=settings.SPARE_BYTE)
+    winner = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
     assert winner is not None
     assert winner["method"] != "float32"
 
@@ -248,7 +251,7 @@ def test_first_answer_names_the_winner_its_interval_and_its_command_without_a_sc
     said = document.find("p", **{"data-slot": "said"})[0][1]
     page = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = significance.with_intervals(page, results.store.per_query)
-    best = pareto.best_within(page.settings, 64, spare=settings.SPARE_BYTE)
+    best = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
     assert best is not None
     assert document.find("a", **{"data-slot": "link"})[0][1] == settings.setting_name(best)
     assert f"(95 % interval {100 * best['retention_low']:.1f} to {100 * best['retention_high']:.1f} %)" in said
@@ -322,7 +325,7 @@ quarters = st.integers(0, 8000).map(lambda number: number / 4)
 @given(code=quarters, state=quarters, budget=quarters)
 def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
     fits = pareto.within([code + state], [code], budget, settings.SPARE_BYTE)[0]
-    assert (site._fits(code + state, code) <= budget) == fits
+    assert (site.least_budgets(code + state, code) <= budget) == fits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -456,7 +459,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     budgets = []
     for _ in range(int(slider.get_attribute("max")) + 1):
         budgets.append(float(number.input_value()))
-        best = pareto.best_within(one.settings, budgets[-1], spare=settings.SPARE_BYTE)
+        best = pareto.best_within(one.settings, budgets[-1], spare=SPARE_BYTE)
         expected = "nothing measured" if best is None else settings.setting_name(best)
         assert page.locator("[data-slot=link]").inner_text() == expected
         assert page.locator(".plot").get_attribute("data-winner") == ("" if best is None else expected)
@@ -464,7 +467,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     assert budgets == sorted(set(budgets))
     assert budgets[0] <= 1 and budgets[-1] >= 1536 and 64 in budgets
     number.fill("48.99")
-    best = pareto.best_within(one.settings, 48.99, spare=settings.SPARE_BYTE)
+    best = pareto.best_within(one.settings, 48.99, spare=SPARE_BYTE)
     assert best is not None
     assert page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
 

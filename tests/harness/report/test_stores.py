@@ -1,6 +1,7 @@
 """The report's pages on vector stores, from made-up records and from real ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.report.figures.stores import can_draw, draw
 from harness.report.write import write_report
 from harness.runs import presets
 from harness.runs.frame import load_runs
+from harness.runs.record import EMPTY, Identity, Record
 from harness.runs.run import run
 from harness.runs.store import Store
 from tests.harness.analysis.test_recommend import EXACT, Records, losing
@@ -28,14 +30,12 @@ from tests.harness.runs.test_run import configuration
 NOISE = 0.02
 
 
-def record_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def record_of(row: Mapping[str, Any]) -> Record:
     """The record of a made-up run: parameters other than the yaml's are no yaml's."""
     identity = {**presets.preset_identity(row["method"]), **({"made up": row["params"]} if row["params"] else {})}
     encoder = {"document": {"normalize": True}}
-    return {
-        "identity": {"method": identity, "model": encoder},
-        "method": {"name": row["method"], "params": row["params"]},
-    }
+    method = replace(EMPTY.method, name=row["method"], params=row["params"])
+    return replace(EMPTY, identity=Identity(method=identity, model=encoder), method=method)
 
 
 def made_up() -> Records:

@@ -127,10 +127,10 @@ def contents(results: Path) -> dict[str, tuple[object, ...]]:
     """Return what is to be the same of each run, however it was launched."""
     store = Store(results)
     return {
-        record["run_id"]: (
-            *(record[key] for key in ("status", "command", "metrics", "storage", "float32", "limits")),
-            (store.path(record["run_id"]) / PER_QUERY).read_bytes(),
-            (store.path(record["run_id"]) / RANKING).read_bytes(),
+        record.run_id: (
+            *(getattr(record, key) for key in ("status", "command", "metrics", "storage", "float32", "limits")),
+            (store.path(record.run_id) / PER_QUERY).read_bytes(),
+            (store.path(record.run_id) / RANKING).read_bytes(),
         )
         for record in store.records()
     }
@@ -182,7 +182,7 @@ def test_a_failing_run_is_counted_and_the_others_are_kept(launcher: str, argumen
     assert done.returncode == 1
     assert "vecbudget: number 1 fails" in done.stderr
     assert "vecbudget: 1 of 4 runs failed; the others are kept" in done.stderr
-    statuses = [record["status"] for record in Store(tmp_path / "results").records()]
+    statuses = [record.status for record in Store(tmp_path / "results").records()]
     assert sorted(statuses) == ["failed", "ok", "ok", "ok"]
 
 

@@ -13,6 +13,7 @@ from harness.runs import merge as module
 from harness.runs.config import run_id
 from harness.runs.frame import load_runs
 from harness.runs.merge import merge, merged_text
+from harness.runs.record import Record
 from harness.runs.store import PER_QUERY, RANKING, RECORD, Store
 from methods.scalar.uniform import PerDimension
 from tests.conftest import clustered_vectors
@@ -45,17 +46,21 @@ def record(method: str = "int8", **changes: Any) -> dict[str, Any]:
     }
 
 
+def read(content: dict[str, Any]) -> Record:
+    return Record.from_json(content, content["run_id"])
+
+
 def folder(path: Path, *records: dict[str, Any]) -> Path:
     store = Store(path)
     for item in records:
         values = {"ndcg_at_10": np.array([0.25, 0.75])}
         ranking = {"rows": np.zeros((2, 3), np.int32)}
-        store.commit(item["run_id"], store.draft(item["run_id"]), item, ["a", "b"], values, ranking)
+        store.commit(item["run_id"], store.draft(item["run_id"]), read(item), ["a", "b"], values, ranking)
     return path
 
 
 def runs(path: Path) -> set[str]:
-    return {item["run_id"] for item in Store(path).records()}
+    return {item.run_id for item in Store(path).records()}
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -72,7 +77,7 @@ def test_the_union_is_kept_once(tmp_path: Path) -> None:
     assert len(merged.copied) == 3 and merged.repeated == 1 and not merged.present
     assert (content(mine), content(yours)) == before, "the sources are not touched"
     store = Store(tmp_path / "ours")
-    assert store.read(int8["run_id"])["seconds"] == {"fit": 1.0}, "the first of two that say the same"
+    assert store.read(int8["run_id"]).seconds == {"fit": 1.0}, "the first of two that say the same"
     assert store.per_query(pq["run_id"])["ndcg_at_10"].tolist() == [0.25, 0.75]
     assert {path.name for path in store.path(pq["run_id"]).iterdir()} == {RECORD, PER_QUERY, RANKING}
     assert set(load_runs(tmp_path / "ours")["method"]) == {"int8", "int4", "pq"}
@@ -105,7 +110,8 @@ def test_what_is_damaged_is_not_copied(name: str, tmp_path: Path) -> None:
     draft = store.draft(item["run_id"])
     (draft / "index").mkdir()
     write_index(draft / "index", codec, codec.encode(docs))
-    path = store.commit(item["run_id"], draft, item, ["a"], {"x": np.zeros(1)}, {"rows": np.zeros((1, 3), np.int32)})
+    rows = {"rows": np.zeros((1, 3), np.int32)}
+    path = store.commit(item["run_id"], draft, read(item), ["a"], {"x": np.zeros(1)}, rows)
     damaged = bytearray((path / name).read_bytes())
     damaged[-9] ^= 1
     (path / name).write_bytes(damaged)
@@ -205,7 +211,7 @@ def test_a_dataset_for_fitting_has_a_name_too(tmp_path: Path) -> None:
         dataset="e" * 16,
         dataset_name="nfcorpus",
         identity={"fit_dataset": "f" * 16},
-        more={"fit_dataset": {"name": "scifact"}},
+        more={"fit_dataset": {"name": "scifact", "n_docs": 2, "n_queries": 0}},
     )
     with pytest.raises(StoreError, match="dataset 'scifact' is d{16} .* but f{16}"):
         merge([mine, folder(tmp_path / "yours", other)], tmp_path / "ours")
@@ -222,7 +228,7 @@ def test_the_fullest_record_of_a_run_is_kept(into_mine: bool, tmp_path: Path) ->
     target = mine if into_mine else tmp_path / "ours"
     merged = merge([mine, yours, theirs], target)
     kept = Store(target).read(costly["run_id"])
-    assert kept["status"] == "ok" and "cost" in kept
+    assert kept.ok and kept.cost is not None
     assert (merged.replaced if into_mine else merged.copied) == [costly["run_id"]]
     assert [path.name for path in Store(target).runs.iterdir()] == [costly["run_id"]]
 

@@ -1,6 +1,7 @@
 """Presets of vector stores, and the records that are theirs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +10,16 @@ from harness.analysis.describe_setting import SPANS, recipe
 from harness.base.errors import ConfigError
 from harness.runs import presets
 from harness.runs.catalogue import members, method_card, method_rows
+from harness.runs.record import EMPTY, Identity, Record
 
 EVERY = sorted(presets.presets())
 
 
-def record(name: str, params: str = "", identity: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def record(name: str, params: str = "", identity: Mapping[str, Any] | None = None, **more: Any) -> Record:
     """A record as a run writes it, as far as presets are concerned."""
     parameters = presets.preset_identity(name) if identity is None else identity
-    return {"identity": {"method": parameters, **more}, "method": {"name": name, "params": params}}
+    method = replace(EMPTY.method, name=name, params=params)
+    return replace(EMPTY, identity=Identity(method=dict(parameters), **more), method=method)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -82,9 +85,9 @@ def test_parameters_that_are_written_out_change_nothing() -> None:
     assert found.params == ""
 
 
-@pytest.mark.parametrize("entry", presets.ELSEWHERE)
-def test_what_was_fitted_elsewhere_is_no_stores(entry: str) -> None:
-    assert presets.matches(record("qdrant_int8", **{entry: 100})) == []
+@pytest.mark.parametrize("entry", [{"fit_dataset": "f" * 16}, {"fit_sample": 100}, {"fit_disjoint": True}])
+def test_what_was_fitted_elsewhere_is_no_stores(entry: dict[str, Any]) -> None:
+    assert presets.matches(record("qdrant_int8", **entry)) == []
 
 
 @pytest.mark.parametrize(

@@ -55,13 +55,13 @@ def test_from_configuration_to_record(small_collection: Path, tmp_path: Path) ->
     assert per_query["ndcg_at_10"].mean() == pytest.approx(row["ndcg_at_10"])
     ranking = load_file(Store(tmp_path).path(run_id) / RANKING)
     assert ranking["rows"].shape == (30, 100)
-    assert set(record["seconds"]) == {"fit", "encode", "save", "load", "search", "evaluate"}
-    assert record["versions"]["numpy"] == np.__version__
+    assert set(record.seconds) == {"fit", "encode", "save", "load", "search", "evaluate"}
+    assert record.versions["numpy"] == np.__version__
 
 
 def test_the_record_says_how_far_from_the_bound_the_errors_are(small_collection: Path, tmp_path: Path) -> None:
     run_id = run(configuration(small_collection, tmp_path, "method=int4"), "int4")
-    limits, row = Store(tmp_path).read(run_id)["limits"], load_runs(tmp_path).set_index("run_id").loc[run_id]
+    limits, row = Store(tmp_path).read(run_id).limits, load_runs(tmp_path).set_index("run_id").loc[run_id]
     assert set(limits) == {"vector", "score"}
     docs = load_file(small_collection / "vectors.safetensors")["docs"].astype(float)
     bound = distortion(np.linalg.eigvalsh(docs.T @ docs / len(docs)), 8 * 16)
@@ -179,7 +179,7 @@ def test_queries_for_fit_are_encoded_only_for_a_method_that_learns_from_them(
     titles = {f"title d{i:03d}" for i in range(400)}
     assert set(HashModel.encoded["query"]) == titles and len(HashModel.encoded["query"]) == 400
     record = Store(tmp_path).read(run_id)
-    assert record["fit_queries"] == "400 titles" and record["identity"]["fit_queries"]["source"] == "titles"
+    assert record.fit_queries == "400 titles" and (record.identity.fit_queries or {})["source"] == "titles"
     row = load_runs(tmp_path).set_index("run_id").loc[run_id]
     assert row["fit_queries"] == "400 titles" and row["params"] == "fit_queries=titles"
 
@@ -191,12 +191,12 @@ def test_the_source_of_queries_is_part_of_the_id_of_methods_that_want_them(
         return run(configuration(small_collection, tmp_path, f"method={method}", *overrides), method)
 
     assert identity("int8", "fit_queries=documents") == identity("int8")
-    assert "fit_queries" not in Store(tmp_path).read(identity("int8"))["identity"]
+    assert Store(tmp_path).read(identity("int8")).identity.fit_queries is None
     learned = identity("leanvec_ood", "method.dim=8")
     assert identity("leanvec_ood", "method.dim=8", "fit_queries=documents") == learned
     without = identity("leanvec_ood", "method.dim=8", "fit_queries=none")
     assert without != learned
-    assert [Store(tmp_path).read(each)["fit_queries"] for each in (learned, without)] == ["400 documents", "none"]
+    assert [Store(tmp_path).read(each).fit_queries for each in (learned, without)] == ["400 documents", "none"]
     with pytest.raises(ConfigError, match="has no titles to fit with; there are documents, none"):
         identity("leanvec_ood", "method.dim=8", "fit_queries=titles")
     with pytest.raises(ConfigError, match="fit_queries must be"):
@@ -215,7 +215,7 @@ def test_queries_for_fit_come_from_where_the_documents_do(small_collection: Path
     cfg.model = {"_target_": f"{__name__}.HashModel"}
     HashModel.encoded.clear()
     run_id = run(cfg, "leanvec_ood")
-    assert Store(tmp_path).read(run_id)["fit_queries"] == "20 titles", "the measured test queries are query 0 to 29"
+    assert Store(tmp_path).read(run_id).fit_queries == "20 titles", "the measured test queries are query 0 to 29"
     asked = HashModel.encoded["query"]
     assert asked.count("query 40") == 2, "a test query of the other collection is none here"
     assert asked.count("query 3") == 1 and asked.count("query 30") == 1
@@ -226,17 +226,17 @@ def test_fitted_on_a_sample(small_collection: Path, tmp_path: Path) -> None:
     record = Store(tmp_path).read(
         run(configuration(small_collection, tmp_path, *overrides), "transform_coding", overrides)
     )
-    assert record["method"]["params"] == "fit_sample=200 nbytes=8"
-    seen, unseen = record["limits"]["vector"], record["limits"]["unseen_vector"]
+    assert record.method.params == "fit_sample=200 nbytes=8"
+    seen, unseen = record.limits["vector"], record.limits["unseen_vector"]
     # all 400 documents, and the 200 that were not drawn, under one bound
     assert unseen["bound"] == seen["bound"]
     assert unseen["distortion"] > seen["distortion"]
     whole = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides[:2]), "transform_coding"))
-    assert whole["run_id"] != record["run_id"]
-    assert "unseen_vector" not in whole["limits"]
+    assert whole.run_id != record.run_id
+    assert "unseen_vector" not in whole.limits
     frame = load_runs(tmp_path).set_index("run_id")
-    assert frame.loc[record["run_id"], "unseen_vector_db_over_bound"] == unseen["db_over_bound"]
-    assert np.isnan(frame.loc[whole["run_id"], "unseen_vector_db_over_bound"])
+    assert frame.loc[record.run_id, "unseen_vector_db_over_bound"] == unseen["db_over_bound"]
+    assert np.isnan(frame.loc[whole.run_id, "unseen_vector_db_over_bound"])
     with pytest.raises(ConfigError, match="fit_sample must be 1 to 400, the documents of .*, got 401"):
         run(configuration(small_collection, tmp_path, "method=int8", "fit_sample=401"), "int8")
 
@@ -244,22 +244,22 @@ def test_fitted_on_a_sample(small_collection: Path, tmp_path: Path) -> None:
 def test_fitted_on_documents_that_are_not_searched(small_collection: Path, tmp_path: Path) -> None:
     overrides = ["method=pq", "method.m=4", "fit_sample=300", "fit_disjoint=true"]
     record = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides), "pq", overrides))
-    assert record["method"]["params"] == "fit_sample=300 fit_disjoint=true m=4"
-    assert record["dataset"]["n_docs"] == 100
+    assert record.method.params == "fit_sample=300 fit_disjoint=true m=4"
+    assert record.dataset.n_docs == 100
     # the judged documents are still there to be found, among fewer others
     exact = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *overrides[2:]), "float32"))
     whole = Store(tmp_path).read(run(configuration(small_collection, tmp_path), "float32"))
-    assert exact["run_id"] != whole["run_id"]
-    assert exact["metrics"]["recall_at_100"] == 1.0
-    assert exact["metrics"]["ndcg_at_10"] >= whole["metrics"]["ndcg_at_10"]
-    assert record["metrics"]["overlap_at_10"] < 1
+    assert exact.run_id != whole.run_id
+    assert exact.metrics["recall_at_100"] == 1.0
+    assert exact.metrics["ndcg_at_10"] >= whole.metrics["ndcg_at_10"]
+    assert record.metrics["overlap_at_10"] < 1
 
 
 def test_a_sample_lends_its_own_pseudo_queries(small_collection: Path, tmp_path: Path) -> None:
     given = ["method=score_aware", "method.nbytes=8", "fit_queries=documents", "fit_sample=300"]
     for more in ([], ["fit_disjoint=true"]):
         record = Store(tmp_path).read(run(configuration(small_collection, tmp_path, *given, *more), "score_aware"))
-        assert record["fit_queries"] == "300 documents"
+        assert record.fit_queries == "300 documents"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from safetensors.numpy import save_file
 
 from harness.base.errors import StoreError
 from harness.runs.frame import load_runs
-from harness.runs.store import CHECKSUM, FILES, PER_QUERY, RANKING, RECORD, Store
+from harness.runs.record import CHECKSUM, FILES, Record
+from harness.runs.store import PER_QUERY, RANKING, RECORD, Store
 
 
 def record(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
@@ -26,6 +28,10 @@ def record(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
         "method": {"name": "int8", "params": "bits=4", "scoring": "asymmetric", "family": "scalar", "seed": None},
         **more,
     }
+
+
+def made(run_id: str, **more: Any) -> Record:
+    return Record.from_json(record(run_id, **more), run_id)
 
 
 FINISHED = {
@@ -41,7 +47,7 @@ def commit(store: Store, run_id: str, **more: Any) -> Path:
     return store.commit(
         run_id,
         store.draft(run_id),
-        record(run_id, **more),
+        made(run_id, **more),
         ["q1", "q2"],
         {"ndcg_at_10": np.array([0.5, 0.7])},
         {"rows": np.zeros((2, 3), np.int32)},
@@ -52,7 +58,7 @@ def test_round_trip(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert not store.has("abc")
     commit(store, "abc", **FINISHED)
-    assert store.has("abc") and store.read("abc")["dim"] == 384
+    assert store.has("abc") and store.read("abc").dim == 384
     per_query = store.per_query("abc")
     assert per_query["query_id"].tolist() == ["q1", "q2"] and per_query["ndcg_at_10"].tolist() == [0.5, 0.7]
     assert [path.name for path in store.runs.iterdir()] == ["abc"], "no draft is left"
@@ -143,9 +149,9 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path, monkeypatc
     for error, raised in ((KeyboardInterrupt, KeyboardInterrupt), (OSError, StoreError)):
         with monkeypatch.context() as patch, pytest.raises(raised, match="no space"):
             patch.setattr("harness.runs.store.sync", lambda path, error=error: (_ for _ in ()).throw(error("no space")))
-            store.commit("abc", store.draft("abc"), record("abc"))
+            store.commit("abc", store.draft("abc"), made("abc"))
         assert list(store.runs.iterdir()) == [] and not store.has("abc")
-    store.commit("abc", store.draft("abc"), record("abc"))
+    store.commit("abc", store.draft("abc"), made("abc"))
     assert store.has("abc")
 
 
@@ -202,7 +208,7 @@ def test_a_record_without_checksums_is_read(tmp_path: Path) -> None:
     path = commit(store, "abc", **FINISHED)
     with_checksums = store.read("abc")
     as_older(path)
-    assert store.read("abc") == {key: with_checksums[key] for key in store.read("abc")}
+    assert store.read("abc") == replace(with_checksums, files={}, checksum="")
     assert store.has("abc") and len(store.per_query("abc")) == 2 and len(load_runs(tmp_path)) == 1
     store.verify("abc")
 
@@ -242,7 +248,14 @@ def test_another_digit_of_a_metric_is_refused(tmp_path: Path) -> None:
 def test_a_flipped_bit_of_a_record_s_file_is_refused(tmp_path: Path, name: str) -> None:
     store = Store(tmp_path)
     scores = {"rows": np.array([[3, 1]], np.int32), "scores": np.array([[0.5, 0.25]], np.float32)}
-    path = store.commit("abc", store.draft("abc"), record("abc"), ["q"], {"ndcg_at_10": np.array([0.5])}, scores)
+    path = store.commit(
+        "abc",
+        store.draft("abc"),
+        made("abc"),
+        ["q"],
+        {"ndcg_at_10": np.array([0.5])},
+        scores,
+    )
     content = (path / name).read_bytes()
     for place in range(0, len(content), 7):
         flipped = bytearray(content)
@@ -265,7 +278,7 @@ def test_a_disk_that_is_full_only_when_asked_leaves_no_record(tmp_path: Path, mo
     draft = store.draft("abc")
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StoreError, match=r"runs/abc cannot be written \(No space left on device\)"):
-        store.commit("abc", draft, record("abc"))
+        store.commit("abc", draft, made("abc"))
     assert list(store.runs.iterdir()) == []
     monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EINVAL, "no fsync here")))
     commit(store, "abc", **FINISHED)
@@ -281,8 +294,8 @@ def test_no_clock_decides_what_is_left_over(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("time.time", lambda: moment)
     os.utime(mine, (moment, moment))
     commit(store, "def", **FINISHED, created="1996-01-01T00:00:00+00:00")
-    assert mine.exists() and store.read("def")["created"].startswith("1996"), "the later write, by any clock"
-    assert store.commit("abc", mine, record("abc")).is_dir() and len(load_runs(tmp_path)) == 2
+    assert mine.exists() and store.read("def").created.startswith("1996"), "the later write, by any clock"
+    assert store.commit("abc", mine, made("abc")).is_dir() and len(load_runs(tmp_path)) == 2
 
 
 def test_damaged_scores_and_rankings_are_named(tmp_path: Path) -> None:
@@ -290,7 +303,7 @@ def test_damaged_scores_and_rankings_are_named(tmp_path: Path) -> None:
     path = store.commit(
         "abc",
         store.draft("abc"),
-        record("abc"),
+        made("abc"),
         ["q1"],
         {"ndcg_at_10": np.array([0.5])},
         {"rows": np.array([[3, 1]], np.int32), "scores": np.array([[0.5, 0.25]], np.float32)},

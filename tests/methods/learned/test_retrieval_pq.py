@@ -8,7 +8,13 @@ import torch
 
 from methods.composed.chain import Chain
 from methods.learned.losses import list_net
-from methods.learned.retrieval_pq import RetrievalPQ, _assigned, _balanced, _gather, _orthonormalize
+from methods.learned.retrieval_pq import (
+    RetrievalPQ,
+    assigned_codewords,
+    balanced_codes,
+    gathered_codewords,
+    orthonormalize,
+)
 from methods.product.faiss_codec import FaissCodec
 from methods.transforms.opq import OPQ
 from tests.conftest import clustered_vectors
@@ -105,17 +111,17 @@ def test_balanced_codes_use_every_codeword_alike() -> None:
     rows = torch.tensor(rng.standard_normal((64, 4)).astype(np.float32) * 0.1)
     words = torch.tensor(rng.standard_normal((1, 4, 4)).astype(np.float32))
     words[0, 0] = 0
-    assert len(_gather(words, torch.zeros(64, 1, dtype=torch.long))) == 64
+    assert len(gathered_codewords(words, torch.zeros(64, 1, dtype=torch.long))) == 64
     nearest = torch.cdist(rows, words[0]).argmin(dim=1)
     assert (nearest == 0).all()
-    counts = torch.bincount(_balanced(rows, words, 0.003, 200)[:, 0], minlength=4)
+    counts = torch.bincount(balanced_codes(rows, words, 0.003, 200)[:, 0], minlength=4)
     assert counts.min() >= 12 and counts.max() <= 20
 
 
 def test_a_soft_choice_is_the_nearest_codeword_with_another_gradient() -> None:
     rows = torch.tensor(DOCS[:50])
     words = torch.tensor(made(steps=1).fit(DOCS).codebooks_, requires_grad=True)
-    hard, soft = _assigned(rows, words, None), _assigned(rows, words, 0.1)
+    hard, soft = assigned_codewords(rows, words, None), assigned_codewords(rows, words, 0.1)
     torch.testing.assert_close(hard, soft)
     slopes = [torch.autograd.grad(value.pow(2).sum(), words)[0] for value in (hard, soft)]
     assert not torch.allclose(*slopes)
@@ -126,5 +132,5 @@ def test_orthonormalize_finds_the_nearest_rotation() -> None:
     start = np.linalg.qr(rng.standard_normal((12, 12)))[0] + 0.02 * rng.standard_normal((12, 12))
     u, _, vt = np.linalg.svd(start)
     matrix = torch.tensor(start)
-    _orthonormalize(matrix)
+    orthonormalize(matrix)
     np.testing.assert_allclose(matrix.numpy(), u @ vt, atol=1e-6)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from methods.tables.hash_network import HashNetwork, _forward, _gradients
+from methods.tables.hash_network import HashNetwork, forward_pass, weight_gradients
 from tests.conftest import clustered_vectors
 
 
@@ -12,11 +12,11 @@ def test_gradients_are_those_of_finite_differences() -> None:
     inputs, targets = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
 
     def loss() -> float:
-        found = _forward(layers[:-1], inputs)[-1] @ layers[-1][0] + layers[-1][1]
+        found = forward_pass(layers[:-1], inputs)[-1] @ layers[-1][0] + layers[-1][1]
         return float(((found - targets) ** 2).sum() / 5)
 
     flat = [array for layer in layers for array in layer]
-    for array, gradient in zip(flat, _gradients(layers, inputs, targets), strict=True):
+    for array, gradient in zip(flat, weight_gradients(layers, inputs, targets), strict=True):
         for place in np.ndindex(array.shape):
             kept = array[place]
             array[place] = kept + 1e-5

@@ -10,10 +10,10 @@ from methods.transform_coding.lattice_coded import (
     RATES,
     Lattice,
     LatticeCoded,
-    _read,
-    _write,
     codebook,
     plan_blocks,
+    read_bits,
+    write_bits,
 )
 from tests.conftest import clustered_vectors
 
@@ -100,11 +100,11 @@ def test_numbers_come_back_from_their_bits(fields: list[tuple[int, int]]) -> Non
     packed = np.zeros((1, -(-total // 8)), dtype=np.uint8)
     place = 0
     for bits, value in fields:
-        _write(packed, np.array([value % (1 << bits)]), place, bits)
+        write_bits(packed, np.array([value % (1 << bits)]), place, bits)
         place += bits
     place = 0
     for bits, value in fields:
-        assert _read(packed, place, bits).tolist() == [value % (1 << bits)]
+        assert read_bits(packed, place, bits).tolist() == [value % (1 << bits)]
         place += bits
 
 

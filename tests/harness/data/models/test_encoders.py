@@ -108,9 +108,9 @@ def test_order_by_tokens_and_order_by_characters_give_the_same_vectors(
 ) -> None:
     encoder = local(tiny, batch_size=2)
     by_tokens = encoder.encode(TEXTS, "document", None)
-    counts = sentence_transformer._token_counts(encoder._model, [*TEXTS, "cat " * 99])
+    counts = sentence_transformer.token_counts(encoder._model, [*TEXTS, "cat " * 99])
     assert counts is not None and counts.tolist()[:4] == [4, 11, 3, 2] and counts[-1] == 16
-    monkeypatch.setattr(sentence_transformer, "_token_counts", lambda model, texts: None)
+    monkeypatch.setattr(sentence_transformer, "token_counts", lambda model, texts: None)
     np.testing.assert_allclose(encoder.encode(TEXTS, "document", None), by_tokens, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.base.errors import StoreError
 from harness.exchange.mteb.export import export
 from harness.exchange.mteb.naming import NotInMtebError, compression, model_of, name_of, revision_of, task_of
 from harness.exchange.mteb.published import TOLERANCE, compare_published, published_text
+from harness.runs.record import ModelEntry, Record
 from harness.runs.run import run
 from harness.runs.store import Store
 from tests.harness.runs.test_run import configuration
@@ -39,7 +41,7 @@ def results(small_collection: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def records(results: Path) -> list[dict[str, Any]]:
+def records(results: Path) -> list[Record]:
     return list(Store(results).records())
 
 
@@ -47,7 +49,7 @@ def result_files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*.json") if path.name != "model_meta.json")
 
 
-def test_mtebs_cache_finds_the_same_scores(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_mtebs_cache_finds_the_same_scores(records: list[Record], tmp_path: Path) -> None:
     done = export(records, tmp_path, models=MODELS)
     assert len(done.files) == len(records) == 4 and not done.skipped
     assert sorted(done.files) == sorted(result_files(tmp_path))
@@ -58,21 +60,21 @@ def test_mtebs_cache_finds_the_same_scores(records: list[dict[str, Any]], tmp_pa
         kwargs = result.model_meta.experiment_kwargs
         found[kwargs["method"], kwargs.get("seed")] = (kwargs, result.task_results[0])
     for record in records:
-        method, storage = record["method"], record["storage"]
-        kwargs, result = found[method["name"], method["seed"]]
-        assert result.task_name == "tiny" and result.dataset_revision.endswith(record["dataset"]["fingerprint"])
-        assert result.main_score == pytest.approx(record["metrics"]["ndcg_at_10"], abs=1e-6)
+        method, storage = record.method, record.storage
+        kwargs, result = found[method.name, method.seed]
+        assert result.task_name == "tiny" and result.dataset_revision.endswith(str(record.dataset.fingerprint))
+        assert result.main_score == pytest.approx(record.metrics["ndcg_at_10"], abs=1e-6)
         assert kwargs["scoring"] == "asymmetric"
-        assert kwargs.get("params", "") == method["params"]
-        assert kwargs["code_bytes_per_vector"] == storage["code_bytes_per_vector"]
+        assert kwargs.get("params", "") == method.params
+        assert kwargs["code_bytes_per_vector"] == storage.code_bytes_per_vector
         scores = result.scores["test"][0]
         for name in ("recall_at_100", "map_at_100", "mrr_at_10", "ndcg_at_1"):
-            assert scores[name] == pytest.approx(record["metrics"][name], abs=1e-6)
-        assert scores["state_bytes"] == storage["state_bytes"] and scores["vecbudget_run_id"] == record["run_id"]
+            assert scores[name] == pytest.approx(record.metrics[name], abs=1e-6)
+        assert scores["state_bytes"] == storage.state_bytes and scores["vecbudget_run_id"] == record.run_id
         assert "ndcg_at_1000" not in scores and "precision_at_10" not in scores, "nothing that was not measured"
 
 
-def test_mtebs_cache_selects_by_compression(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_mtebs_cache_selects_by_compression(records: list[Record], tmp_path: Path) -> None:
     path = next(path for path in export(records, tmp_path, models=MODELS).files if "method_int8" in str(path))
     kwargs = json.loads((path.parent / "model_meta.json").read_text())["experiment_kwargs"]
     assert kwargs == {"method": "int8", "params": "bits=4", "scoring": "asymmetric", "code_bytes_per_vector": 16.0}
@@ -81,38 +83,37 @@ def test_mtebs_cache_selects_by_compression(records: list[dict[str, Any]], tmp_p
     assert [result.experiment_name for result in selected.model_results] == [path.parent.name]
     revision = path.parents[2].name
     one = cache.load_task_result("tiny", "example/Encoder", revision, experiment_name=path.parent.name)
-    expected = next(record for record in records if record["method"]["name"] == "int8")["metrics"]["ndcg_at_10"]
+    expected = next(record for record in records if record.method.name == "int8").metrics["ndcg_at_10"]
     assert one.main_score == pytest.approx(expected, abs=1e-6)
     assert not cache.load_results(load_experiments="no_experiments").model_results, "none is the model's own"
 
 
-def test_exporting_again_changes_nothing(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_exporting_again_changes_nothing(records: list[Record], tmp_path: Path) -> None:
     export(records, tmp_path, models=MODELS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     export([*records, records[0]], tmp_path, models=MODELS)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
 
-def test_a_task_of_mtebs_is_described_by_mteb(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_task_of_mtebs_is_described_by_mteb(records: list[Record], tmp_path: Path) -> None:
     done = export(records[:1], tmp_path, tasks={"tiny": "SciFact"}, models=MODELS)
     result = mteb.results.TaskResult.from_disk(done.files[0])
     assert result.task_name == "SciFact" and result.languages == ["eng"]
     assert result.dataset_revision.startswith("vecbudget-"), "MTEB's revision is not claimed for a folder"
 
 
-def test_subsets_share_a_file(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_subsets_share_a_file(records: list[Record], tmp_path: Path) -> None:
     languages = []
     for number, subset in enumerate(("eng", "deu")):
-        record = json.loads(json.dumps(records[0]))
-        record["run_id"] = f"run{number}"
-        record["config"]["dataset"] = {
+        dataset = {
             "_target_": "harness.data.datasets.MtebTask",
             "name": "MIRACLRetrieval",
             "split": None,
             "subset": subset[:2],
         }
-        record["metrics"]["ndcg_at_10"] = 0.25 + 0.5 * number
-        languages.append(record)
+        config = {**records[0].config, "dataset": dataset}
+        metrics = {**records[0].metrics, "ndcg_at_10": 0.25 + 0.5 * number}
+        languages.append(replace(records[0], run_id=f"run{number}", config=config, metrics=metrics))
     path = export(languages, tmp_path, models=MODELS).files
     assert [item.name for item in path] == ["MIRACLRetrieval.json"]
     result = mteb.results.TaskResult.from_disk(path[0])
@@ -120,30 +121,30 @@ def test_subsets_share_a_file(records: list[dict[str, Any]], tmp_path: Path) -> 
     assert result.main_score == pytest.approx(0.5) and result.get_score(languages=["deu"]) == pytest.approx(0.75)
 
 
-def test_what_has_no_place_is_left_out_and_said(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    failed, divided, unjudged, fine = (json.loads(json.dumps(record)) for record in records)
-    failed["status"] = "failed"
-    divided["identity"]["fit_disjoint"] = True
-    unjudged["metrics"].pop("ndcg_at_10")
-    unjudged["dataset"]["has_qrels"] = False
+def test_what_has_no_place_is_left_out_and_said(records: list[Record], tmp_path: Path) -> None:
+    failed, divided, unjudged, fine = records
+    failed = replace(failed, status="failed")
+    divided = replace(divided, identity=replace(divided.identity, fit_disjoint=True))
+    metrics = {name: mean for name, mean in unjudged.metrics.items() if name != "ndcg_at_10"}
+    unjudged = replace(unjudged, metrics=metrics, dataset=replace(unjudged.dataset, has_qrels=False))
     done = export([failed, divided, unjudged, fine], tmp_path, models=MODELS)
     assert len(done.files) == 1
-    assert set(done.skipped) == {failed["run_id"], divided["run_id"], unjudged["run_id"]}
-    assert "failed" in done.skipped[failed["run_id"]] and "no judgements" in done.skipped[unjudged["run_id"]]
+    assert set(done.skipped) == {failed.run_id, divided.run_id, unjudged.run_id}
+    assert "failed" in done.skipped[failed.run_id] and "no judgements" in done.skipped[unjudged.run_id]
 
 
-def test_a_task_ranked_by_what_is_not_measured_is_left_out(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_task_ranked_by_what_is_not_measured_is_left_out(records: list[Record], tmp_path: Path) -> None:
     name = next(
         task.metadata.name
         for task in mteb.get_tasks(task_types=["Retrieval"], modalities=["text"])
-        if task.metadata.main_score not in records[0]["metrics"] and len(task.metadata.hf_subsets) == 1
+        if task.metadata.main_score not in records[0].metrics and len(task.metadata.hf_subsets) == 1
     )
     done = export(records[:1], tmp_path, tasks={"tiny": name}, models=MODELS)
-    assert not done.files and "not measured" in done.skipped[records[0]["run_id"]]
+    assert not done.files and "not measured" in done.skipped[records[0].run_id]
 
 
-def test_two_runs_with_one_place_are_refused(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    other = {**records[0], "run_id": "elsewhere"}
+def test_two_runs_with_one_place_are_refused(records: list[Record], tmp_path: Path) -> None:
+    other = replace(records[0], run_id="elsewhere")
     with pytest.raises(StoreError, match=r"elsewhere are both"):
         export([records[0], other], tmp_path, models=MODELS)
     assert not list(result_files(tmp_path))
@@ -159,12 +160,9 @@ def test_names_of_models() -> None:
     assert name_of("m", {"mteb": "intfloat/e5-small", "revision": "a"}) == "intfloat/e5-small"
 
 
-def test_settings_of_the_model_and_depth_are_part_of_the_experiment(
-    records: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    record = json.loads(json.dumps(records[0]))
-    record["model"]["name"] = "vectors truncate_dim=128"
-    record["identity"]["k"] = 20
+def test_settings_of_the_model_and_depth_are_part_of_the_experiment(records: list[Record], tmp_path: Path) -> None:
+    model, identity = ModelEntry(name="vectors truncate_dim=128"), replace(records[0].identity, k=20)
+    record = replace(records[0], model=model, identity=identity)
     assert model_of(record, MODELS)[0] == "example/Encoder"
     path = export([record], tmp_path, models=MODELS).files[0]
     kwargs = json.loads((path.parent / "model_meta.json").read_text())["experiment_kwargs"]
@@ -172,16 +170,14 @@ def test_settings_of_the_model_and_depth_are_part_of_the_experiment(
     assert compression("int8", "", "asymmetric", None) == {"method": "int8", "scoring": "asymmetric"}
 
 
-def test_a_subset_is_not_guessed(records: list[dict[str, Any]]) -> None:
+def test_a_subset_is_not_guessed(records: list[Record]) -> None:
     with pytest.raises(NotInMtebError, match="subsets"):
         task_of(records[0], {"tiny": "MIRACLRetrieval"})
 
 
-def publish(
-    records: list[dict[str, Any]], folder: Path, change: float = 0.0, name: str = "tiny", **entries: Any
-) -> Path:
+def publish(records: list[Record], folder: Path, change: float = 0.0, name: str = "tiny", **entries: Any) -> Path:
     """A published result of the float32 vectors, in MTEB's layout."""
-    scores = {key: value + change for key, value in records[0]["float32"].items() if key not in OURS_ALONE}
+    scores = {key: value + change for key, value in records[0].float32.items() if key not in OURS_ALONE}
     entry = {**scores, "main_score": scores["ndcg_at_10"], "hf_subset": "default", "languages": ["eng-Latn"], **entries}
     result = mteb.results.TaskResult(
         task_name=name, dataset_revision="1", mteb_version="2.0.0", scores={"test": [entry]}, evaluation_time=1.0
@@ -193,17 +189,17 @@ def publish(
     return path
 
 
-def test_the_same_figure_agrees(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_same_figure_agrees(records: list[Record], tmp_path: Path) -> None:
     publish(records, tmp_path, name="Tiny")
     (baseline,), without = compare_published(records, tmp_path, models=MODELS)
     assert not without and not baseline.off() and baseline.revision == "abcdef"
-    assert set(baseline.differences) == set(records[0]["float32"]) - OURS_ALONE
+    assert set(baseline.differences) == set(records[0].float32) - OURS_ALONE
     assert "agrees, 8 metrics" in published_text([baseline], [])
 
 
 @pytest.mark.parametrize("change, differs", [(0.9 * TOLERANCE, False), (-1.1 * TOLERANCE, True)])
 def test_a_thousandth_is_where_agreement_ends(
-    records: list[dict[str, Any]], tmp_path: Path, change: float, differs: bool
+    records: list[Record], tmp_path: Path, change: float, differs: bool
 ) -> None:
     path = publish(records, tmp_path, change)
     (baseline,), _ = compare_published(records, path, models=MODELS)
@@ -211,7 +207,7 @@ def test_a_thousandth_is_where_agreement_ends(
     assert ("DIFFERS in ndcg_at_1 by +0.0011" in published_text([baseline], [])) == differs
 
 
-def test_experiments_and_other_models_are_no_baseline(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_experiments_and_other_models_are_no_baseline(records: list[Record], tmp_path: Path) -> None:
     export(records, tmp_path, models=MODELS)
     published = publish(records, tmp_path / "elsewhere")
     shutil.move(published.parents[1], tmp_path / "results" / "another__Encoder")
@@ -225,19 +221,18 @@ def test_experiments_and_other_models_are_no_baseline(records: list[dict[str, An
     assert baseline.revision == "abcdef"
 
 
-def test_a_lone_file_is_of_the_only_model(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_lone_file_is_of_the_only_model(records: list[Record], tmp_path: Path) -> None:
     path = publish(records, tmp_path)
     lone = tmp_path / "tiny.json"
     shutil.copy(path, lone)
     (baseline,), _ = compare_published(records, lone)
     assert not baseline.off() and baseline.revision == ""
-    second = json.loads(json.dumps(records[0]))
-    second["model"]["name"] = "second"
+    second = replace(records[0], model=ModelEntry(name="second"))
     with pytest.raises(StoreError, match="does not say of which model"):
         compare_published([*records, second], lone)
 
 
-def test_what_cannot_be_read_is_said(records: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_said(records: list[Record], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no file or folder"):
         compare_published(records, tmp_path / "none")
     broken = tmp_path / "tiny.json"

@@ -282,8 +282,8 @@ def test_documents_with_one_id_are_refused(small_collection: Path) -> None:
 
 def test_datasets_are_ours(small_collection: Path) -> None:
     """The pseudo queries' source has the documents of our loader, in its order."""
-    from harness.exchange.mteb.search import _documents
+    from harness.exchange.mteb.search import as_dataset
 
     dataset: Dataset = Folder(path=str(small_collection)).load()
-    made = _documents(folder_task(small_collection).dataset["default"]["test"]["corpus"], "tiny")
+    made = as_dataset(folder_task(small_collection).dataset["default"]["test"]["corpus"], "tiny")
     assert (made.doc_ids, made.doc_texts, made.titles) == (dataset.doc_ids, dataset.doc_texts, dataset.titles)

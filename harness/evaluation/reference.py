@@ -1,0 +1,37 @@
+"""What everything is compared against: the uncompressed setting, and the metric that speaks for quality.
+
+Reports, statistics and recommendations ask here; nothing else names float32 or a headline metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.evaluation.metric_registry import metric
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference.
+
+    Attributes
+    ----------
+    method : str
+        Vectors as the model gives them, exactly searched.
+    judged_metric : str
+        The quality where there are relevance judgements: MTEB's for retrieval.
+    unjudged_metric : str
+        The quality where there are none: the share of the reference's ten best documents that are found.
+    """
+
+    method: str = "float32"
+    judged_metric: str = "ndcg_at_10"
+    unjudged_metric: str = "overlap_at_10"
+
+    def quality_label(self, judged: bool) -> str:
+        """Return what tables call the quality, with relevance judgements or without."""
+        return metric(self.judged_metric if judged else self.unjudged_metric).label
+
+
+REFERENCE = Reference()
+"""The one that all records are compared with."""
