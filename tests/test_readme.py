@@ -1,6 +1,7 @@
 """What the README and the documentation promise: the example runs, commands and names exist, nothing is stale."""
 
 import ast
+import dataclasses
 import importlib.util
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from harness.runs.catalogue import FAMILIES, members, method_rows
 from harness.runs.frame import load_runs
+from harness.runs.record import Record
 from scripts.studies import write_readme
 from tests.conftest import ROOT
 
@@ -125,6 +127,13 @@ def test_the_path_from_a_text_to_a_number_exists() -> None:
     for path, name in steps:
         assert name in set(defined(ROOT / path)), f"{path} has no {name}"
     assert len(re.findall(r"^\| \d ", text.partition("four hops")[2], re.MULTILINE)) == 4
+
+
+def test_every_part_of_a_record_is_described() -> None:
+    text = (ROOT / "docs" / "explain" / "record.md").read_text()
+    rows = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    for part in dataclasses.fields(Record):
+        assert part.name == "more" or f"`{part.name}`" in rows, part.name
 
 
 def test_every_room_is_in_the_picture() -> None:
