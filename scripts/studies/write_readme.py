@@ -1,7 +1,4 @@
-"""Write the README's generated parts anew: python scripts/studies/write_readme.py.
-
-They are the table of methods, from their yamls, and the headline, from the results in results/reference/quick.
-"""
+"""Write the README's headline anew, from results/reference/quick: python scripts/studies/write_readme.py."""
 
 from pathlib import Path
 
@@ -9,7 +6,6 @@ import pandas as pd
 
 from harness.base import formatting
 from harness.report.markdown import table
-from harness.runs.catalogue import markdown_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADLINE = ROOT / "results" / "reference" / "quick" / "stdlib--all-MiniLM-L6-v2.csv"
@@ -49,16 +45,11 @@ def _interval(row: dict[str, object]) -> str:
     return f"({100 * float(str(row['retention_low'])):.1f} to {100 * float(str(row['retention_high'])):.1f})"
 
 
-PARTS = {"methods": markdown_methods, "headline": headline}
-
-
 def written(text: str) -> str:
-    """Return the README with its generated parts as they are now."""
-    for name, part in PARTS.items():
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + part() + end + rest.partition(end)[2]
-    return text
+    """Return the README with its headline as it is now."""
+    begin, end = "<!-- headline: begin -->\n", "<!-- headline: end -->"
+    before, _, rest = text.partition(begin)
+    return before + begin + headline() + end + rest.partition(end)[2]
 
 
 def main() -> None:
