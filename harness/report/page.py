@@ -32,6 +32,7 @@ from harness.analysis.settings import (
 from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
 from harness.report.markdown import cell, p_value, table
 from harness.runs.distinct_names import marks
+from harness.runs.record import SUSPICIOUS
 
 
 def page_markdown(
@@ -93,6 +94,8 @@ def provenance(runs: pd.DataFrame, command: str) -> str:
 
 
 def _headline(page: Page) -> str:
+    if not page.judged and page.settings[REFERENCE.unjudged_metric].isna().all():
+        return f"{page.size}. The rankings end above the tenth document, so that no quality at 10 is known."
     if not page.judged:
         return (
             f"{page.size}, without relevance judgements: quality is the share of float32's ten best results "
@@ -100,7 +103,15 @@ def _headline(page: Page) -> str:
         )
     score = page.float32_score
     known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
-    return f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+    text = f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+    above = page.settings[page.settings["retention"] > SUSPICIOUS]
+    if len(above):
+        names = ", ".join(cell(setting_name(row)) for _, row in above.iterrows())
+        text += (
+            f" **More than {100 * SUSPICIOUS:.0f} % of float32**: {names}. A code seldom knows better than what it was "
+            "made from; look whether vectors are compared by the metric that they are meant for."
+        )
+    return text
 
 
 def _settings_table(page: Page) -> str:

@@ -8,10 +8,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.base.errors import ConfigError, was_interrupted
 from harness.base.suggestions import not_among
+from harness.runs.overrides import readable, unquoted
 
 GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
 
@@ -52,6 +54,7 @@ def with_swept_parameters(arguments: Sequence[str]) -> list[str]:
 
 def with_mode(arguments: Sequence[str], mode: str) -> list[str]:
     """Return Hydra's arguments with its mode among the overrides: its parser takes them in one piece, flags around."""
+    arguments = readable(arguments)
     if mode == "MULTIRUN":
         arguments = with_swept_parameters(arguments)
     for place, text in enumerate(arguments):
@@ -98,6 +101,15 @@ def hand_over(application: Callable[[], Any], schema: type, arguments: Sequence[
         raise ConfigError(explained(error, arguments, options)) from error
     except MethodError as error:
         raise ConfigError(str(error)) from error
+    except OSError as error:
+        # Hydra makes the results folder before anything of ours runs
+        folder = next((text.partition("=")[2] for text in arguments if text.startswith("results_dir=")), "results")
+        named = error.filename is not None and Path(str(error.filename)).is_relative_to(Path(unquoted(folder)))
+        if not named and Path(unquoted(folder)).resolve() not in Path(str(error.filename)).resolve().parents:
+            raise
+        raise ConfigError(
+            f"results_dir={folder} cannot be written ({error.strerror}); choose another folder: results_dir=DIR"
+        ) from error
     finally:
         sys.argv = program
 

@@ -35,6 +35,9 @@ FILES, CHECKSUM = "files", "checksum"
 
 STATUSES = ("ok", "failed")
 
+SUSPICIOUS = 1.05
+"""A code that scores so much above the vectors that it was made from is more likely measured by another metric."""
+
 RESULTS = ("metrics", "float32", "retention", "limits", "spectrum", "training", "seconds", "peak_memory_bytes")
 """What a finished run writes, empty or not; a failed one has none of it."""
 
@@ -321,7 +324,9 @@ class Record(Entry):
         """Return size, quality and time of a finished run in a line."""
         parts = []
         if REFERENCE.judged_metric in self.metrics:
-            kept = f" ({self.retention:.1%} of float32)" if self.retention is not None else ""
+            kept = "" if self.retention is None else f" ({self.retention:.1%} of float32)"
+            if self.retention is not None and self.retention > SUSPICIOUS:
+                kept += " (better than what it was made from: is that plausible?)"
             parts.append(f"nDCG@10 {self.metrics[REFERENCE.judged_metric]:.5f}{kept}")
         if REFERENCE.unjudged_metric in self.metrics:
             parts.append(f"overlap@10 {self.metrics[REFERENCE.unjudged_metric]:.3f}")

@@ -168,8 +168,9 @@ def _lost_legend(figure: Figure) -> None:
 
 
 def can_draw_speed(page: Page) -> bool:
-    """Whether there are search times."""
-    return bool((page.settings["search_seconds"] > 0).sum() > 1)
+    """Whether there are search times, and shares of the reference's quality, which it may lack."""
+    shares = page.settings[pareto.share_column(page.settings)]
+    return bool(((page.settings["search_seconds"] > 0) & shares.notna()).sum() > 1)
 
 
 def draw_speed(page: Page, looks: Looks) -> Figure:
