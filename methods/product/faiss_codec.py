@@ -181,8 +181,8 @@ class FaissCodec(Codec):
         """Return the codes once they are as wide as FAISS will take them to be."""
         array, width = codes.rows.get("codes"), self._index.sa_code_size()
         if array is None or array.dtype != np.uint8 or array.shape[1:] != (width,):
-            found = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
-            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {found}")
+            actual = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
+            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {actual}")
         return np.ascontiguousarray(array)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
@@ -201,12 +201,12 @@ class FaissCodec(Codec):
         if self.kernel == "fast_scan":
             index = faiss.IndexPQFastScan(index)
 
-        def find(some: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
+        def find(batch: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             if not alone:
-                scores, rows = index.search(some, wanted)
+                scores, rows = index.search(batch, wanted)
                 return scores, rows
-            found = [index.search(some[i : i + 1], wanted) for i in range(len(some))]
-            return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
+            answers = [index.search(batch[i : i + 1], wanted) for i in range(len(batch))]
+            return np.concatenate([scores for scores, _ in answers]), np.concatenate([rows for _, rows in answers])
 
         def scan(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             return find(queries, wanted)
