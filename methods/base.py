@@ -158,6 +158,10 @@ class Codes:
             rows={name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in names},
         )
 
+    def rows_under(self, prefix: str) -> Codes:
+        """Return the codes whose arrays' names begin with a prefix, by their names without it."""
+        return Codes(n=self.n, rows=arrays_under(self.rows, prefix))
+
     def to_arrays(self) -> dict[str, Array]:
         """Return all arrays under one set of names, for a file."""
         return {**self.rows, **{f"shared.{name}": array for name, array in self.shared.items()}}
@@ -170,6 +174,11 @@ class Codes:
             rows={name: array for name, array in arrays.items() if not name.startswith("shared.")},
             shared={name[7:]: array for name, array in arrays.items() if name.startswith("shared.")},
         )
+
+
+def arrays_under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with a prefix, by their names without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def field_types(cls: type) -> dict[str, Any]:
