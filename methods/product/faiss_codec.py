@@ -223,6 +223,18 @@ class FaissCodec(Codec):
         return scores, rows
 
 
+def codec_of_codebooks(codebooks: Float32, bits: int) -> FaissCodec:
+    """Return FAISS's product quantiser with the given codewords, float32 (m, 2**bits, d / m), as a fitted codec."""
+    import faiss
+
+    m, _, width = codebooks.shape
+    index: Any = faiss.IndexPQ(m * width, m, bits, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks, dtype=np.float32).ravel(), index.pq.centroids)
+    index.is_trained = True
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=m, bits=bits)
+    return codec.load_state({"dim_": np.asarray(m * width), "index_": faiss.serialize_index(index)})
+
+
 @dataclass(kw_only=True, eq=False)
 class UnitCentroids(FaissCodec):
     """One codebook of 2^bits centroids of unit length: the lists of FAISS's IVF indexes under inner products."""
