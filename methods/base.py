@@ -51,17 +51,17 @@ def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float3
     VectorsError
         If it is not a non-empty matrix of finite real numbers, or not `width` wide.
     """
-    given = np.asarray(values)
-    if given.ndim != 2:
-        raise VectorsError(f"{name} must be a matrix (rows x dimensions), got an array of shape {given.shape}")
-    if 0 in given.shape:
-        raise VectorsError(f"{name} is empty: shape {given.shape}")
-    if given.dtype.kind not in "fiu":
-        raise VectorsError(f"{name} must hold real numbers, got dtype {given.dtype}")
-    if width is not None and given.shape[1] != width:
-        raise VectorsError(f"{name} has {given.shape[1]} dimensions, but the method was fitted on {width}")
+    raw = np.asarray(values)
+    if raw.ndim != 2:
+        raise VectorsError(f"{name} must be a matrix (rows x dimensions), got an array of shape {raw.shape}")
+    if 0 in raw.shape:
+        raise VectorsError(f"{name} is empty: shape {raw.shape}")
+    if raw.dtype.kind not in "fiu":
+        raise VectorsError(f"{name} must hold real numbers, got dtype {raw.dtype}")
+    if width is not None and raw.shape[1] != width:
+        raise VectorsError(f"{name} has {raw.shape[1]} dimensions, but the method was fitted on {width}")
     with np.errstate(over="ignore"):
-        vectors: Float32 = np.ascontiguousarray(given, dtype=np.float32)
+        vectors: Float32 = np.ascontiguousarray(raw, dtype=np.float32)
     for start, stop in row_blocks(len(vectors), vectors.shape[1] * 4):
         finite = np.isfinite(vectors[start:stop]).all(axis=1)
         if not finite.all():
@@ -78,10 +78,10 @@ def as_pairs(pairs: ArrayLike, m: int, n: int) -> NDArray[np.int64]:
     VectorsError
         If they are not pairs of integers, or a row is not among the m queries or n documents.
     """
-    given = np.asarray(pairs)
-    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu":
-        raise VectorsError(f"pairs must be integers (p, 2), got {given.dtype} of shape {given.shape}")
-    rows: NDArray[np.int64] = given.astype(np.int64)
+    raw = np.asarray(pairs)
+    if raw.ndim != 2 or raw.shape[1] != 2 or raw.dtype.kind not in "iu":
+        raise VectorsError(f"pairs must be integers (p, 2), got {raw.dtype} of shape {raw.shape}")
+    rows: NDArray[np.int64] = raw.astype(np.int64)
     for column, (name, count) in enumerate((("queries", m), ("docs", n))):
         wrong = (rows[:, column] < 0) | (rows[:, column] >= count)
         if wrong.any():
@@ -158,18 +158,27 @@ class Codes:
             rows={name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in names},
         )
 
+    def rows_under(self, prefix: str) -> Codes:
+        """Return the codes whose arrays' names begin with a prefix, by their names without it."""
+        return Codes(n=self.n, rows=arrays_under(self.rows, prefix))
+
     def to_arrays(self) -> dict[str, Array]:
         """Return all arrays under one set of names, for a file."""
         return {**self.rows, **{f"shared.{name}": array for name, array in self.shared.items()}}
 
     @classmethod
     def from_arrays(cls, n: int, arrays: Mapping[str, Array]) -> Codes:
-        """Undo `to_arrays`."""
+        """Return the codes of `n` documents whose arrays `to_arrays` returned."""
         return cls(
             n=n,
             rows={name: array for name, array in arrays.items() if not name.startswith("shared.")},
             shared={name[7:]: array for name, array in arrays.items() if name.startswith("shared.")},
         )
+
+
+def arrays_under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with a prefix, by their names without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def field_types(cls: type) -> dict[str, Any]:
@@ -217,10 +226,10 @@ class Part:
     """Whether `fit` makes use of (training or pseudo) queries."""
 
     wants_pairs: ClassVar[bool] = False
-    """Whether `fit` makes use of which documents answer these queries."""
+    """Whether `fit` makes use of pairs (row of a query, row of a document that answers it)."""
 
     maps_queries: ClassVar[bool] = False
-    """Whether queries may be another model's, and of another width; `fit` then leaves it in `query_dim_`."""
+    """Whether queries may come from another model, with another width; `fit` then leaves that in `query_dim_`."""
 
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
@@ -233,17 +242,18 @@ class Part:
         """Refuse hyper-parameters that no data could make sense of; stores nothing."""
 
     def _require(self, condition: bool, message: str) -> None:
+        """Raise `MethodError` with the class's name and a message unless the condition holds."""
         if not condition:
             raise MethodError(f"{type(self).__name__}: {message}")
 
     def _require_at_least(self, least: int, *names: str) -> None:
-        """Refuse parameters below `least`; None is none."""
+        """Refuse parameters below `least`; a parameter that is None passes."""
         for name in names:
             value = getattr(self, name)
             self._require(value is None or value >= least, f"{name} must be at least {least}, got {value}")
 
     def _require_positive(self, *names: str) -> None:
-        """Refuse parameters of 0 or less, and NaN; None is none."""
+        """Refuse parameters of 0 or less, and NaN; a parameter that is None passes."""
         for name in names:
             value = getattr(self, name)
             self._require(value is None or value > 0, f"{name} must be positive, got {value}")
@@ -254,12 +264,13 @@ class Part:
         return hasattr(self, "dim_")
 
     def _check_fitted(self) -> int:
+        """Return the dimensions of the fitted documents; raise `NotFittedError` if there are none yet."""
         if not self.is_fitted:
             raise NotFittedError(f"{type(self).__name__} is not fitted: call fit or load_state first")
         return int(vars(self)["dim_"])
 
     def _query_width(self) -> int:
-        """Return how wide queries are: as documents, unless the part maps another model's."""
+        """Return the dimensions of queries: those of documents, unless the part maps another model's queries."""
         width = self._check_fitted()
         return int(vars(self).get("query_dim_", width))
 
@@ -284,11 +295,18 @@ class Part:
         return self
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
-        """Learn; a part that `wants_pairs`, or holds parts that may, overrides this instead of `_fit`."""
+        """Learn from checked arrays; a part that `wants_pairs`, or holds parts, overrides this and not `_fit`."""
         self._fit(docs, queries)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        """Learn; a part with nothing to learn keeps this."""
+        """Learn from checked arrays; a part with nothing to learn does not override this."""
+
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of the largest codebook that `fit` learns, in this part or one that it holds; 0 for none."""
+        values = [getattr(self, item.name) for item in dataclasses.fields(self)]
+        held = [part for value in values for part in (value if isinstance(value, list) else [value])]
+        return max((part.codebook_size for part in held if isinstance(part, Part)), default=0)
 
     def training(self) -> list[dict[str, Any]]:
         """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), an entry a run of it."""
@@ -301,7 +319,13 @@ class Part:
         return {name: np.asarray(getattr(self, name)) for name in names}
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Take over the state that an equal object returned from `state`."""
+        """Take over the state that an object with the same parameters returned from `state`.
+
+        Raises
+        ------
+        MethodError
+            If the arrays are not a part's state.
+        """
         if "dim_" not in arrays:
             raise MethodError(f"{type(self).__name__}: not a saved state (no 'dim_'): {sorted(arrays)}")
         for name, array in arrays.items():
@@ -366,7 +390,7 @@ class Codec(Part, ABC):
         return self._encode(as_vectors(docs, "docs", self._check_fitted()))
 
     def decode(self, codes: Codes) -> Float32:
-        """Return what the bytes mean: float32 (n, d')."""
+        """Return the documents that the bytes stand for, float32 (n, d')."""
         self._check_fitted()
         decoded = self._decode(codes)
         return unit_rows(decoded, self._lengths(decoded)) if self.renormalize else decoded
@@ -430,10 +454,11 @@ class Codec(Part, ABC):
         raise MethodError(f"{type(self).__name__} has no raw codes to score: scoring=raw_codes is not possible")
 
     def _encode_queries(self, queries: Float32) -> Codes:
+        """Return the codes of queries (m, d), for symmetric and raw scoring."""
         return self._encode(queries)
 
     def _project_queries(self, queries: Float32) -> Float32:
-        """Map float queries into the space of `decode`."""
+        """Return queries (m, d) in the space of `decode`, float32 (m, d'), for asymmetric scoring."""
         return queries
 
     def _query_matrix(self, queries: Float32) -> Float32:

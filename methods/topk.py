@@ -21,7 +21,10 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 QUERY_BLOCK = 1024
+"""Queries multiplied at a time, so that the product with a block of documents stays small."""
+
 PAIR_BLOCK = 1 << 15
+"""Pairs of a query and a document scored in float64 at a time."""
 
 
 def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> tuple[Float32, Int64]:
@@ -46,8 +49,8 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
         margin = rounding_margin(queries, longest)
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
-            found = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
-            scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *found, first)
+            nominated = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
+            scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *nominated, first)
     return scores, rows
 
 
@@ -70,8 +73,9 @@ def search_scored(
     margin : float64 (m,)
         Twice the largest error of a rough score of each query.
     k : int
+        Length of each query's list, at most the number of documents in all blocks.
     """
-    found = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    candidates = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     floor = np.full(m, -np.inf)
     pending: list[Pairs] = []
     for first, part, rough in blocks:
@@ -82,13 +86,13 @@ def search_scored(
         pending.append(Pairs(query_ids + part.start, doc_ids + first, rough[doc_ids, query_ids]))
         # sorting the lists for every handful of newcomers would take longer than finding them
         if sum(len(pairs.owner) for pairs in pending) > m * k // 2:
-            found, floor = _prune(_joined([found, *pending]), margin, k)
+            candidates, floor = _prune(_joined([candidates, *pending]), margin, k)
             pending = []
-            if len(found.owner) > 4 * m * k:
+            if len(candidates.owner) > 4 * m * k:
                 # degenerate data (a great many ties): decide between them now, or all of them will be kept
-                found = _best(found, exact, m, k)
-    found, _ = _prune(_joined([found, *pending]), margin, k)
-    best = _best(found, exact, m, k)
+                candidates = _best(candidates, exact, m, k)
+    candidates, _ = _prune(_joined([candidates, *pending]), margin, k)
+    best = _best(candidates, exact, m, k)
     return best.value.reshape(m, k), best.row.reshape(m, k)
 
 
@@ -101,6 +105,7 @@ class Pairs(NamedTuple):
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
+    """Return the pairs of all parts, in their order."""
     return Pairs(
         np.concatenate([part.owner for part in parts]),
         np.concatenate([part.row for part in parts]),
@@ -123,8 +128,8 @@ def _prune(pairs: Pairs, margin: NDArray[np.float64], k: int) -> tuple[Pairs, ND
     full = kth < ends[1:]
     floor = np.full(len(margin), -np.inf)
     floor[full] = value[kth[full]]
-    kept = value >= (floor - margin).astype(np.float32)[owner]
-    return Pairs(owner[kept], row[kept], value[kept]), floor
+    can_win = value >= (floor - margin).astype(np.float32)[owner]
+    return Pairs(owner[can_win], row[can_win], value[can_win]), floor
 
 
 def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
@@ -141,6 +146,7 @@ def pair_scores(queries: Float32, docs: Float32) -> Float32:
 
 
 def _nothing(m: int, k: int) -> tuple[Float32, Int64]:
+    """Return lists without a document, float32 (m, k) and int64 (m, k): scores of -inf and rows of -1."""
     return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
 
 
@@ -171,9 +177,10 @@ def _nominate(
 def _merge_pairs(
     scores: Float32, rows: Int64, query_ids: Int64, doc_ids: Int64, new_scores: Float32, first: int
 ) -> tuple[Float32, Int64]:
+    """Return the lists (m, k) after pairs (p,) have entered them; `first` is added to the pairs' document numbers."""
     m, k = scores.shape
-    kept = np.repeat(np.arange(m), k)
-    owner = np.concatenate([kept, query_ids])
+    listed_owner = np.repeat(np.arange(m), k)
+    owner = np.concatenate([listed_owner, query_ids])
     value = np.concatenate([scores.ravel(), new_scores])
     row = np.concatenate([rows.ravel(), doc_ids + first])
     # an empty place (row -1, score -inf) loses to every document
@@ -212,7 +219,10 @@ def search_kernel(
     ----------
     kernel : takes the number wanted, returns (scores, rows) of each query
     exhaustive : takes the numbers of queries, returns their exact (scores, rows), each k wide
-    n, k : int
+    n : int
+        Number of documents.
+    k : int
+        Length of each query's list.
     """
     wanted = min(n, k + max(16, k // 4))
     scores, rows = kernel(wanted)

@@ -28,7 +28,7 @@ from harness.base.formatting import TOLERANCE, amount, count, milliseconds, per_
 from harness.evaluation.reference import REFERENCE
 from harness.runs.portable_command import portable
 from harness.runs.presets import Preset, matches, of_store, own_name, presets
-from harness.runs.record import Record
+from harness.runs.record import LEAST_POINTS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +87,8 @@ class Setting:
         What makes it less simple than others, of `COMPLICATIONS`.
     command : str
         Of the record, on the largest collection.
+    points_per_centroid : float
+        Documents that it was fitted on for each centroid of its codebooks, there; NaN without codebooks.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Setting:
     runs: int
     complications: tuple[str, ...]
     command: str
+    points_per_centroid: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -637,9 +640,15 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                 runs=int(entry["runs"]),
                 complications=tuple(name for column, name in COMPLICATIONS.items() if entry[column]),
                 command=_command(evidence.parts[0].page, int(entry["places"][0])),
+                points_per_centroid=_points_per_centroid(evidence.parts[0].page, int(entry["places"][0])),
             )
         )
     return found
+
+
+def _points_per_centroid(page: Page, place: int) -> float:
+    row = page.settings.iloc[place]
+    return float(row["points_per_centroid"]) if "points_per_centroid" in row else float("nan")
 
 
 def _command(page: Page, place: int) -> str:
@@ -694,6 +703,12 @@ def _notes(answer: Recommendation) -> list[str]:
             f"{100 * statistics.MARGIN:g} % of the highest, not significantly less): chosen for the fewest bytes (to "
             f"{100 * LEAST_SAVING:g} %), then for needing no second tier, training queries or random numbers, then for "
             "the score"
+        )
+    if choice.points_per_centroid < LEAST_POINTS:
+        notes.append(
+            f"its codebooks were fitted on {choice.points_per_centroid:.3g} documents a centroid, fewer than "
+            f"{LEAST_POINTS}: part of what it keeps is memory of them, and a larger collection keeps less; measure it "
+            "on documents that it was not fitted on (fit_sample=N fit_disjoint=true)"
         )
     if 1 < len(answer.collections) < 5:
         notes.append("with fewer than five collections the interval is too narrow")

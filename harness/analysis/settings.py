@@ -86,6 +86,7 @@ def optional_measures() -> list[str]:
         *(entry.name for entry in metric_registry.REGISTRY if entry.listed and entry.name not in MEASURES),
         *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
         *COST_COLUMNS,
+        "points_per_centroid",
     ]
 
 

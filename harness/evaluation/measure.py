@@ -117,6 +117,8 @@ class Measurement:
         See `methods.base.Codec.bits_per_axis`.
     training : list of dict
         See `methods.base.Part.training`.
+    points_per_centroid : float or None
+        Documents of `fit` for each centroid of the largest codebook; None without codebooks.
     """
 
     storage: Storage
@@ -128,6 +130,7 @@ class Measurement:
     peak_memory_bytes: int
     bits_per_axis: NDArray[np.float64] | None = None
     training: list[dict[str, Any]] = field(default_factory=list)
+    points_per_centroid: float | None = None
 
 
 def measure(
@@ -171,7 +174,7 @@ def measure(
         examples = problem.docs if fit_docs is None else fit_docs
         learner = make()
         storage = built_index(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
-        training = learner.training()
+        training, codebook_size = learner.training(), learner.codebook_size
         del learner
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
@@ -200,4 +203,5 @@ def measure(
         peak_memory_bytes(),
         codec.bits_per_axis(),
         training,
+        len(examples) / codebook_size if codebook_size else None,
     )

@@ -32,7 +32,7 @@ from harness.analysis.settings import (
 from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
 from harness.report.markdown import cell, p_value, table
 from harness.runs.distinct_names import marks
-from harness.runs.record import SUSPICIOUS
+from harness.runs.record import LEAST_POINTS, SUSPICIOUS
 
 
 def page_markdown(
@@ -93,6 +93,20 @@ def provenance(runs: pd.DataFrame, command: str) -> str:
     return text + (f" by `{commands[0]}`." if len(commands) == 1 else " by the commands in [runs.csv](runs.csv).")
 
 
+def _few_points(page: Page) -> str:
+    """Say which settings were fitted on too few documents for their codebooks."""
+    if "points_per_centroid" not in page.settings:
+        return ""
+    few = page.settings[page.settings["points_per_centroid"] < LEAST_POINTS]
+    if few.empty:
+        return ""
+    names = ", ".join(cell(setting_name(row)) for _, row in few.iterrows())
+    return (
+        f" **Few training points** (fewer than {LEAST_POINTS} documents a centroid): {names}. Part of what they keep "
+        "is memory of these documents, and they will keep less of a larger collection; `fit_sample` measures how much."
+    )
+
+
 def _headline(page: Page) -> str:
     if not page.judged and page.settings[REFERENCE.unjudged_metric].isna().all():
         return f"{page.size}. The rankings end above the tenth document, so that no quality at 10 is known."
@@ -104,6 +118,7 @@ def _headline(page: Page) -> str:
     score = page.float32_score
     known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
     text = f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+    text += _few_points(page)
     above = page.settings[page.settings["retention"] > SUSPICIOUS]
     if len(above):
         names = ", ".join(cell(setting_name(row)) for _, row in above.iterrows())

@@ -111,6 +111,7 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "git_commit": record.git_commit,
         "created": record.created,
         **identity_columns(record),
+        "points_per_centroid": nan if record.points_per_centroid is None else record.points_per_centroid,
     }
 
 

@@ -35,6 +35,9 @@ FILES, CHECKSUM = "files", "checksum"
 
 STATUSES = ("ok", "failed")
 
+LEAST_POINTS = 39
+"""Training points a centroid below which FAISS warns: with fewer, codebooks know their documents by heart."""
+
 SUSPICIOUS = 1.05
 """A code that scores so much above the vectors that it was made from is more likely measured by another metric."""
 
@@ -206,6 +209,9 @@ class Record(Entry):
         See `harness.evaluation.spectrum_record`.
     training : list of dict
         What learned parts report of their training.
+    points_per_centroid : float or None
+        Documents that the method was fitted on, for each centroid of its largest codebook; None without codebooks, and
+        in records that are older than this.
     seconds : dict of str to float
         By stage.
     peak_memory_bytes : int or None
@@ -240,6 +246,7 @@ class Record(Entry):
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
+    points_per_centroid: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     cost: dict[str, Any] | None = None
@@ -315,6 +322,7 @@ class Record(Entry):
             limits=measurement.limits,
             spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
             training=measurement.training,
+            points_per_centroid=measurement.points_per_centroid,
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},
             peak_memory_bytes=measurement.peak_memory_bytes,
             cost=None if costs is None else costs.as_record(*sizes),
@@ -333,6 +341,8 @@ class Record(Entry):
         # of rankings that end above the tenth document
         shallow = [f"{metric(name).label} {value:.3f}" for name, value in self.metrics.items()][:2]
         quality = ", ".join(parts or shallow)
+        if self.points_per_centroid is not None and self.points_per_centroid < LEAST_POINTS:
+            quality += f", fitted on only {self.points_per_centroid:.3g} documents a centroid"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
         return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
 

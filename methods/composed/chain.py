@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codec, Codes, Float32, MethodError, Transform
+from methods.base import Array, Codec, Codes, Float32, MethodError, Transform, arrays_under
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class Chain(Codec):
         return self.codec.searches_whole
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
-        """Return the codec's answer."""
+        """Return the codec's array names that a search reads for a short list only."""
         return self.codec.on_disk(names)
 
     def bits_per_axis(self) -> Array | None:
@@ -72,7 +72,7 @@ class Chain(Codec):
         return None if bits is None else np.pad(bits, (0, max(0, dim - len(bits))))
 
     def training(self) -> list[dict[str, Any]]:
-        """Return what every part did."""
+        """Return what gradient descent did in every part's last `fit`, in the order of the parts."""
         return [entry for part in (*self.transforms, self.codec) for entry in part.training()]
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
@@ -117,6 +117,7 @@ class Chain(Codec):
 
     @property
     def _only_forwards(self) -> bool:
+        """Whether documents are scored in the codec's own space, since nothing is asked of them mapped back."""
         return self.scoring == "asymmetric" and not self.renormalize
 
     def _doc_matrix(self, codes: Codes) -> Float32:
@@ -135,17 +136,16 @@ class Chain(Codec):
         return arrays | {f"codec.{name}": array for name, array in self.codec.state().items()}
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each part its own arrays."""
+        """Hand each part its own arrays, which `state` put under its prefix."""
         parts = {str(position): transform for position, transform in enumerate(self.transforms)}
         for prefix, part in {**parts, "codec": self.codec}.items():
-            own = {name.partition(".")[2]: a for name, a in arrays.items() if name.partition(".")[0] == prefix}
-            part.load_state(own)
+            part.load_state(arrays_under(arrays, f"{prefix}."))
         self.dim_ = int(arrays["dim_"])
         return self
 
 
 def _within(pairs: NDArray[np.int64], rows: slice, n: int) -> NDArray[np.int64]:
-    """Return the pairs whose document is among some rows of n, with its place there."""
+    """Return the pairs whose document is among some rows of n documents, numbered as in these rows."""
     places = np.full(n, -1, dtype=np.int64)
     places[rows] = np.arange(len(range(*rows.indices(n))))
     moved = np.column_stack([pairs[:, 0], places[pairs[:, 1]]])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, unit_rows
+from methods.base import Array, Codec, Codes, Float32, MethodError, arrays_under, unit_rows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,6 +50,7 @@ class PerBatch(Codec):
             raise MethodError("PerBatch: its codec needs scoring=symmetric or raw_codes, since queries are encoded too")
 
     def _fitted_on(self, vectors: Float32) -> Codec:
+        """Return a copy of the codec, fitted on a batch (rows, d)."""
         return copy.deepcopy(self.codec).fit(vectors)
 
     def _encode(self, docs: Float32) -> Codes:
@@ -63,14 +64,13 @@ class PerBatch(Codec):
 
     def _batches(self, codes: Codes) -> list[tuple[int, Codec, Codes]]:
         """Return (first row, the batch's codec, the batch's codes) of each batch."""
-        found = []
+        batches = []
         for number, start in enumerate(range(0, codes.n, self.rows)):
-            prefix = f"{number}."
-            state = {name.removeprefix(prefix): a for name, a in codes.shared.items() if name.startswith(prefix)}
+            state = arrays_under(codes.shared, f"{number}.")
             rows = {name: array[start : start + self.rows] for name, array in codes.rows.items()}
             batch = Codes(n=len(next(iter(rows.values()))), rows=rows)
-            found.append((start, copy.deepcopy(self.codec).load_state(state), batch))
-        return found
+            batches.append((start, copy.deepcopy(self.codec).load_state(state), batch))
+        return batches
 
     def _decode(self, codes: Codes) -> Float32:
         return np.concatenate([codec.decode(batch) for _, codec, batch in self._batches(codes)])
@@ -99,7 +99,7 @@ class PerBatch(Codec):
             return super()._search(queries, codes, k)
         scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         for start, codec, batch in self._batches(codes):
-            left, right = unit_rows(codec.query_matrix(queries)), unit_rows(codec.doc_matrix(batch))
-            more_scores, more_rows = topk.search(left, [(0, right)], min(k, batch.n))
+            unit_queries, unit_docs = unit_rows(codec.query_matrix(queries)), unit_rows(codec.doc_matrix(batch))
+            more_scores, more_rows = topk.search(unit_queries, [(0, unit_docs)], min(k, batch.n))
             scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(k, start + batch.n))
         return scores, rows

@@ -34,6 +34,7 @@ class Euclidean(Chain):
 
     @property
     def _only_forwards(self) -> bool:
+        """False: a score needs one more coordinate, half the decoded document's squared length."""
         return False
 
     def _decode(self, codes: Codes) -> Float32:

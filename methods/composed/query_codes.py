@@ -28,7 +28,7 @@ class QueryCode(Transform):
         *dithered*: down, after adding a number between 0 and 1 that is fixed for each dimension, so that the error is
         zero on average whatever the query (Gao and Long, 2024, section 3.3.1; Weaviate keeps one such vector for good).
     seed : int
-        Of the dither.
+        Seed of the dither.
 
     Notes
     -----

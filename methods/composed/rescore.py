@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, Part, row_blocks
+from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under, row_blocks
 
 FIRST, SECOND = "first.", "second."
 Int64 = NDArray[np.int64]
@@ -74,7 +74,7 @@ class ShortList(Policy):
         self._require_at_least(1, "factor", "rows", "at_least", "at_most")
 
     def length(self, k: int, n: int) -> int:
-        """Return the length of the list."""
+        """Return the length of the list for a query that wants `k` of `n` documents."""
         if self.rows is not None:
             return min(n, self.rows)
         wanted = math.ceil(self.factor * (self.limit or k))
@@ -102,19 +102,19 @@ class ErrorBound(Policy):
         self._require_at_least(1, "most")
 
     def length(self, k: int, n: int) -> int:
-        """Return the longest list."""
+        """Return the length of the longest list for a query that wants `k` of `n` documents."""
         return min(n, math.ceil(self.most * (self.limit or k)))
 
     def cut(self, scores: Float32, again: Float32, k: int) -> Int64:
-        """Return where reading stops."""
+        """Return the rank of the first document that is not read again, int64 (m,)."""
         length = scores.shape[1]
         wanted = min(self.limit or k, length)
         stops = np.full(len(scores), length)
         best = np.sort(again[:, :wanted], axis=1)
-        for place in range(wanted, length):
-            stopping = (scores[:, place] < best[:, 0]) & (stops == length)
-            stops[stopping] = place
-            best[:, 0] = np.maximum(best[:, 0], again[:, place])
+        for rank in range(wanted, length):
+            stopping = (scores[:, rank] < best[:, 0]) & (stops == length)
+            stops[stopping] = rank
+            best[:, 0] = np.maximum(best[:, 0], again[:, rank])
             best.sort(axis=1)
         return stops
 
@@ -169,7 +169,7 @@ class Rescore(Codec):
         return self.first.wants_pairs or self.second.wants_pairs
 
     def training(self) -> list[dict[str, Any]]:
-        """Return what both tiers did."""
+        """Return what gradient descent did in both tiers' last `fit`, the first tier's before the second's."""
         return self.first.training() + self.second.training()
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
@@ -191,13 +191,15 @@ class Rescore(Codec):
         return Codes(n=len(docs), rows=stored)
 
     def _first(self, codes: Codes) -> Codes:
-        return _tier(codes, FIRST)
+        """Return the first tier's codes."""
+        return codes.rows_under(FIRST)
 
     def _second(self, codes: Codes) -> Codes:
-        own = _tier(codes, SECOND)
+        """Return the second tier's codes, with the first tier's arrays if the tiers share them."""
+        second_tier = codes.rows_under(SECOND)
         if not self.shared:
-            return own
-        return Codes(n=codes.n, rows={**self._first(codes).rows, **own.rows})
+            return second_tier
+        return Codes(n=codes.n, rows={**self._first(codes).rows, **second_tier.rows})
 
     def _decode(self, codes: Codes) -> Float32:
         return self.second.decode(self._second(codes))
@@ -235,13 +237,13 @@ class Rescore(Codec):
         scores = np.empty(listed.shape, dtype=np.float32)
         # a few queries at a time, so that no more than their short lists are decoded at once
         for start, stop in row_blocks(len(queries), 8 * listed.shape[1] * projected.shape[1]):
-            which, place = np.unique(listed[start:stop], return_inverse=True)
-            picked = Codes(n=len(which), rows={name: array[which] for name, array in codes.rows.items()})
+            needed, position = np.unique(listed[start:stop], return_inverse=True)
+            picked = Codes(n=len(needed), rows={name: array[needed] for name, array in codes.rows.items()})
             docs = self._doc_matrix(picked)
-            place = place.reshape(stop - start, -1)
+            position = position.reshape(stop - start, -1)
             for query in range(start, stop):
                 # float64, rounded once: equal documents get equal scores
-                scores[query] = np.einsum("ij,j->i", docs[place[query - start]].astype(np.float64), projected[query])
+                scores[query] = np.einsum("ij,j->i", docs[position[query - start]].astype(np.float64), projected[query])
         return scores
 
     def state(self) -> dict[str, Array]:
@@ -255,17 +257,9 @@ class Rescore(Codec):
         return arrays
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each tier its own arrays."""
-        first, second = (
-            {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-            for prefix in (FIRST, SECOND)
-        )
+        """Hand each tier its own arrays, and the second tier also those that both have in common."""
+        first, second = arrays_under(arrays, FIRST), arrays_under(arrays, SECOND)
         self.first.load_state(first)
         self.second.load_state({**first, **second} if self.shared else second)
         self.dim_ = int(arrays["dim_"])
         return self
-
-
-def _tier(codes: Codes, prefix: str) -> Codes:
-    rows = {name[len(prefix) :]: array for name, array in codes.rows.items() if name.startswith(prefix)}
-    return Codes(n=codes.n, rows=rows)

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from methods.base import Array, Codec, Codes, Float32, MethodError
+from methods.base import Array, Codec, Codes, Float32, MethodError, arrays_under
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,9 +42,10 @@ class Residual(Codec):
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         self.first.fit(docs, queries)
-        self.second.fit(self._left(docs, self.first.encode(docs)), queries)
+        self.second.fit(self._residuals(docs, self.first.encode(docs)), queries)
 
-    def _left(self, docs: Float32, codes: Codes) -> Float32:
+    def _residuals(self, docs: Float32, codes: Codes) -> Float32:
+        """Return documents less what their codes of the first codec decode to, float32 (n, d)."""
         decoded = self.first.decode(codes)
         if decoded.shape != docs.shape:
             name, width = type(self.first).__name__, decoded.shape[1]
@@ -53,13 +54,13 @@ class Residual(Codec):
 
     def _encode(self, docs: Float32) -> Codes:
         first = self.first.encode(docs)
-        second = self.second.encode(self._left(docs, first))
+        second = self.second.encode(self._residuals(docs, first))
         rows = {f"first.{name}": array for name, array in first.rows.items()}
         return Codes(n=first.n, rows=rows | {f"second.{name}": array for name, array in second.rows.items()})
 
     def _decode(self, codes: Codes) -> Float32:
-        decoded = self.first.decode(_own(codes, "first."))
-        return decoded + self.second.decode(_own(codes, "second."))
+        decoded = self.first.decode(codes.rows_under("first."))
+        return decoded + self.second.decode(codes.rows_under("second."))
 
     def state(self) -> dict[str, Array]:
         """Return the codecs' states under the prefixes `first.` and `second.`."""
@@ -69,9 +70,9 @@ class Residual(Codec):
         return arrays
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each codec its own arrays."""
+        """Hand each codec its own arrays, which `state` put under its prefix."""
         for prefix, part in (("first.", self.first), ("second.", self.second)):
-            part.load_state({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+            part.load_state(arrays_under(arrays, prefix))
         self.dim_ = int(arrays["dim_"])
         return self
 
@@ -92,8 +93,8 @@ class ExactAlongFirst(Residual):
 
     def _encode(self, docs: Float32) -> Codes:
         codes = super()._encode(docs)
-        left = docs.astype(np.float64) - super()._decode(codes)
-        along = np.einsum("ij,ij->i", left, self.first.decode(_own(codes, "first.")), dtype=np.float64)
+        error = docs.astype(np.float64) - super()._decode(codes)
+        along = np.einsum("ij,ij->i", error, self.first.decode(codes.rows_under("first.")), dtype=np.float64)
         return Codes(n=codes.n, rows={**codes.rows, "along": along.astype(np.float32)})
 
     def _decode(self, codes: Codes) -> Float32:
@@ -101,8 +102,3 @@ class ExactAlongFirst(Residual):
 
     def _project_queries(self, queries: Float32) -> Float32:
         return np.column_stack([queries, np.ones(len(queries), np.float32)])
-
-
-def _own(codes: Codes, prefix: str) -> Codes:
-    rows = {name.removeprefix(prefix): array for name, array in codes.rows.items() if name.startswith(prefix)}
-    return Codes(n=codes.n, rows=rows)

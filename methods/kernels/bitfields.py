@@ -1,4 +1,4 @@
-"""Packing integers of up to 16 bits: what `methods.kernels.packing` does for a byte, for row numbers and positions."""
+"""Integers of up to 16 bits: their parity, and packing as `methods.kernels.packing` does it for up to 8 bits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def index_bits(count: int) -> int:
     return max(1, (count - 1).bit_length())
 
 
+def parity(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return whether a number below 2^16 has an odd number of bits: 1 or 0."""
+    for shift in (8, 4, 2, 1):
+        values = values ^ (values >> shift)
+    return values & 1
+
+
 def pack_wide(values: NDArray[np.integer], bits: int) -> UInt8:
     """Pack values in [0, 2**bits), shape (n, d), 1 <= bits <= 16, into uint8 (n, ceil(d * bits / 8)).
 
@@ -24,7 +31,7 @@ def pack_wide(values: NDArray[np.integer], bits: int) -> UInt8:
 
 
 def unpack_wide(packed: UInt8, bits: int, d: int) -> NDArray[np.int64]:
-    """Undo `pack_wide`: int64 (n, d)."""
+    """Return the values, int64 (n, d), that `pack_wide` packed with the same bits."""
     if bits <= 8:
         return unpack(packed, bits, d).astype(np.int64)
     high = unpack(packed[:, d : d + packed_size(d, bits - 8)], bits - 8, d).astype(np.int64)

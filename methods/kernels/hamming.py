@@ -32,7 +32,7 @@ def search(queries: UInt8, docs: UInt8, width: int, k: int) -> tuple[Float32, ND
     width : int
         Bits of a row.
     k : int
-        At most n.
+        Length of each query's list, at most the number of documents.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def pack(values: NDArray[np.integer], bits: int) -> UInt8:
 
 
 def unpack(packed: UInt8, bits: int, d: int) -> UInt8:
-    """Undo `pack`: uint8 (n, d)."""
+    """Return the values, uint8 (n, d), that `pack` packed."""
     n = len(packed)
     if bits == 8:
         return packed[:, :d]
@@ -64,28 +64,28 @@ def pack_varied(values: NDArray[np.integer], bits: NDArray[np.integer]) -> UInt8
 
     One stream of bits a row, each value's lowest bit first.
     """
-    column, place = _bit_places(bits)
+    column, bit = _bit_places(bits)
     out = np.empty((len(values), -(-len(column) // 8)), dtype=np.uint8)
     for start, stop in row_blocks(len(values), len(column)):
-        stream = values[start:stop].astype(np.uint8)[:, column] >> place & 1
+        stream = values[start:stop].astype(np.uint8)[:, column] >> bit & 1
         out[start:stop] = np.packbits(stream, axis=1, bitorder="little")
     return out
 
 
 def unpack_varied(packed: UInt8, bits: NDArray[np.integer]) -> UInt8:
-    """Undo `pack_varied`: uint8 (n, d)."""
-    column, place = _bit_places(bits)
+    """Return the values, uint8 (n, d), that `pack_varied` packed with the same bits."""
+    column, bit = _bit_places(bits)
     out = np.zeros((len(packed), len(bits)), dtype=np.uint8)
     used = np.flatnonzero(bits)
     starts = np.searchsorted(column, used)
     for start, stop in row_blocks(len(packed), len(column)):
         stream = np.unpackbits(packed[start:stop], axis=1, count=len(column), bitorder="little")
-        out[start:stop, used] = np.add.reduceat(stream << place, starts, axis=1, dtype=np.uint8)
+        out[start:stop, used] = np.add.reduceat(stream << bit, starts, axis=1, dtype=np.uint8)
     return out
 
 
 def _bit_places(bits: NDArray[np.integer]) -> tuple[NDArray[np.int64], UInt8]:
-    """Return of each bit in the stream which value it belongs to, and its place there."""
+    """Return the column of the value that each bit of the stream belongs to, and the bit's position in that value."""
     column = np.repeat(np.arange(len(bits)), bits)
     starts = np.cumsum(bits) - bits
     return column, (np.arange(len(column)) - starts[column]).astype(np.uint8)

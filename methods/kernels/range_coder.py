@@ -18,7 +18,10 @@ from methods.base import Array, MethodError
 UInt8 = NDArray[np.uint8]
 
 WORD = 32
+"""Bits of a word of constriction's streams."""
+
 STATE_WORDS = 2
+"""Words of the coder's state, from which a decoder reads ahead."""
 
 
 def stream() -> types.ModuleType:

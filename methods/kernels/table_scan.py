@@ -20,6 +20,7 @@ Int64 = NDArray[np.int64]
 
 BLOCK_DOCS = 8192
 BLOCK_QUERIES = 64
+"""Documents and queries of one sparse product, so that its tables and scores take a few megabytes."""
 
 
 class TableScan:

@@ -67,14 +67,14 @@ class Adder(Learned, Transform):
             answers = Answers(docs, queries, pairs, self.sample, self.seed, device, self.negatives)
             module = nn.ModuleDict({side: low_rank(d, self.rank) for side in self._corrected()}).to(device)
 
-            def moved(side: str, given: torch.Tensor) -> torch.Tensor:
-                return layers.unit(given + module[side](given) if side in module else given)
+            def moved(side: str, inputs: torch.Tensor) -> torch.Tensor:
+                return layers.unit(inputs + module[side](inputs) if side in module else inputs)
 
             def loss(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                asked, found, right = answers.at(numbers)
-                own = torch.eye(*right.shape, dtype=torch.bool, device=device)
-                scores = moved("queries", asked) @ moved("docs", found).T
-                scores = scores.masked_fill(right & ~own, -torch.inf)
+                asked, candidates, right = answers.at(numbers)
+                own_answer = torch.eye(*right.shape, dtype=torch.bool, device=device)
+                scores = moved("queries", asked) @ moved("docs", candidates).T
+                scores = scores.masked_fill(right & ~own_answer, -torch.inf)
                 return cross_entropy(scores / self.temperature, torch.arange(len(asked), device=device))
 
             self._train(module, loss, len(answers), answers.words, groups=answers.groups)

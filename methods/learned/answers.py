@@ -35,7 +35,7 @@ class Answers:
     words : str
         What they are.
     groups : int64 (p,)
-        As in `methods.learned.examples.Pairs`.
+        Numbers of the groups that are held out together, as `methods.learned.examples.Pairs` has them.
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class Answers:
         import torch
 
         if queries is not None and pairs is not None and len(pairs):
-            left, question, rows = queries, pairs[:, 0], pairs[:, 1]
+            asking, question, rows = queries, pairs[:, 0], pairs[:, 1]
             self.words = f"{len(pairs)} pairs of a query and its document"
         else:
             docs = docs if queries is not None else docs[drawn(len(docs), sample, seed)]
-            found = query_pairs(docs, queries, None)
-            left, question, rows = found.left, np.arange(len(found.left)), found.rows
-            self.words = f"pseudo pairs: {found.words}"
-        self.groups = connected(np.column_stack([question, rows]), len(left), len(docs))
+            pseudo_pairs = query_pairs(docs, queries, None)
+            asking, question, rows = pseudo_pairs.queries, np.arange(len(pseudo_pairs.queries)), pseudo_pairs.rows
+            self.words = f"pseudo pairs: {pseudo_pairs.words}"
+        self.groups = connected(np.column_stack([question, rows]), len(asking), len(docs))
         further = drawn(len(docs), others, seed) if others else np.empty(0, dtype=np.int64)
         known = question * len(docs) + rows
         if queries is None:
             # a document that asks finds itself first: no wrong one
             known = np.concatenate([known, question * (len(docs) + 1)])
-        kept = np.union1d(rows, further)
+        doc_rows = np.union1d(rows, further)
         self._n = len(docs)
-        self._left, self._docs = torch.tensor(left, device=device), torch.tensor(docs[kept], device=device)
-        self._kept, self._known = torch.tensor(kept, device=device), torch.tensor(known, device=device)
+        self._queries, self._docs = torch.tensor(asking, device=device), torch.tensor(docs[doc_rows], device=device)
+        self._doc_rows, self._known = torch.tensor(doc_rows, device=device), torch.tensor(known, device=device)
         self._question = torch.tensor(question, device=device)
-        self._place = torch.tensor(np.searchsorted(kept, rows), device=device)
-        self._others = torch.tensor(np.searchsorted(kept, further), device=device)
+        self._place = torch.tensor(np.searchsorted(doc_rows, rows), device=device)
+        self._others = torch.tensor(np.searchsorted(doc_rows, further), device=device)
 
     def __len__(self) -> int:
         return len(self._question)
@@ -83,5 +83,5 @@ class Answers:
         import torch
 
         asking, places = self._question[numbers], torch.cat([self._place[numbers], self._others])
-        right = torch.isin(asking[:, None] * self._n + self._kept[places][None, :], self._known)
-        return self._left[asking], self._docs[places], right
+        right = torch.isin(asking[:, None] * self._n + self._doc_rows[places][None, :], self._known)
+        return self._queries[asking], self._docs[places], right

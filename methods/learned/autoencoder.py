@@ -43,8 +43,8 @@ class Autoencoder(Learned, Transform):
         Each document of a batch brings one of its nearest neighbours, of so many; 0 is none. Pairs drawn at random
         are hardly ever close.
     start : {"principal", "random"}
-        Of a linear encoder and decoder: *principal*, which is the least squared error already, or at random. A
-        perceptron starts at random.
+        Where a linear encoder and decoder start: *principal*, which is the least squared error already, or at random.
+        A perceptron starts at random.
     normalize : bool
         Scale what comes out to unit length, documents and queries.
     """
@@ -87,15 +87,15 @@ class Autoencoder(Learned, Transform):
             self._train(module, loss, len(docs), words)
             layers.keep(self, "encoder", module["encoder"])
 
-    def _loss(self, given: torch.Tensor, module: Any) -> torch.Tensor:
-        narrow = module["encoder"](given)
-        total = given.new_zeros(())
+    def _loss(self, inputs: torch.Tensor, module: Any) -> torch.Tensor:
+        narrow = module["encoder"](inputs)
+        total = inputs.new_zeros(())
         if self.mse or self.cosine:
             rebuilt = module["decoder"](narrow)
-            total = total + self.mse * (rebuilt - given).pow(2).sum(dim=1).mean()
-            total = total + self.cosine * (1 - (layers.unit(rebuilt) * layers.unit(given)).sum(dim=1)).mean()
+            total = total + self.mse * (rebuilt - inputs).pow(2).sum(dim=1).mean()
+            total = total + self.cosine * (1 - (layers.unit(rebuilt) * layers.unit(inputs)).sum(dim=1)).mean()
         if self.similarity:
-            old, new = layers.unit(given), layers.unit(narrow)
+            old, new = layers.unit(inputs), layers.unit(narrow)
             total = total + self.similarity * similarity_gap(new @ new.T, old @ old.T)
         return total
 

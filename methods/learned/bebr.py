@@ -103,19 +103,24 @@ class BEBR(Learned, Codec):
         self._require(len(docs) >= 4, f"{len(docs)} documents are too few: batch norm and pairs need 4")
         few = docs[drawn(len(docs), self.sample, self.seed)]
         # all documents stay where pairs name them
-        found = few if queries is None or pairs is None else docs
+        answer_docs = few if queries is None or pairs is None else docs
         with self._learning() as device:
             head = self._head(few).to(device)
             if self.query_head == "own":
                 self._learn(head, few, query_pairs(few, None, None, self.neighbours))
-                asking, asked = copy.deepcopy(head), self._pairs(found, queries, pairs)
+                asking, asked = copy.deepcopy(head), self._pairs(answer_docs, queries, pairs)
                 if queries is not None and pairs is not None:
-                    seen = self._split(len(asked.left), groups=asked.groups)[1].numpy()
-                    turn(asking, procrustes(unit_rows(asked.left[seen]).T @ unit_rows(found[asked.rows[seen]])))
-                self._learn(asking, found, asked, gallery=head)
+                    train_rows = self._split(len(asked.queries), groups=asked.groups)[1].numpy()
+                    turn(
+                        asking,
+                        procrustes(
+                            unit_rows(asked.queries[train_rows]).T @ unit_rows(answer_docs[asked.rows[train_rows]])
+                        ),
+                    )
+                self._learn(asking, answer_docs, asked, gallery=head)
                 self._keep("query", asking)
             else:
-                self._learn(head, found, self._pairs(found, queries, pairs))
+                self._learn(head, answer_docs, self._pairs(answer_docs, queries, pairs))
             self._keep("doc", head)
 
     def _pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> Pairs:
@@ -145,29 +150,32 @@ class BEBR(Learned, Codec):
         import torch
 
         device = next(head.parameters()).device
-        left, rows = torch.from_numpy(unit_rows(pairs.left)).to(device), torch.from_numpy(pairs.rows).to(device)
-        right = torch.from_numpy(unit_rows(docs)).to(device)
+        unit_queries, rows = (
+            torch.from_numpy(unit_rows(pairs.queries)).to(device),
+            torch.from_numpy(pairs.rows).to(device),
+        )
+        unit_docs = torch.from_numpy(unit_rows(docs)).to(device)
         stored = None
         if gallery is not None:
             with torch.no_grad():
-                stored = layers.unit(binarised(gallery.eval(), right))
+                stored = layers.unit(binarised(gallery.eval(), unit_docs))
 
         def loss(batch: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-            asked, found = left[batch], right[rows[batch]]
+            asked, answers = unit_queries[batch], unit_docs[rows[batch]]
             if stored is None:
-                both = layers.unit(binarised(head, torch.cat([asked, found])))
+                both = layers.unit(binarised(head, torch.cat([asked, answers])))
                 ours, theirs = both[: len(batch)], both[len(batch) :]
             else:
                 ours, theirs = layers.unit(binarised(head, asked)), stored[rows[batch]]
             # a document may be the answer of two queries, or, among documents, be asked and found in one batch
-            same = (rows[batch][:, None] == rows[batch][None, :]) | (asked @ found.T > 1 - 1e-5)
+            same = (rows[batch][:, None] == rows[batch][None, :]) | (asked @ answers.T > 1 - 1e-5)
             same |= asked @ asked.T > 1 - 1e-5
             scores = ours @ theirs.T
             there = info_nce(scores, self.temperature, same, self.hardest)
             back = info_nce(scores.T, self.temperature, same.T, self.hardest)
             return (there + back) / 2
 
-        self._train(head, loss, len(left), pairs.words, groups=pairs.groups)
+        self._train(head, loss, len(unit_queries), pairs.words, groups=pairs.groups)
 
     def _keep(self, side: str, head: Any) -> None:
         for name, module in head.items():

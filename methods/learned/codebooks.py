@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from methods.base import Array, Codec, Codes, Float32
 from methods.kernels.packing import unpack
 from methods.learned.examples import drawn
 from methods.learned.trainer import Learned
-from methods.product.faiss_codec import FaissCodec
+from methods.product.faiss_codec import FaissCodec, codec_of_codebooks
 from methods.transforms.linear import eigenbasis
 from methods.transforms.opq import product_quantiser
 
@@ -39,6 +39,11 @@ class FactoredPQ(Learned, Codec):
 
     m: int
     bits: int = 8
+
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of each codebook."""
+        return int(1 << self.bits)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -96,13 +101,8 @@ class FactoredPQ(Learned, Codec):
 
     @cached_property
     def _quantiser(self) -> FaissCodec:
-        import faiss
-
-        index: Any = faiss.index_factory(self.dim_, f"PQ{self.m}x{self.bits}np", faiss.METRIC_INNER_PRODUCT)
-        faiss.copy_array_to_vector(self.codebooks().ravel(), index.pq.centroids)
-        index.is_trained = True
-        codec = FaissCodec(factory="PQ{m}x{bits}np", m=self.m, bits=self.bits)
-        return codec.load_state({"index_": faiss.serialize_index(index), "dim_": np.asarray(self.dim_)})
+        """FAISS's product quantiser with the codebooks, which encodes, decodes and searches."""
+        return codec_of_codebooks(self.codebooks(), self.bits)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Take over factors; the codebooks are multiplied out at first use."""
@@ -197,16 +197,19 @@ class LowRankVQ(FactoredPQ):
         d = docs.shape[1]
         size, count = d // self.m, 2**self.bits
         self._require(self.rank <= size, f"rank={self.rank} is more than the {size} dimensions of a part")
-        maps, seen = np.empty((self.m, self.rank, size)), np.empty((len(docs), self.m * self.rank), dtype=np.float32)
+        maps, projections = (
+            np.empty((self.m, self.rank, size)),
+            np.empty((len(docs), self.m * self.rank), dtype=np.float32),
+        )
         offsets = docs.mean(axis=0, dtype=np.float64).reshape(self.m, size)
         for part in range(self.m):
             block = docs[:, part * size : (part + 1) * size] - offsets[part]
             axes = eigenbasis(block.T @ block)[1][:, : self.rank]
             maps[part] = axes.T
-            seen[:, part * self.rank : (part + 1) * self.rank] = block @ axes
+            projections[:, part * self.rank : (part + 1) * self.rank] = block @ axes
         self._require(len(docs) >= count, f"{len(docs)} documents to learn from are fewer than the {count} codewords")
         quantiser = product_quantiser(self.m * self.rank, self.m, self.bits, self.seed, iterations=25)
-        quantiser.train(seen)
+        quantiser.train(projections)
         words = faiss.vector_to_array(quantiser.centroids).reshape(self.m, count, self.rank)
         return {"words": (words, True), "maps": (maps, True), "offsets": (offsets, True)}
 

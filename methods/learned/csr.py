@@ -45,7 +45,7 @@ class CSR(Learned, Codec):
         Levels of the largest value met in `fit`, or float16.
     contrast : float
     temperature : float
-        Of the contrastive loss.
+        Temperature of the contrastive loss.
     dead : int
         How many dead features rebuild what is left, k_aux; 0 leaves that term out.
     anneal_from : int or None
@@ -78,21 +78,21 @@ class CSR(Learned, Codec):
         d = docs.shape[1]
         width = self.width or 4 * d
         self._require(self.k <= width <= 1 << 16, f"width={width} must be k={self.k} to 65536")
-        kept = drawn(len(docs), self.sample, self.seed)
-        asking = asking_queries(kept, queries, pairs, self.seed)
-        some = docs[kept]
-        words = f"{len(some)} documents, {int((asking >= 0).sum())} of them with a query that they answer"
+        sampled_rows = drawn(len(docs), self.sample, self.seed)
+        asking = asking_queries(sampled_rows, queries, pairs, self.seed)
+        sampled_docs = docs[sampled_rows]
+        words = f"{len(sampled_docs)} documents, {int((asking >= 0).sum())} of them with a query that they answer"
         with self._learning() as device:
             import torch
             from torch import nn
 
             start = {
                 "weights": unit(torch.randn(width, d)),
-                "centre": torch.from_numpy(some.mean(axis=0, dtype=np.float64).astype(np.float32)),
+                "centre": torch.from_numpy(sampled_docs.mean(axis=0, dtype=np.float64).astype(np.float32)),
                 "offset": torch.zeros(width),
             }
             module = nn.ParameterDict(start).to(device)
-            vectors = torch.tensor(some, device=device)
+            vectors = torch.tensor(sampled_docs, device=device)
             asked = vectors if queries is None else torch.tensor(queries, device=device)
             partner = torch.tensor(asking, device=device)
             self._idle = torch.zeros(width, device=device)
@@ -100,31 +100,31 @@ class CSR(Learned, Codec):
 
             def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 number = partner[rows]
-                given, paired = vectors[rows], number >= 0
-                codes, total = self._reconstruction(module, given)
+                inputs, paired = vectors[rows], number >= 0
+                codes, total = self._reconstruction(module, inputs)
                 if self.contrast:
-                    left = codes
+                    anchors = codes
                     if paired.any():
                         inside = asked[number.clamp(min=0)][paired]
                         of_queries, further = self._reconstruction(module, inside)
-                        total = total + further * len(inside) / len(given)
-                        left = codes.clone()
-                        left[paired] = of_queries
+                        total = total + further * len(inside) / len(inputs)
+                        anchors = codes.clone()
+                        anchors[paired] = of_queries
                     # one query may have brought two documents
                     same = (number[:, None] == number[None, :]) & paired[:, None]
-                    total = total + self.contrast * info_nce(unit(left) @ unit(codes).T, self.temperature, same)
+                    total = total + self.contrast * info_nce(unit(anchors) @ unit(codes).T, self.temperature, same)
                 return total
 
             def after_step(step: int) -> None:
                 self._step = step
 
-            self._train(module, loss, len(some), words, after_step=after_step)
+            self._train(module, loss, len(sampled_docs), words, after_step=after_step)
             learned = {name: value.detach().cpu().numpy() for name, value in module.items()}
         self.weights_: Float32 = learned["weights"]
         self.centre_: Float32 = learned["centre"]
         self.offset_: Float32 = learned["offset"]
         del self._idle, self._step
-        self.scale_ = np.float32(max((v.max() for _, v in self._blocks(some)), default=0.0))
+        self.scale_ = np.float32(max((v.max() for _, v in self._blocks(sampled_docs)), default=0.0))
 
     def _kept(self, training: bool) -> int:
         """Return how many features are kept at this step."""
@@ -133,25 +133,25 @@ class CSR(Learned, Codec):
         share = min(1.0, self._step / (0.7 * self.steps))
         return round(self.anneal_from + (self.k - self.anneal_from) * share)
 
-    def _reconstruction(self, module: Any, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _reconstruction(self, module: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes (b, h) and the loss of what they rebuild."""
-        before = (given - module["centre"]) @ module["weights"].T + module["offset"]
+        before = (inputs - module["centre"]) @ module["weights"].T + module["offset"]
         k = self._kept(module.training)
-        size = given.pow(2).sum().clamp(min=1e-12)
+        size = inputs.pow(2).sum().clamp(min=1e-12)
         codes = strongest(before, k)
-        left = given - (codes @ module["weights"] + module["centre"])
-        total = left.pow(2).sum() / size
+        residual = inputs - (codes @ module["weights"] + module["centre"])
+        total = residual.pow(2).sum() / size
         further = strongest(before, 4 * k) @ module["weights"] + module["centre"]
-        total = total + (given - further).pow(2).sum() / size / 8
+        total = total + (inputs - further).pow(2).sum() / size / 8
         if module.training:
             self._idle += 1
             self._idle[(codes.detach() > 0).any(dim=0)] = 0
             dead = self._idle > IDLE_STEPS
             count = int(dead.sum())
             if self.dead and count:
-                left = left.detach()
+                residual = residual.detach()
                 of_dead = strongest(before.masked_fill(~dead, -1.0), min(self.dead, count))
-                error = (left - of_dead @ module["weights"]).pow(2).sum() / left.pow(2).sum().clamp(min=1e-12)
+                error = (residual - of_dead @ module["weights"]).pow(2).sum() / residual.pow(2).sum().clamp(min=1e-12)
                 total = total + error / 32
         return codes, total
 
@@ -202,13 +202,13 @@ def strongest(features: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def asking_queries(
-    kept: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int
+    rows: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int
 ) -> NDArray[np.int64]:
-    """Return for each document that is kept the row of a query that it answers, -1 where none is known."""
-    asking = np.full(len(kept), -1, dtype=np.int64)
+    """Return the row of a query that each of some documents (row numbers, ascending) answers; -1 if none is known."""
+    asking = np.full(len(rows), -1, dtype=np.int64)
     if queries is not None and pairs is not None and len(pairs):
         shuffled = pairs[np.random.default_rng(seed).permutation(len(pairs))]
-        place = np.minimum(np.searchsorted(kept, shuffled[:, 1]), len(kept) - 1)
-        inside = kept[place] == shuffled[:, 1]
-        asking[place[inside]] = shuffled[inside, 0]
+        position = np.minimum(np.searchsorted(rows, shuffled[:, 1]), len(rows) - 1)
+        inside = rows[position] == shuffled[:, 1]
+        asking[position[inside]] = shuffled[inside, 0]
     return asking

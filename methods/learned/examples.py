@@ -19,22 +19,22 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Left vectors and the documents they belong with.
+    """Queries, or documents that stand in for queries, and the documents that each of them should find.
 
     Attributes
     ----------
-    left : float32 (p, d)
-        Queries, or documents.
+    queries : float32 (p, d)
+        Query vectors, or those of documents that stand in for queries.
     rows : int64 (p,)
         For each, the row of a document that it should find.
     words : str
-        What they are: "2034 titles with their documents".
+        What the pairs are, for reports: "2034 titles with their documents".
     groups : int64 (p,) or None
         Pairs that share a query or a document, directly or through others, have the same number. Claims that cite one
         document are alike: with some learned from and others held out, what is known by heart would seem learned.
     """
 
-    left: Float32
+    queries: Float32
     rows: Int64
     words: str
     groups: Int64 | None = None
@@ -55,11 +55,11 @@ def nearest(queries: Float32, docs: Float32, k: int) -> Int64:
 
 def neighbours(docs: Float32, k: int) -> Int64:
     """Return each document's k nearest others by inner product, int64 (n, k)."""
-    found = nearest(docs, docs, k + 1)
-    own = np.arange(len(docs))[:, None]
+    near = nearest(docs, docs, k + 1)
+    self_rows = np.arange(len(docs))[:, None]
     # a duplicate may stand before the document itself
-    keep = np.argsort(found == own, axis=1, kind="stable")[:, : found.shape[1] - 1]
-    return np.take_along_axis(found, keep, axis=1)
+    keep = np.argsort(near == self_rows, axis=1, kind="stable")[:, : near.shape[1] - 1]
+    return np.take_along_axis(near, keep, axis=1)
 
 
 def one_of(near: torch.Tensor, rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
@@ -83,15 +83,17 @@ def query_pairs(docs: Float32, queries: Float32 | None, pairs: Int64 | None, k: 
         How many of the nearest documents stand in for an answer where none is given.
     """
     if queries is None:
-        found = neighbours(docs, k)
-        left = np.repeat(np.arange(len(docs)), found.shape[1])
-        return Pairs(docs[left], found.ravel(), f"{len(docs)} documents with {found.shape[1]} neighbours each")
+        near = neighbours(docs, k)
+        query_rows = np.repeat(np.arange(len(docs)), near.shape[1])
+        return Pairs(docs[query_rows], near.ravel(), f"{len(docs)} documents with {near.shape[1]} neighbours each")
     if pairs is not None and len(pairs):
         words = f"{len(pairs)} pairs of a query and its document"
         return Pairs(queries[pairs[:, 0]], pairs[:, 1], words, connected(pairs, len(queries), len(docs)))
-    found = nearest(queries, docs, k)
-    left = np.repeat(np.arange(len(queries)), found.shape[1])
-    return Pairs(queries[left], found.ravel(), f"{len(queries)} queries with the {found.shape[1]} nearest documents")
+    near = nearest(queries, docs, k)
+    query_rows = np.repeat(np.arange(len(queries)), near.shape[1])
+    return Pairs(
+        queries[query_rows], near.ravel(), f"{len(queries)} queries with the {near.shape[1]} nearest documents"
+    )
 
 
 def sampled(docs: Float32, pairs: Int64 | None, sample: int, seed: int) -> tuple[Float32, Int64 | None]:
@@ -113,5 +115,5 @@ def connected(pairs: Int64, m: int, n: int) -> Int64:
 
     edges = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], m + pairs[:, 1])), shape=(m + n, m + n))
     _, part = connected_components(edges, directed=False)
-    found: Int64 = part[pairs[:, 0]].astype(np.int64)
-    return found
+    groups: Int64 = part[pairs[:, 0]].astype(np.int64)
+    return groups

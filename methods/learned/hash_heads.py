@@ -123,9 +123,9 @@ class SimilarityCalibration(HashHead):
                 twins = one_of(close, batch, chance)
                 nearby = torch.rand(len(batch), generator=chance).to(batch.device) < self.near
                 others = torch.where(nearby, twins, others)
-            left, right = vectors[batch], vectors[others]
-            codes = head(torch.cat([left, right]))
-            before = (left * right).sum(dim=1)
+            first, second = vectors[batch], vectors[others]
+            codes = head(torch.cat([first, second]))
+            before = (first * second).sum(dim=1)
             return calibration(before, codes, self.alpha) + self.quantization * sign_loss(codes)
 
         return loss
@@ -180,9 +180,9 @@ class OrthoHash(HashHead):
         targets = torch.from_numpy(class_codes(count, self.nbits, self.seed)).to(vectors.device)
 
         def loss(batch: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-            own = labels[batch]
+            batch_labels = labels[batch]
             cosines = layers.unit(head(vectors[batch])) @ layers.unit(targets).T
-            return cross_entropy(self.scale * (cosines - self.margin * one_hot(own, count)), own)
+            return cross_entropy(self.scale * (cosines - self.margin * one_hot(batch_labels, count)), batch_labels)
 
         return loss
 
@@ -202,8 +202,8 @@ def calibration(before: torch.Tensor, codes: torch.Tensor, alpha: float) -> torc
     from scipy.special import betaincinv
 
     p = len(before)
-    left, right = layers.unit(codes).split(p)
-    after = (left * right).sum(dim=1)[before.argsort(stable=True)]
+    first, second = layers.unit(codes).split(p)
+    after = (first * second).sum(dim=1)[before.argsort(stable=True)]
     quantiles = 2 * betaincinv(alpha, alpha, (np.arange(p) + 0.5) / p) - 1
     return (after - torch.as_tensor(quantiles, dtype=codes.dtype, device=codes.device)).abs().mean()
 
@@ -222,8 +222,8 @@ def clusters(docs: Float32, count: int, seed: int) -> Array:
         docs.shape[1], count, niter=20, seed=seed, spherical=True, min_points_per_centroid=1, verbose=False
     )
     kmeans.train(docs)
-    found: Array = np.argmax(docs @ np.asarray(kmeans.centroids).T, axis=1)
-    return found
+    assigned: Array = np.argmax(docs @ np.asarray(kmeans.centroids).T, axis=1)
+    return assigned
 
 
 def class_codes(count: int, nbits: int, seed: int) -> Float32:

@@ -28,7 +28,7 @@ def perceptron(sizes: Sequence[int], activation: Activation = "relu", norm: bool
     norm : bool
         Batch normalisation (Ioffe and Szegedy, 2015) after each hidden layer; `keep` folds it into the weights.
     bias : bool
-        Of the last layer.
+        Whether the last layer has a bias.
     """
     from torch import nn
 
@@ -53,7 +53,7 @@ def bypassed(start: Float32, hidden: Sequence[int], activation: Activation = "re
     hidden : sequence of int
         Width of each hidden layer of the perceptron.
     activation, norm
-        As for `perceptron`.
+        Those of `perceptron`.
     """
     import torch
     from torch import nn
@@ -158,7 +158,7 @@ def activate(values: Float32, activation: Activation) -> Float32:
 
 
 def unit(values: torch.Tensor) -> torch.Tensor:
-    """Return rows of unit length."""
+    """Return rows (n, d) scaled to unit length, in torch."""
     from torch.nn.functional import normalize
 
     return normalize(values, dim=-1)

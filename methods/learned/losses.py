@@ -16,7 +16,7 @@ def info_nce(
     Parameters
     ----------
     scores : (b, b)
-        Of each left against each right; the diagonal holds the pairs.
+        Score of each first member of a pair against each second one; the diagonal holds the pairs.
     temperature : float
         Scores are divided by it.
     same : bool (b, b) or None
@@ -47,12 +47,12 @@ def list_net(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -
     return -(softmax(teacher / temperature, dim=1) * log_softmax(student / temperature, dim=1)).sum(dim=1).mean()
 
 
-def barlow_twins(left: torch.Tensor, right: torch.Tensor, weight: float, scale: float) -> torch.Tensor:
+def barlow_twins(first: torch.Tensor, second: torch.Tensor, weight: float, scale: float) -> torch.Tensor:
     """Return the redundancy-reduction loss of two normalised views (b, m) (Zbontar et al., 2021, equation 1).
 
     `weight` is that of the off-diagonal terms; `scale` multiplies the whole.
     """
-    correlation = left.T @ right / len(left)
+    correlation = first.T @ second / len(first)
     on = (correlation.diagonal() - 1).pow(2).sum()
     off = correlation.pow(2).sum() - correlation.diagonal().pow(2).sum()
     return scale * (on + weight * off)

@@ -50,7 +50,7 @@ class MatryoshkaAdaptor(Learned, Transform):
     rebuild : float
         Weight, the paper's beta. At 1 nothing beats the start on SciFact; 0.01 did better on train queries than 0.1.
     neighbours : int
-        Of a document, of which one is drawn at each step.
+        Nearest neighbours of each document, of which one is drawn at each step.
     supervised : bool
         Whether there is a second stage.
     negatives : int
@@ -85,8 +85,8 @@ class MatryoshkaAdaptor(Learned, Transform):
         d = docs.shape[1]
         lengths = prefix_lengths(d, self.dim) if self.prefixes is None else sorted({*self.prefixes, self.dim})
         self._require(lengths[-1] <= d, f"a prefix of {lengths[-1]} is longer than the vectors' {d} dimensions")
-        some = docs[drawn(len(docs), self.sample, self.seed)]
-        near = neighbours(some, self.neighbours)
+        sampled_docs = docs[drawn(len(docs), self.sample, self.seed)]
+        near = neighbours(sampled_docs, self.neighbours)
         self.__dict__.pop("components_", None)
         with self._learning() as device:
             import torch
@@ -100,14 +100,14 @@ class MatryoshkaAdaptor(Learned, Transform):
             if self.basis == "principal":
                 axes = torch.tensor(eigenbasis(second_moment(docs))[1].astype(np.float32), device=device)
                 self.components_ = np.ascontiguousarray(axes[:, : self.dim].cpu().numpy())
-            vectors, others = torch.tensor(some, device=device), torch.from_numpy(near)
+            vectors, others = torch.tensor(sampled_docs, device=device), torch.from_numpy(near)
 
-            def adapted(given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                change = residual(given)
-                return given @ axes + change, change
+            def adapted(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                change = residual(inputs)
+                return inputs @ axes + change, change
 
-            def preserve(given: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
-                both = torch.cat([given, twins])
+            def preserve(inputs: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
+                both = torch.cat([inputs, twins])
                 moved, change = adapted(both)
                 total = self._preserve(both, moved, lengths)
                 return total + self.rebuild * change.norm(dim=1).mean() if self.rebuild else total
@@ -115,14 +115,19 @@ class MatryoshkaAdaptor(Learned, Transform):
             def unsupervised(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 return preserve(vectors[rows], vectors[one_of(others, rows, chance)])
 
-            self._train(residual, unsupervised, len(some), f"{len(some)} documents with {near.shape[1]} neighbours")
+            self._train(
+                residual,
+                unsupervised,
+                len(sampled_docs),
+                f"{len(sampled_docs)} documents with {near.shape[1]} neighbours",
+            )
             if self.supervised and queries is not None and pairs is not None and len(pairs) > 1:
                 answers = Answers(docs, queries, pairs, self.sample, self.seed, device, self.negatives)
 
                 def ranked(numbers: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                    asked, found, right = answers.at(numbers)
+                    asked, candidates, right = answers.at(numbers)
                     shuffled = torch.randint(len(vectors), (len(asked),), generator=chance)
-                    rank = ranking(adapted(asked)[0], adapted(found)[0], right, lengths)
+                    rank = ranking(adapted(asked)[0], adapted(candidates)[0], right, lengths)
                     return rank + unsupervised(shuffled.to(asked.device), chance)
 
                 if len(answers) > 1:
@@ -132,11 +137,11 @@ class MatryoshkaAdaptor(Learned, Transform):
         for name in ("residual_w1_", "residual_b1_"):
             arrays[name] = np.ascontiguousarray(arrays[name][..., : self.dim])
 
-    def _preserve(self, given: torch.Tensor, moved: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    def _preserve(self, inputs: torch.Tensor, moved: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """Return the mean over prefixes of what happens to cosines; the second half of the rows are neighbours."""
-        old = layers.unit(given)
+        old = layers.unit(inputs)
         cosines = old @ old.T
-        total = given.new_zeros(())
+        total = inputs.new_zeros(())
         for m in lengths:
             new = layers.unit(moved[:, :m])
             if self.loss == "similarity_matrix":
@@ -165,7 +170,7 @@ def prefix_lengths(d: int, dim: int) -> list[int]:
     return sorted(lengths)
 
 
-def ranking(asked: torch.Tensor, found: torch.Tensor, right: torch.Tensor, lengths: list[int]) -> Any:
+def ranking(asked: torch.Tensor, candidates: torch.Tensor, right: torch.Tensor, lengths: list[int]) -> Any:
     """Return the mean over prefixes, rows and wrong documents of log(1 + exp(wrong - right)) (Yoon et al., 2024).
 
     Parameters
@@ -177,14 +182,14 @@ def ranking(asked: torch.Tensor, found: torch.Tensor, right: torch.Tensor, lengt
     right : bool (b, c)
         Which documents (columns) answer a query (row); these are not wrong.
     lengths : list of int
-        Of the prefixes.
+        Lengths of the prefixes.
     """
     from torch.nn.functional import softplus
 
     wrong = ~right
     total = asked.new_zeros(())
     for m in lengths:
-        scores = layers.unit(asked[:, :m]) @ layers.unit(found[:, :m]).T
+        scores = layers.unit(asked[:, :m]) @ layers.unit(candidates[:, :m]).T
         lost = softplus(scores - scores.diagonal()[:, None])
         total = total + (lost * wrong).sum() / wrong.sum().clamp(min=1)
     return total / len(lengths)

@@ -58,6 +58,11 @@ class QINCo(Learned, Codec):
     depth: int = 2
     candidates: int = 8
 
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of each codebook."""
+        return int(1 << self.bits)
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._require_at_least(1, "m", "width", "hidden", "depth", "candidates")
@@ -124,9 +129,9 @@ class QINCo(Learned, Codec):
         self.up_ = np.stack([arrays[f"up{block}"] for block in range(self.depth)], axis=1).astype(np.float32)
         self.down_ = np.stack([arrays[f"down{block}"] for block in range(self.depth)], axis=1).astype(np.float32)
 
-    def _meaning(self, step: int, chosen: Array, seen: Float32) -> Float32:
+    def _meaning(self, step: int, chosen: Array, projected: Float32) -> Float32:
         """Return f(c, x), float32 (n, d): codewords by number (n,), and V x of each, float32 (n, width)."""
-        state = self.given_[step][chosen] + seen
+        state = self.given_[step][chosen] + projected
         for block in range(self.depth):
             up = np.maximum(project(state, self.up_[step, block]), np.float32(0))
             state = state + project(up, self.down_[step, block])
@@ -141,10 +146,10 @@ class QINCo(Learned, Codec):
             reached = np.zeros_like(block)
             for step in range(self.m):
                 near = nearest_words(block - reached, self.books_[step], tried)
-                seen = np.repeat(project(reached, self.seen_[step]), tried, axis=0)
-                words = self._meaning(step, near.ravel(), seen).reshape(len(block), tried, -1)
-                left = (block - reached)[:, None, :] - words
-                best = np.einsum("ncd,ncd->nc", left, left, dtype=np.float64).argmin(axis=1)
+                projected = np.repeat(project(reached, self.seen_[step]), tried, axis=0)
+                words = self._meaning(step, near.ravel(), projected).reshape(len(block), tried, -1)
+                residuals = (block - reached)[:, None, :] - words
+                best = np.einsum("ncd,ncd->nc", residuals, residuals, dtype=np.float64).argmin(axis=1)
                 numbers[start:stop, step] = near[rows, best]
                 reached = reached + words[rows, best]
         return Codes.packed(pack(numbers, self.bits))
@@ -157,14 +162,14 @@ class QINCo(Learned, Codec):
         return reached
 
 
-def nearest_words(left: Float32, book: Float32, count: int) -> Array:
+def nearest_words(residuals: Float32, book: Float32, count: int) -> Array:
     """Return the numbers of the codewords nearest to each row, int64 (n, count), ascending."""
     wide = book.astype(np.float64)
-    distances = np.einsum("kd,kd->k", wide, wide) - 2 * (left.astype(np.float64) @ wide.T)
+    distances = np.einsum("kd,kd->k", wide, wide) - 2 * (residuals.astype(np.float64) @ wide.T)
     if count < len(book):
-        found = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        return np.sort(found, axis=1)
-    return np.broadcast_to(np.arange(count), (len(left), count))
+        numbers = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        return np.sort(numbers, axis=1)
+    return np.broadcast_to(np.arange(count), (len(residuals), count))
 
 
 def residual_codebooks(docs: Float32, m: int, count: int, seed: int) -> Float32:
@@ -172,12 +177,12 @@ def residual_codebooks(docs: Float32, m: int, count: int, seed: int) -> Float32:
     import faiss
 
     books = np.empty((m, count, docs.shape[1]), dtype=np.float32)
-    left = docs.copy()
+    residuals = docs.copy()
     for step in range(m):
         kmeans = faiss.Kmeans(docs.shape[1], count, niter=10, seed=seed + step, min_points_per_centroid=1)
-        kmeans.train(left)
+        kmeans.train(residuals)
         books[step] = kmeans.centroids
-        left -= books[step][kmeans.index.search(left, 1)[1][:, 0]]
+        residuals -= books[step][kmeans.index.search(residuals, 1)[1][:, 0]]
     return books
 
 
@@ -190,10 +195,10 @@ def step_errors(net: Any, vectors: torch.Tensor, tried: int) -> torch.Tensor:
     errors = []
     for step in range(len(net["books"])):
         with torch.no_grad():
-            left, plain = vectors - reached, net["books"][step]
-            near = (plain.pow(2).sum(dim=1) - 2 * left @ plain.T).topk(tried, dim=1, largest=False).indices
+            residuals, plain = vectors - reached, net["books"][step]
+            near = (plain.pow(2).sum(dim=1) - 2 * residuals @ plain.T).topk(tried, dim=1, largest=False).indices
             words = _meaning(net, step, near, reached)
-            best = (left[:, None, :] - words).pow(2).sum(dim=2).argmin(dim=1)
+            best = (residuals[:, None, :] - words).pow(2).sum(dim=2).argmin(dim=1)
         reached = reached + _meaning(net, step, near[rows, best][:, None], reached)[:, 0]
         errors.append((vectors - reached).pow(2).mean())
     return torch.stack(errors)

@@ -14,7 +14,7 @@ from methods.learned import layers
 from methods.learned.examples import Pairs, nearest, query_pairs, sampled
 from methods.learned.losses import info_nce, list_net
 from methods.learned.trainer import Learned
-from methods.product.faiss_codec import FaissCodec
+from methods.product.faiss_codec import FaissCodec, codec_of_codebooks
 from methods.transforms.opq import OPQ
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class RetrievalPQ(Learned, Codec):
         *fixed*: OPQ's. *queries*: a linear map of the queries, which starts there. *learned*: a rotation of both, moved
         along with the codebooks, straight through the codes.
     temperature : float
-        Of the softmax over scores. The scores of unit vectors span less than 1: the papers' 1 is for longer ones.
+        Temperature of the softmax over scores. The scores of unit vectors span less than 1: the papers' 1 is for longer
+        ones.
     reconstruction : float
         Weight of the squared error of the candidates, relative to their second moment.
     candidates : int
@@ -77,7 +78,7 @@ class RetrievalPQ(Learned, Codec):
     epsilon : float
         Entropy of codes=balanced, with distances scaled to [-1, 1].
     rounds : int
-        Of OPQ at the start.
+        Rounds of OPQ at the start.
     """
 
     m: int
@@ -97,6 +98,11 @@ class RetrievalPQ(Learned, Codec):
 
     wants_queries: ClassVar[bool] = True
     wants_pairs: ClassVar[bool] = True
+
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of each codebook."""
+        return int(1 << self.bits)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -127,10 +133,10 @@ class RetrievalPQ(Learned, Codec):
         )
         x, q, positive = (
             torch.tensor(docs, device=device),
-            torch.tensor(examples.left, device=device),
+            torch.tensor(examples.queries, device=device),
             torch.tensor(examples.rows, device=device),
         )
-        pool = torch.tensor(nearest(examples.left, docs, self.candidates), device=device)
+        pool = torch.tensor(nearest(examples.queries, docs, self.candidates), device=device)
         scale = float((x**2).sum(dim=1).mean())
         fixed = None
         if self.codes == "fixed":
@@ -144,8 +150,8 @@ class RetrievalPQ(Learned, Codec):
             drawn = torch.randint(pool.shape[1], (len(rows), self.negatives), generator=chance).to(device)
             others = pool[rows].gather(1, drawn).ravel()
             listed = torch.cat([positive[rows], others])
-            given = x[listed]
-            z = given @ module.rotation()
+            inputs = x[listed]
+            z = inputs @ module.rotation()
             if fixed is not None:
                 decoded = gathered_codewords(module.codebooks, fixed[listed])
             elif self.codes == "balanced" and module.training:
@@ -159,7 +165,7 @@ class RetrievalPQ(Learned, Codec):
                 decoded = decoded + z - z.detach()
             scores = module.queries(q[rows]) @ scored(decoded).T
             if self.objective == "distillation":
-                value = list_net(scores, q[rows] @ given.T, self.temperature)
+                value = list_net(scores, q[rows] @ inputs.T, self.temperature)
             else:
                 value = _contrast(scores, listed, self.temperature)
             if self.reconstruction:
@@ -171,8 +177,10 @@ class RetrievalPQ(Learned, Codec):
                 with torch.no_grad():
                     z = x @ module.rotation()
                     codes = fixed if fixed is not None else _codes(z, module.codebooks)
-                    found = _top(module.queries(q), scored(gathered_codewords(module.codebooks, codes)), pool.shape[1])
-                    pool.copy_(found)
+                    hardest = _top(
+                        module.queries(q), scored(gathered_codewords(module.codebooks, codes)), pool.shape[1]
+                    )
+                    pool.copy_(hardest)
 
         def after(step: int) -> None:
             if self.rotation == "learned":
@@ -193,15 +201,15 @@ class RetrievalPQ(Learned, Codec):
     @cached_property
     def _scanner(self) -> FaissCodec:
         """FAISS's quantiser with the trained codebooks."""
-        return _scanner_of(self.codebooks_, self.bits)
+        return codec_of_codebooks(self.codebooks_, self.bits)
 
     def load_state(self, arrays: Any) -> Any:
-        """Take over a state; FAISS gets it at first use."""
+        """Take over codebooks and rotations; FAISS's quantiser is made of them at first use."""
         self.__dict__.pop("_scanner", None)
         return super().load_state(arrays)
 
     def _encode(self, docs: Float32) -> Codes:
-        scanner = _scanner_of(self.start_codebooks_, self.bits) if self.codes == "fixed" else self._scanner
+        scanner = codec_of_codebooks(self.start_codebooks_, self.bits) if self.codes == "fixed" else self._scanner
         return scanner.encode(project(docs, self.rotation_))
 
     def _decode(self, codes: Codes) -> Float32:
@@ -216,17 +224,6 @@ class RetrievalPQ(Learned, Codec):
         return self._scanner.search(self._project_queries(queries), codes, k)
 
 
-def _scanner_of(codebooks: Float32, bits: int) -> FaissCodec:
-    import faiss
-
-    m, _, width = codebooks.shape
-    index = faiss.IndexPQ(m * width, m, bits, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks, dtype=np.float32).ravel(), index.pq.centroids)
-    index.is_trained = True
-    made = FaissCodec(factory="PQ{m}x{bits}np", m=m, bits=bits)
-    return made.load_state({"dim_": np.asarray(m * width), "index_": faiss.serialize_index(index)})
-
-
 def _codebooks(codec: FaissCodec) -> Float32:
     """Return a product quantiser's codewords, float32 (m, 2^bits, d / m)."""
     import faiss
@@ -239,11 +236,11 @@ def _nearest_codes(vectors: Float32, codebooks: Float32) -> Int64:
     """Return the number of the nearest codeword of each part, int64 (n, m)."""
     import torch
 
-    found = np.empty((len(vectors), len(codebooks)), dtype=np.int64)
+    numbers = np.empty((len(vectors), len(codebooks)), dtype=np.int64)
     words = torch.tensor(codebooks)
     for start, stop in row_blocks(len(vectors), 4 * codebooks.shape[0] * codebooks.shape[1]):
-        found[start:stop] = _codes(torch.tensor(vectors[start:stop]), words).numpy()
-    return found
+        numbers[start:stop] = _codes(torch.tensor(vectors[start:stop]), words).numpy()
+    return numbers
 
 
 def _module(codebooks: torch.Tensor, rotation: torch.Tensor, moves: str) -> Any:
@@ -266,8 +263,8 @@ def _module(codebooks: torch.Tensor, rotation: torch.Tensor, moves: str) -> Any:
         def rotation(self) -> torch.Tensor:
             return self.turn if moves == "learned" else self.start
 
-        def queries(self, given: torch.Tensor) -> torch.Tensor:
-            return given @ (self.map if moves == "queries" else self.rotation())
+        def queries(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs @ (self.map if moves == "queries" else self.rotation())
 
     return Quantiser()
 
@@ -340,10 +337,10 @@ def _contrast(scores: torch.Tensor, listed: torch.Tensor, temperature: float) ->
     b = len(scores)
     if len(listed) == b:
         return info_nce(scores, temperature, listed[:, None] == listed[None, :])
-    own = scores.diagonal()[:, None]
+    own_scores = scores.diagonal()[:, None]
     # the own document may be listed again, as another query's candidate
-    rest = scores.masked_fill(listed[None, :] == listed[:b, None], -torch.inf)
-    logits = torch.cat([own, rest], dim=1) / temperature
+    other_scores = scores.masked_fill(listed[None, :] == listed[:b, None], -torch.inf)
+    logits = torch.cat([own_scores, other_scores], dim=1) / temperature
     return torch.nn.functional.cross_entropy(logits, torch.zeros(b, dtype=torch.long, device=scores.device))
 
 
@@ -351,8 +348,8 @@ def _error(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
     import torch
 
     with torch.no_grad():
-        some = z[:: max(1, len(z) // 2000)]
-        return (some - assigned_codewords(some, codebooks, None)).pow(2).sum(dim=1).mean()
+        sampled_rows = z[:: max(1, len(z) // 2000)]
+        return (sampled_rows - assigned_codewords(sampled_rows, codebooks, None)).pow(2).sum(dim=1).mean()
 
 
 def _top(queries: torch.Tensor, decoded: torch.Tensor, k: int) -> torch.Tensor:

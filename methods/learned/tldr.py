@@ -40,17 +40,17 @@ class Tldr(Learned, Transform):
     depth : int
         Hidden layers of the encoder, where it has any.
     neighbours : int
-        Of a document that it is paired with, k.
+        How many nearest neighbours each document is paired with, k in the paper.
     projector : int
         Width of the projector's hidden and last layer. The paper has 8192 and its code 2048, on a GPU.
     projector_depth : int
         Hidden layers of the projector.
     weight : float
-        Of the off-diagonal correlations, lambda.
+        Weight of the off-diagonal correlations, lambda in the paper.
     scale : float
-        Of the whole loss.
+        Factor of the whole loss.
     start : {"principal", "random"}
-        Of a linear encoder; others start at random.
+        Where a linear encoder starts; others start at random.
     normalize : bool
         Scale what comes out to unit length, documents and queries.
 
@@ -91,8 +91,8 @@ class Tldr(Learned, Transform):
                 # batch norm wants two
                 rows = rows if len(rows) > 1 else rows.repeat(2)
                 twins = one_of(others, rows, chance)
-                left, right = (module["projector"](module["encoder"](vectors[part])) for part in (rows, twins))
-                return barlow_twins(left, right, self.weight, self.scale)
+                first, second = (module["projector"](module["encoder"](vectors[part])) for part in (rows, twins))
+                return barlow_twins(first, second, self.weight, self.scale)
 
             self._train(module, loss, len(docs), f"{len(docs)} documents with {near.shape[1]} neighbours each")
             layers.keep(self, "encoder", module["encoder"])

@@ -110,14 +110,14 @@ class Learned(Part):
         names, group = np.unique(groups, return_inverse=True)
         count = len(names)
         order = torch.randperm(count, generator=chance)
-        held = min(max(1, round(self.held_out * count)), count - 1)
+        held_count = min(max(1, round(self.held_out * count)), count - 1)
         members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=count))[:-1])
 
         def of(chosen: torch.Tensor) -> torch.Tensor:
             rows = [members[number] for number in chosen.tolist()]
             return torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int64))
 
-        return of(order[:held]), of(order[held:])
+        return of(order[:held_count]), of(order[held_count:])
 
     def _train(
         self,
@@ -149,11 +149,11 @@ class Learned(Part):
 
         device = next(module.parameters()).device
         chance = torch.Generator(device="cpu").manual_seed(self.seed)
-        held, seen = self._split(examples, chance, groups)
-        self._require(len(held) >= 1, f"{examples} training example(s) are too few: {data}")
+        held_rows, train_rows = self._split(examples, chance, groups)
+        self._require(len(held_rows) >= 1, f"{examples} training example(s) are too few: {data}")
         # more are no surer and take longer than the steps between two looks
-        tested = held[: 16 * self.batch]
-        batch = min(self.batch, len(seen))
+        tested = held_rows[: 16 * self.batch]
+        batch = min(self.batch, len(train_rows))
         learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=self.rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._pace)
@@ -172,14 +172,14 @@ class Learned(Part):
 
         started = time.perf_counter()
         first = best = look()
-        kept, best_step, stale, step = _copy(module), 0, 0, 0
+        best_weights, best_step, stale, step = _copy(module), 0, 0, 0
         every = max(1, self.steps // CHECKS)
         queue: list[torch.Tensor] = []
         bar = tqdm(total=self.steps, desc=f"{type(self).__name__} on {data}", disable=None, leave=False)
         with bar:
             while step < self.steps and stale < self.patience:
                 if not queue:
-                    shuffled = seen[torch.randperm(len(seen), generator=chance)]
+                    shuffled = train_rows[torch.randperm(len(train_rows), generator=chance)]
                     # an epoch's last batch is dropped where it is short: batch norm would see other statistics
                     queue = [part for part in shuffled.split(batch) if len(part) == batch]
                 rows = queue.pop().to(device)
@@ -198,10 +198,10 @@ class Learned(Part):
                     bar.set_postfix_str(f"held-out loss {current:.4f}", refresh=False)
                     # a loss of NaN is no improvement
                     if current < best:
-                        best, best_step, stale, kept = current, step, 0, _copy(module)
+                        best, best_step, stale, best_weights = current, step, 0, _copy(module)
                     else:
                         stale += 1
-        module.load_state_dict(kept)
+        module.load_state_dict(best_weights)
         module.eval()
         self._history.append(
             {

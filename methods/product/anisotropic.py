@@ -51,7 +51,7 @@ class AnisotropicPQ(Codec):
         Alternations of codes and codebooks. 0 leaves the codebooks as k-means found them, as the released library
         does, so that only the assignment is score-aware.
     iterations : int
-        Of k-means.
+        Iterations of k-means.
     seed : int
     """
 
@@ -62,6 +62,11 @@ class AnisotropicPQ(Codec):
     rounds: int = 5
     iterations: int = 10
     seed: int = 0
+
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of each codebook."""
+        return int(1 << self.bits)
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "m")
@@ -174,12 +179,12 @@ def updated(docs: Float32, codes: Int, codebook: Array, eta: float) -> Array:
         x, u, cell = pieces[part], directions[part], codes[:, part]
         wanted = total - parallel[part] + np.einsum("nw,nw->n", x, u)
         moments = _cell_sums((u[:, :, None] * u[:, None, :]).reshape(len(docs), -1), cell, words)
-        left = (eta - 1) * moments.reshape(words, width, width)
+        matrices = (eta - 1) * moments.reshape(words, width, width)
         counts = np.bincount(cell, minlength=words)
-        left += counts[:, None, None] * np.eye(width)
-        right = _cell_sums(x + (eta - 1) * wanted[:, None] * u, cell, words)
+        matrices += counts[:, None, None] * np.eye(width)
+        targets = _cell_sums(x + (eta - 1) * wanted[:, None] * u, cell, words)
         used = counts > 0
-        out[part, used] = np.linalg.solve(left[used], right[used][:, :, None])[:, :, 0]
+        out[part, used] = np.linalg.solve(matrices[used], targets[used][:, :, None])[:, :, 0]
         residual = x - out[part, cell]
         total += np.einsum("nw,nw->n", residual, u) - parallel[part]
     return out

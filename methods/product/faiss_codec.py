@@ -72,6 +72,12 @@ class FaissCodec(Codec):
     kernel: Literal["exact", "fast_scan"] = "exact"
     seed: int = 0
 
+    @property
+    def codebook_size(self) -> int:
+        """Centroids of each codebook: of PQ, RQ, LSQ and their products; 0 for scalar quantisers."""
+        codebooks = re.match(r"(?:PQ|RQ|LSQ)\d+x(\d+)|P(?:RQ|LSQ)\d+x\d+x(\d+)", self.index_string)
+        return 1 << int(codebooks[1] or codebooks[2]) if codebooks else 0
+
     def _check_parameters(self) -> None:
         self._require_at_least(1, "m", "bits", "splits", "iterations", "beam", "perturbations")
         if self.shared_codebook:
@@ -181,8 +187,8 @@ class FaissCodec(Codec):
         """Return the codes once they are as wide as FAISS will take them to be."""
         array, width = codes.rows.get("codes"), self._index.sa_code_size()
         if array is None or array.dtype != np.uint8 or array.shape[1:] != (width,):
-            found = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
-            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {found}")
+            actual = "there are none" if array is None else f"they are {array.dtype} {array.shape}"
+            raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {actual}")
         return np.ascontiguousarray(array)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
@@ -201,12 +207,12 @@ class FaissCodec(Codec):
         if self.kernel == "fast_scan":
             index = faiss.IndexPQFastScan(index)
 
-        def find(some: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
+        def find(batch: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             if not alone:
-                scores, rows = index.search(some, wanted)
+                scores, rows = index.search(batch, wanted)
                 return scores, rows
-            found = [index.search(some[i : i + 1], wanted) for i in range(len(some))]
-            return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
+            answers = [index.search(batch[i : i + 1], wanted) for i in range(len(batch))]
+            return np.concatenate([scores for scores, _ in answers]), np.concatenate([rows for _, rows in answers])
 
         def scan(wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             return find(queries, wanted)
@@ -221,6 +227,18 @@ class FaissCodec(Codec):
         if len(flat):
             scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
         return scores, rows
+
+
+def codec_of_codebooks(codebooks: Float32, bits: int) -> FaissCodec:
+    """Return FAISS's product quantiser with the given codewords, float32 (m, 2**bits, d / m), as a fitted codec."""
+    import faiss
+
+    m, _, width = codebooks.shape
+    index: Any = faiss.IndexPQ(m * width, m, bits, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks, dtype=np.float32).ravel(), index.pq.centroids)
+    index.is_trained = True
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=m, bits=bits)
+    return codec.load_state({"dim_": np.asarray(m * width), "index_": faiss.serialize_index(index)})
 
 
 @dataclass(kw_only=True, eq=False)

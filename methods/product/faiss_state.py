@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from methods.base import Array, MethodError
 
 MOST_DIMENSIONS = 1 << 20
+"""Dimensions up to which a state is read: far more than any model has, few enough to allocate an index for."""
+
 BLOCK = 1 << 22
 """Bytes compared at a time."""
+
 FILLS = (0x00000000, 0x41424344)
 """Two float32 numbers of which no byte is equal."""
 
@@ -52,8 +55,8 @@ def read_state(blob: Array, d: int, factory: str, set_up: Callable[[Any], None])
     if len(blob) < least:
         raise _refused(factory, d, f"it has {len(blob)} bytes, and the codebooks alone take {least}")
     try:
-        empty, other = (_untrained(d, factory, set_up, fill) for fill in FILLS)
-        _compare(blob, empty, other, factory, d)
+        zero_filled, one_filled = (_untrained(d, factory, set_up, fill) for fill in FILLS)
+        _compare(blob, zero_filled, one_filled, factory, d)
         index = faiss.deserialize_index(np.ascontiguousarray(blob))
     except (AssertionError, MemoryError, RuntimeError) as error:
         raise _refused(factory, d, (str(error).strip().splitlines() or [type(error).__name__])[-1]) from error
@@ -81,12 +84,12 @@ def quantizers(index: Any) -> Iterator[Any]:
 
 def _codewords(factory: str) -> int:
     """Return how many numbers of each dimension are in the codebooks of a factory string."""
-    found = re.fullmatch(r"(?:PQ(\d{1,6})x(\d{1,2})(?:np)?|(?:RQ|LSQ|P(?:RQ|LSQ)\d{1,6}x)(\d{1,6})x(\d{1,2}))", factory)
-    if found is None and not re.fullmatch(r"(SQ|EDEN)\w+", factory):
+    match = re.fullmatch(r"(?:PQ(\d{1,6})x(\d{1,2})(?:np)?|(?:RQ|LSQ|P(?:RQ|LSQ)\d{1,6}x)(\d{1,6})x(\d{1,2}))", factory)
+    if match is None and not re.fullmatch(r"(SQ|EDEN)\w+", factory):
         raise MethodError(f"FaissCodec: the state of '{factory}' is not read; SQ, EDEN, PQ, RQ, LSQ, PRQ and PLSQ are")
-    if found is None:
+    if match is None:
         return 0
-    books, bits = (1, found[2]) if found[1] else (int(found[3]), found[4])
+    books, bits = (1, match[2]) if match[1] else (int(match[3]), match[4])
     return books << int(bits)
 
 
@@ -130,12 +133,12 @@ def _compare(blob: Array, empty: Array, other: Array, factory: str, d: int) -> N
     if len(blob) != len(empty):
         raise _refused(factory, d, f"it has {len(blob)} bytes, expected {len(empty)}")
     for start in range(0, len(blob), BLOCK):
-        some = slice(start, start + BLOCK)
-        fixed = empty[some] == other[some]
-        wrong = fixed & (blob[some] != empty[some])
+        block = slice(start, start + BLOCK)
+        fixed = empty[block] == other[block]
+        wrong = fixed & (blob[block] != empty[block])
         if wrong.any():
-            place = start + int(np.argmax(wrong))
-            raise _refused(factory, d, f"byte {place} is {blob[place]}, expected {empty[place]}")
+            position = start + int(np.argmax(wrong))
+            raise _refused(factory, d, f"byte {position} is {blob[position]}, expected {empty[position]}")
 
 
 def _refused(factory: str, d: int, why: object) -> MethodError:

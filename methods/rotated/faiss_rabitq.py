@@ -68,8 +68,8 @@ class FaissRaBitQ(Codec):
         super().load_state(arrays)
         centre, d = arrays.get("centre_"), self._check_fitted()
         if centre is None or centre.dtype != np.float32 or centre.shape != (d,) or not np.isfinite(centre).all():
-            found = "there is none" if centre is None else f"it is {centre.dtype} {centre.shape}"
-            raise MethodError(f"FaissRaBitQ: the array 'centre_' must be {d} finite float32 numbers, but {found}")
+            actual = "there is none" if centre is None else f"it is {centre.dtype} {centre.shape}"
+            raise MethodError(f"FaissRaBitQ: the array 'centre_' must be {d} finite float32 numbers, but {actual}")
         return self
 
     @cached_property
@@ -116,8 +116,8 @@ class FaissRaBitQ(Codec):
         return signs * 2**extra + magnitudes - (2**extra - 0.5), factors[:, 1], factors[:, 0]
 
     def _project_queries(self, queries: Float32) -> Float32:
-        seen = self._rounded(queries) if self.query_bits else queries
-        return np.concatenate([seen, np.ones((len(queries), 1), np.float32)], axis=1)
+        projected = self._rounded(queries) if self.query_bits else queries
+        return np.concatenate([projected, np.ones((len(queries), 1), np.float32)], axis=1)
 
     def _query_matrix(self, queries: Float32) -> Float32:
         if self.scoring == "asymmetric":

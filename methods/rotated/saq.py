@@ -18,8 +18,13 @@ Segment = tuple[int, int]
 """Dimensions of a segment, and bits for each."""
 
 FACTOR_BYTES = {"float16": 2, "float32": 4, "two_float32": 8}
+"""Bytes of a segment's factors, by their format."""
+
 MAX_BITS = 8
+"""A number of a code is a byte at most."""
+
 MAX_SEGMENTS = 16
+"""Most segments of a plan; each one more has factors to store, and the search tries every number of them."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -164,7 +169,7 @@ def plan_segments(
     edges = np.minimum(np.arange(0, len(variances) + block, block), len(variances))
     blocks = len(edges) - 1
     below = np.concatenate([[0.0], np.cumsum(variances)])[edges]
-    kept = np.exp2(-np.arange(MAX_BITS + 1) * (1 if objective == "ip" else 2))
+    error_share = np.exp2(-np.arange(MAX_BITS + 1) * (1 if objective == "ip" else 2))
     # cost[e, w]: least cost of the first e blocks when w bytes are spent on them, in a given number of segments
     cost = np.full((blocks + 1, nbytes + 1), np.inf)
     cost[0, 0] = 0.0
@@ -181,7 +186,7 @@ def plan_segments(
                     spent = packed_size(size, bits) + factor_bytes
                     if spent > nbytes:
                         break
-                    new = cost[start, : nbytes + 1 - spent] + (below[end] - below[start]) * kept[bits]
+                    new = cost[start, : nbytes + 1 - spent] + (below[end] - below[start]) * error_share[bits]
                     wins = np.flatnonzero(new < after[end, spent:])
                     after[end, spent + wins] = new[wins]
                     step[end, spent + wins] = start * (MAX_BITS + 1) + bits

@@ -123,22 +123,24 @@ class ScaledLevels(Codec):
 
     def _encode(self, docs: Float32) -> Codes:
         numbers = np.empty(docs.shape, dtype=np.uint8)
-        kept: dict[str, Array] = {}
+        factors: dict[str, Array] = {}
         if self.scale != "constant" and self.scale != "unit":
-            kept["factor"] = np.empty(len(docs), dtype=self.factors)
+            factors["factor"] = np.empty(len(docs), dtype=self.factors)
         if self.offset:
-            kept["offset"] = np.empty(len(docs), dtype=self.factors)
+            factors["offset"] = np.empty(len(docs), dtype=self.factors)
         for start, stop in _blocks(docs):
             z = self._centred(docs[start:stop])
             numbers[start:stop] = chosen = self._choose(z)
-            stored = {name: array[start:stop] for name, array in kept.items()}
+            stored = {name: array[start:stop] for name, array in factors.items()}
             if self.scale != "constant" and self.scale != "unit":
                 stored["factor"][:] = self._fits("factor", grid_codes.factors(z, self.levels_[chosen], self.scale))
             if self.offset:
                 factor = self._factors(Codes(n=stop - start, rows=stored), chosen)
-                left = z.astype(np.float64) - self.levels_[chosen] * factor[:, None]
-                stored["offset"][:] = self._fits("offset", np.einsum("ij,j->i", left, self.mean_.astype(np.float64)))
-        return Codes(n=len(docs), rows={"codes": pack(numbers, self.bits), **kept})
+                residual = z.astype(np.float64) - self.levels_[chosen] * factor[:, None]
+                stored["offset"][:] = self._fits(
+                    "offset", np.einsum("ij,j->i", residual, self.mean_.astype(np.float64))
+                )
+        return Codes(n=len(docs), rows={"codes": pack(numbers, self.bits), **factors})
 
     def _fits(self, name: str, values: Array) -> Array:
         """Return what is to be stored, if the format can hold it."""

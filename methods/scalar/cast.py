@@ -26,8 +26,8 @@ Format = Literal[
 
 def float_format(name: Format) -> np.dtype[np.generic]:
     """Return the NumPy dtype of a format; those below 8 bits occupy the low bits of a byte."""
-    found: np.dtype[np.generic] = np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name))
-    return found
+    dtype: np.dtype[np.generic] = np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name))
+    return dtype
 
 
 def bits_of(name: Format) -> int:

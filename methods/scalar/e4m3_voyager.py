@@ -9,7 +9,11 @@ import numpy as np
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 
 UNIT = 1024
+"""The smallest step between two codes is 1 / 1024."""
+
 LARGEST_EXPONENT = 8
+"""Doublings of the step up to the largest magnitudes, 8 to 15 times 2^8 / 1024."""
+
 MAGNITUDES = np.concatenate(
     [np.arange(8), *(np.arange(8, 16) << exponent for exponent in range(1, LARGEST_EXPONENT + 1))]
 )

@@ -31,7 +31,7 @@ class GlobalRange(Codec):
     zero : int
         Only for to_zero.
     shift : float
-        Of the decoded number, in steps. One half undoes what floor rounds away.
+        What is added to each decoded number, in steps. One half undoes what floor rounds away.
     packed : bool
         Pack codes of less than 8 bits. Stores that keep a byte for 7 bits do not.
     corrected : bool
@@ -123,5 +123,5 @@ class GlobalRange(Codec):
         if not self.corrected:
             return super()._query_matrix(queries)
         numbers = self._numbers(queries)
-        own = self._corrections(queries, numbers)
-        return np.column_stack([self.step_ * numbers, np.ones(len(queries)), own]).astype(np.float32)
+        corrections = self._corrections(queries, numbers)
+        return np.column_stack([self.step_ * numbers, np.ones(len(queries)), corrections]).astype(np.float32)

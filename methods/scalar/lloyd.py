@@ -125,7 +125,7 @@ def fit_levels(values: NDArray[np.floating], count: int, iterations: int) -> Arr
         In ascending order.
     count : int
     iterations : int
-        At most so many of Lloyd's; it stops once nothing changes.
+        Most of Lloyd's iterations; they stop once no level changes.
 
     Returns
     -------

@@ -79,9 +79,9 @@ class LVQ(Codec):
             rows["range"][start:stop], rows["codes"][start:stop] = ends, pack(numbers, self.bits)
             if self.residual_bits:
                 low, step = self._grid(ends)
-                left = u - (low + step * numbers)
+                residual = u - (low + step * numbers)
                 top = np.float32(2**self.residual_bits - 1)
-                places = np.divide(left, step, out=np.zeros_like(left), where=step > 0) + np.float32(0.5)
+                places = np.divide(residual, step, out=np.zeros_like(residual), where=step > 0) + np.float32(0.5)
                 seconds = np.clip(np.rint(places * top), 0, top).astype(np.uint8)
                 rows["residual"][start:stop] = pack(seconds, self.residual_bits)
         return Codes(n=n, rows=rows)

@@ -87,11 +87,11 @@ class NVQ(Codec):
         chosen = np.zeros(u.shape[:2], dtype=np.int64)
 
         def attempt(growth: Array) -> None:
-            left = (u - self._values(self._numbers(u, ends, growth), ends, growth)).astype(np.float64)
-            error = np.einsum("ijk,ijk->ij", left, left)
+            residual = (u - self._values(self._numbers(u, ends, growth), ends, growth)).astype(np.float64)
+            squared_error = np.einsum("ijk,ijk->ij", residual, residual)
             # a curve that is flat over the whole part in float32 gives NaN, which is never less
-            better = error < best
-            best[better] = error[better]
+            better = squared_error < best
+            best[better] = squared_error[better]
             chosen[better] = growth[better]
 
         for tenths in COARSE:

@@ -38,7 +38,7 @@ class OSQ(Codec):
     orthogonal : float
         The weight w, in [0, 1]. 1 is squared error.
     iterations : int
-        At most so many turns.
+        Most turns of solving for the interval and rounding again.
     centre : {"mean", "unit_mean", "none"}
         *mean* is what Elasticsearch and OpenSearch do, *unit_mean*, the mean scaled to unit length, what Lucene does
         under its cosine similarity: that is worse, six points of recall at 1 bit.
@@ -184,12 +184,12 @@ def intervals(u: Array, bits: int, orthogonal: float, iterations: int) -> Array:
         if len(active) == 0:
             break
         rows = u[active]
-        found, solvable = _solve(rows, ends[active], energy[active], bits, orthogonal)
+        solved_ends, solvable = _solve(rows, ends[active], energy[active], bits, orthogonal)
         now = np.full(len(active), np.inf)
-        now[solvable] = _loss(rows[solvable], found[solvable], energy[active[solvable]], bits, orthogonal)
-        moved = (np.abs(found - ends[active]) > 1e-8).any(axis=1)
+        now[solvable] = _loss(rows[solvable], solved_ends[solvable], energy[active[solvable]], bits, orthogonal)
+        moved = (np.abs(solved_ends - ends[active]) > 1e-8).any(axis=1)
         better = solvable & (now <= lost)
-        ends[active[better]] = found[better]
+        ends[active[better]] = solved_ends[better]
         go_on = better & moved
         active, lost = active[go_on], now[go_on]
     return ends
@@ -201,9 +201,10 @@ def _places(u: Array, ends: Array, bits: int) -> Array:
 
 
 def _loss(u: Array, ends: Array, energy: Array, bits: int, orthogonal: float) -> Array:
-    left = u - (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * _places(u, ends, bits))
-    along = np.einsum("ij,ij->i", u, left)
-    lost: Array = (1 - orthogonal) * along**2 / energy + orthogonal * np.einsum("ij,ij->i", left, left)
+    """Return each row's loss (see `OSQ`), float64 (n,): the error along it and all of it, mixed by `orthogonal`."""
+    error = u - (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * _places(u, ends, bits))
+    along = np.einsum("ij,ij->i", u, error)
+    lost: Array = (1 - orthogonal) * along**2 / energy + orthogonal * np.einsum("ij,ij->i", error, error)
     return lost
 
 
@@ -211,16 +212,16 @@ def _solve(u: Array, ends: Array, energy: Array, bits: int, orthogonal: float) -
     """Return the best (a, b) for the codes of the present interval, and whether there is one."""
     s = _places(u, ends, bits)
     rest = 1 - s
-    aa, ab, bb = (np.einsum("ij,ij->i", left, right) for left, right in ((rest, rest), (s, rest), (s, s)))
+    aa, ab, bb = (np.einsum("ij,ij->i", first, second) for first, second in ((rest, rest), (s, rest), (s, s)))
     ax, bx = np.einsum("ij,ij->i", u, rest), np.einsum("ij,ij->i", u, s)
     along = (1 - orthogonal) / energy
     m00, m01, m11 = (
-        along * left * right + orthogonal * product
-        for left, right, product in ((ax, ax, aa), (ax, bx, ab), (bx, bx, bb))
+        along * first * second + orthogonal * product
+        for first, second, product in ((ax, ax, aa), (ax, bx, ab), (bx, bx, bb))
     )
     determinant = m00 * m11 - m01**2
     # relative, since rounding leaves no exact zero: all entries at one level, or w = 0
     solvable = determinant > 1e-12 * m00 * m11
     safe = np.where(solvable, determinant, 1)
-    found = np.stack([(m11 * ax - m01 * bx) / safe, (m00 * bx - m01 * ax) / safe], axis=1)
-    return found, solvable & (found[:, 1] > found[:, 0])
+    solved_ends = np.stack([(m11 * ax - m01 * bx) / safe, (m00 * bx - m01 * ax) / safe], axis=1)
+    return solved_ends, solvable & (solved_ends[:, 1] > solved_ends[:, 0])

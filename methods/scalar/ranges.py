@@ -21,7 +21,7 @@ class Range(Part, ABC):
 
 @dataclass(kw_only=True, eq=False)
 class Fixed(Range):
-    """The same ends whatever the documents: -1 and 1 hold any unit vector, and most use little of it.
+    """Ends that do not depend on the documents: -1 and 1 hold any unit vector, and most use little of that range.
 
     usearch, ClickHouse, sqlite-vec and Voyager do this; an embedding's vendor may know better ones.
     """
@@ -181,22 +181,22 @@ class ScoreCorrelation(Range):
             return float(1 - lost.mean())
 
         tried = {(i, j): kept(lows[i], highs[j]) for i in range(0, 17, 4) for j in range(0, 17, 4)}
-        i, j = max(tried, key=lambda place: tried[place])
+        i, j = max(tried, key=lambda pair: tried[pair])
         around = [(a, b) for a in range(max(0, i - 3), min(17, i + 4)) for b in range(max(0, j - 3), min(17, j + 4))]
         tried |= {(a, b): kept(lows[a], highs[b]) for a, b in around if (a, b) not in tried}
-        i, j = max(tried, key=lambda place: tried[place])
+        i, j = max(tried, key=lambda pair: tried[pair])
         return float(lows[i]), float(highs[j])
 
 
 def chunk_quantiles(docs: Float32, chunk: int, confidences: list[float]) -> list[tuple[float, float]]:
     """Return, for each confidence, the mean over chunks of documents of the two quantiles that enclose that share."""
-    whole = [docs[start : start + chunk] for start in range(0, len(docs), chunk)]
-    found = []
+    chunks = [docs[start : start + chunk] for start in range(0, len(docs), chunk)]
+    ranges = []
     for confidence in confidences:
-        ends = np.array([np.quantile(part, [(1 - confidence) / 2, (1 + confidence) / 2]) for part in whole])
+        ends = np.array([np.quantile(part, [(1 - confidence) / 2, (1 + confidence) / 2]) for part in chunks])
         low, high = ends.mean(axis=0)
-        found.append((float(low), float(high)))
-    return found
+        ranges.append((float(low), float(high)))
+    return ranges
 
 
 def sampled(docs: Float32, size: int, seed: int) -> Float32:

@@ -30,7 +30,7 @@ class HashNetwork(TableCodec):
     depth : int
         Hidden layers.
     epochs : int
-        Of training.
+        How often the training goes through the table.
     batch : int
         Rows of a training step.
     rate : float
@@ -82,7 +82,7 @@ class HashNetwork(TableCodec):
         return {f"{kind}{i}": array for i, layer in enumerate(stored) for kind, array in zip("wb", layer, strict=True)}
 
     def _train(self, layers: Layers, inputs: Float32, docs: Float32, rng: np.random.Generator) -> None:
-        """Adam (Kingma and Ba, 2015), in place."""
+        """Train the layers in place by Adam (Kingma and Ba, 2015)."""
         flat = [array for layer in layers for array in layer]
         first, second = [np.zeros_like(a) for a in flat], [np.zeros_like(a) for a in flat]
         step = 0
@@ -110,23 +110,23 @@ class HashNetwork(TableCodec):
 
 def forward_pass(layers: Layers, inputs: Float32) -> list[Float32]:
     """Return the activations of each hidden layer, the input first."""
-    seen = [inputs]
+    activations = [inputs]
     for weights, bias in layers:
-        before = seen[-1] @ weights + bias
-        seen.append(before * np.tanh(np.logaddexp(0, before)))
-    return seen
+        before = activations[-1] @ weights + bias
+        activations.append(before * np.tanh(np.logaddexp(0, before)))
+    return activations
 
 
 def weight_gradients(layers: Layers, inputs: Float32, targets: Float32) -> list[Array]:
     """Return the gradients of the mean over rows of |error|^2, in the order of the layers' arrays."""
-    seen = forward_pass(layers[:-1], inputs)
-    error = 2 * (seen[-1] @ layers[-1][0] + layers[-1][1] - targets) / np.float32(len(targets))
+    activations = forward_pass(layers[:-1], inputs)
+    error = 2 * (activations[-1] @ layers[-1][0] + layers[-1][1] - targets) / np.float32(len(targets))
     gradients: list[Array] = []
     for number in range(len(layers) - 1, -1, -1):
         weights = layers[number][0]
-        gradients[:0] = [seen[number].T @ error, error.sum(axis=0)]
+        gradients[:0] = [activations[number].T @ error, error.sum(axis=0)]
         if number:
-            before = seen[number - 1] @ layers[number - 1][0] + layers[number - 1][1]
+            before = activations[number - 1] @ layers[number - 1][0] + layers[number - 1][1]
             soft = np.tanh(np.logaddexp(0, before))
             slope = soft + before * (1 - soft**2) / (1 + np.exp(-before))
             error = (error @ weights.T) * slope

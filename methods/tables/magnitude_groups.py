@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codec, Codes, Float32
+from methods.base import Array, Codec, Codes, Float32, arrays_under, row_lengths
 from methods.kernels.bitfields import index_bits, pack_wide, unpack_wide
 
 
@@ -55,25 +55,26 @@ class MagnitudeGroups(Codec):
         return any(codec.wants_queries for codec in self.codecs)
 
     def _groups(self, docs: Float32) -> NDArray[np.intp]:
+        """Return each document's group, (n,), 0 for the longest ones."""
         # limits_ falls: a document is in the first group whose limit its length reaches
-        return np.searchsorted(-self.limits_, -_lengths(docs), side="left")
+        return np.searchsorted(-self.limits_, -row_lengths(docs), side="left")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         bounds = 1 - np.cumsum(self.shares)[:-1]
-        self.limits_ = np.quantile(_lengths(docs), bounds) if len(bounds) else np.empty(0)
+        self.limits_ = np.quantile(row_lengths(docs), bounds) if len(bounds) else np.empty(0)
         groups = self._groups(docs)
         for number, codec in enumerate(self.codecs):
-            own = docs[groups == number]
+            group_docs = docs[groups == number]
             # equal lengths leave groups empty; their codecs are still asked for a width
-            codec.fit(own if len(own) else docs, queries if codec.wants_queries else None)
+            codec.fit(group_docs if len(group_docs) else docs, queries if codec.wants_queries else None)
 
     def _encode(self, docs: Float32) -> Codes:
         groups = self._groups(docs)
         shared = {"groups": pack_wide(groups[None, :], index_bits(len(self.codecs)))[0]}
         for number, codec in enumerate(self.codecs):
             if (groups == number).any():
-                own = codec.encode(docs[groups == number])
-                shared |= {f"{number}.{name}": array for name, array in own.rows.items()}
+                group_codes = codec.encode(docs[groups == number])
+                shared |= {f"{number}.{name}": array for name, array in group_codes.rows.items()}
         return Codes(n=len(docs), rows={}, shared=shared)
 
     def _decode(self, codes: Codes) -> Float32:
@@ -85,13 +86,13 @@ class MagnitudeGroups(Codec):
         for number, (codec, width) in enumerate(zip(self.codecs, widths, strict=True)):
             mine = np.flatnonzero(groups == number)
             if len(mine):
-                prefix = f"{number}."
-                rows = {n[len(prefix) :]: array for n, array in codes.shared.items() if n.startswith(prefix)}
+                rows = arrays_under(codes.shared, f"{number}.")
                 out[mine, start : start + width] = codec._doc_matrix(Codes(n=len(mine), rows=rows))
             start += width
         return out
 
     def _query_parts(self, queries: Float32) -> list[Float32]:
+        """Return the queries as each group's codec takes them, float32 (m, d') each."""
         return [codec._query_matrix(queries) for codec in self.codecs]
 
     def _project_queries(self, queries: Float32) -> Float32:
@@ -106,13 +107,7 @@ class MagnitudeGroups(Codec):
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Hand each group's codec its own arrays."""
-        own = {name: array for name, array in arrays.items() if "." not in name}
+        common = {name: array for name, array in arrays.items() if "." not in name}
         for number, codec in enumerate(self.codecs):
-            prefix = f"{number}."
-            codec.load_state({n[len(prefix) :]: array for n, array in arrays.items() if n.startswith(prefix)})
-        return super().load_state(own)
-
-
-def _lengths(docs: Float32) -> Array:
-    lengths: Array = np.sqrt(np.einsum("ij,ij->i", docs, docs, dtype=np.float64))
-    return lengths
+            codec.load_state(arrays_under(arrays, f"{number}."))
+        return super().load_state(common)

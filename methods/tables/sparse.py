@@ -39,7 +39,7 @@ class Sparse(Codec):
     value_bits : {16, 8}
         float16; or int8 levels of the document's largest number, which is stored as float16.
     iterations : int
-        Of learning.
+        Turns of learning the dictionary.
     seed : int
 
     Notes
@@ -144,7 +144,7 @@ def pack_places(places: Int, count: int) -> UInt8:
 
 
 def unpack_places(packed: UInt8, k: int, count: int) -> Int:
-    """Undo `pack_places`: int64 (n, k)."""
+    """Return the positions, int64 (n, k), that `pack_places` packed."""
     if packed_size(k, index_bits(count)) <= packed_size(count, 1):
         return unpack_wide(packed, index_bits(count), k)
     bitmap = np.unpackbits(packed, axis=1, count=count)
@@ -172,18 +172,18 @@ def pursue(docs: Float32, atoms: Float32, k: int) -> tuple[Int, Array]:
         products = docs[start:stop].astype(np.float64) @ wide.T
         rows = np.arange(stop - start)
         chosen = np.empty((stop - start, 0), dtype=np.int64)
-        left = products.copy()
+        correlations = products.copy()
         for _ in range(k):
-            np.put_along_axis(left, chosen, 0.0, axis=1)
-            magnitudes = np.abs(left)
+            np.put_along_axis(correlations, chosen, 0.0, axis=1)
+            magnitudes = np.abs(correlations)
             np.put_along_axis(magnitudes, chosen, -1.0, axis=1)
             chosen = np.concatenate([chosen, magnitudes.argmax(axis=1)[:, None]], axis=1)
-            own = gram[chosen[:, :, None], chosen[:, None, :]]
-            found = np.linalg.solve(own, products[rows[:, None], chosen][:, :, None])[:, :, 0]
-            left = products - np.einsum("nj,njc->nc", found, gram[chosen])
+            chosen_gram = gram[chosen[:, :, None], chosen[:, None, :]]
+            coefficients = np.linalg.solve(chosen_gram, products[rows[:, None], chosen][:, :, None])[:, :, 0]
+            correlations = products - np.einsum("nj,njc->nc", coefficients, gram[chosen])
         order = chosen.argsort(axis=1)
         places[start:stop] = np.take_along_axis(chosen, order, axis=1)
-        values[start:stop] = np.take_along_axis(found, order, axis=1)
+        values[start:stop] = np.take_along_axis(coefficients, order, axis=1)
     return places, values
 
 
@@ -201,8 +201,8 @@ def better_atoms(docs: Float32, places: Int, values: Array, atoms: Float32) -> F
     solved = np.linalg.solve(moment, coefficients.T @ docs.astype(np.float64))
     lengths = np.sqrt(np.einsum("ij,ij->i", solved, solved))
     out = atoms.copy()
-    kept = used & (lengths > 1e-12)
-    out[kept] = (solved[kept] / lengths[kept, None]).astype(np.float32)
+    replaced = used & (lengths > 1e-12)
+    out[replaced] = (solved[replaced] / lengths[replaced, None]).astype(np.float32)
     return out
 
 
@@ -231,13 +231,13 @@ class Pruned(Codec):
         self.threshold_ = float(np.quantile(np.abs(docs), 1 - self.keep))
 
     def _encode(self, docs: Float32) -> Codes:
-        kept = np.abs(docs) >= np.float32(self.threshold_)
+        large = np.abs(docs) >= np.float32(self.threshold_)
         return Codes(
-            n=len(docs), rows={"bitmap": np.packbits(kept, axis=1)}, shared={"values": as_half(docs[kept], "Pruned")}
+            n=len(docs), rows={"bitmap": np.packbits(large, axis=1)}, shared={"values": as_half(docs[large], "Pruned")}
         )
 
     def _decode(self, codes: Codes) -> Float32:
-        kept = np.unpackbits(codes.rows["bitmap"], axis=1, count=self.dim_).astype(bool)
-        out = np.zeros(kept.shape, dtype=np.float32)
-        out[kept] = codes.shared["values"]
+        large = np.unpackbits(codes.rows["bitmap"], axis=1, count=self.dim_).astype(bool)
+        out = np.zeros(large.shape, dtype=np.float32)
+        out[large] = codes.shared["values"]
         return out

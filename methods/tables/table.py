@@ -127,7 +127,7 @@ class QuotientRemainder(TableCodec):
     Parameters
     ----------
     iterations : int
-        Of the alternation.
+        Turns of solving for one table with the other one fixed.
     """
 
     iterations: int = 10
@@ -179,7 +179,7 @@ class Robe(TableCodec):
     block : int
         Z of the paper.
     seed : int
-        Of the hash function.
+        Seed of the hash function.
     """
 
     block: int = 1
@@ -259,10 +259,10 @@ class Deduplicate(Codec):
         pieces = padded.reshape(n * blocks, self.block)
         hyperplanes = np.random.default_rng(self.seed).standard_normal((self.block, self.bits))
         hashes = (project(pieces, hyperplanes) > 0) @ (1 << np.arange(self.bits))
-        kept, pointers = np.unique(hashes, return_inverse=True)
-        counts = np.bincount(pointers, minlength=len(kept))
-        pool = np.stack([np.bincount(pointers, weights=column, minlength=len(kept)) for column in pieces.T], axis=1)
-        packed = pack_wide(pointers.reshape(n, blocks), index_bits(len(kept)))
+        distinct, pointers = np.unique(hashes, return_inverse=True)
+        counts = np.bincount(pointers, minlength=len(distinct))
+        pool = np.stack([np.bincount(pointers, weights=column, minlength=len(distinct)) for column in pieces.T], axis=1)
+        packed = pack_wide(pointers.reshape(n, blocks), index_bits(len(distinct)))
         return Codes(n=n, rows={"pointers": packed}, shared={"blocks": as_half(pool / counts[:, None], "Deduplicate")})
 
     def _decode(self, codes: Codes) -> Float32:

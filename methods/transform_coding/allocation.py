@@ -15,6 +15,7 @@ from methods.base import Array, MethodError
 Int64 = NDArray[np.int64]
 
 BYTE = 8
+"""Bits of a byte, and the most that a dimension gets where dimensions are packed into whole bytes."""
 
 
 def allocate(distortions: Array, total_bits: int) -> Int64:
@@ -75,15 +76,15 @@ def fill_bytes(bits: Int64, distortions: Array) -> tuple[Int64, list[Int64]]:
     """
     cap = min(distortions.shape[1] - 1, BYTE)
     gains = convex_gains(distortions[:, : cap + 1])
-    given, bits = bits, np.zeros_like(bits)
-    holes = np.full(int(given.sum()) // BYTE, BYTE)
+    wanted_bits, bits = bits, np.zeros_like(bits)
+    holes = np.full(int(wanted_bits.sum()) // BYTE, BYTE)
     groups: list[list[int]] = [[] for _ in holes]
     # first fit decreasing: stable, so that dimensions of similar variance share a byte
-    for dim in np.argsort(-given, kind="stable"):
-        fits = np.flatnonzero(holes >= max(given[dim], 1))
-        if given[dim] and len(fits):
-            bits[dim] = given[dim]
-            holes[fits[0]] -= given[dim]
+    for dim in np.argsort(-wanted_bits, kind="stable"):
+        fits = np.flatnonzero(holes >= max(wanted_bits[dim], 1))
+        if wanted_bits[dim] and len(fits):
+            bits[dim] = wanted_bits[dim]
+            holes[fits[0]] -= wanted_bits[dim]
             groups[fits[0]].append(int(dim))
     home = {dim: byte for byte, dims in enumerate(groups) for dim in dims}
     while holes.any():

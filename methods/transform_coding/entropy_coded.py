@@ -45,12 +45,23 @@ SLOPE = 0.1
 
 TRAINING_ROWS, TRAINING_ROUNDS, SCALE_ROUNDS = 2048, 16, 2
 PASSES, REFINEMENTS, SCALE_TRIALS, SLOPE_TRIALS = 14, 8, 7, 8
+"""Documents trained on, rounds of training, and rounds with documents' own steps; then the most trials of a search."""
+
 COMPARED_ROWS = 256
+"""Documents on which a common step is compared with documents' own."""
+
 DOCUMENTS_PER_CENTRE, ITERATIONS, SEEDING_ROWS = 4, 15, 8192
+"""Fewest documents for a centre, iterations of k-means, and documents that its first centres are drawn from."""
+
 SHRINKAGE = 4
 """A centre is the mean of its documents and of so many more that lie at the mean of all."""
+
 FOLDS = 8
+"""Parts of the documents; each part's residuals are turned into a basis that the other parts were fitted with."""
+
 NO_CLASS = -100
+"""Class of a dimension without deviation, below every class that is coded."""
+
 MARGIN = 0.05
 """Bits that the range coder may need beyond the ideal length."""
 
@@ -117,10 +128,10 @@ def updated(model: Model, values: Float32, numbers: Int16, which: NDArray[np.uin
     levels, probabilities = model.levels.copy(), model.probabilities.copy()
     count = levels.shape[1]
     for q in range(len(levels)):
-        own = which == q
-        places = numbers[own] + count // 2
+        in_quantiser = which == q
+        places = numbers[in_quantiser] + count // 2
         mass = np.bincount(places, minlength=count).astype(np.float64)
-        total = np.bincount(places, values[own], minlength=count)
+        total = np.bincount(places, values[in_quantiser], minlength=count)
         mass, total = mass + mass[::-1], total - total[::-1]
         levels[q] = (total + 5 * levels[q]) / (mass + 5)
         frequencies = np.maximum((mass + 20 * probabilities[q]) / (mass.sum() + 20), 1e-6)
@@ -208,8 +219,8 @@ class EntropyCoded(Codec):
         index = self._nearest_centre(docs)
         masses = np.bincount(index, minlength=len(self.centres_))
         # as if a document had had no part in its own centre, nor in the rotation: others have none
-        own = ((masses + SHRINKAGE) / (masses + SHRINKAGE - 1)).astype(np.float32)[index]
-        residuals = held_out(docs, self._residuals(docs, index) * own[:, None])
+        unshrunk = ((masses + SHRINKAGE) / (masses + SHRINKAGE - 1)).astype(np.float32)[index]
+        residuals = held_out(docs, self._residuals(docs, index) * unshrunk[:, None])
         deviation = _above_rounding(np.sqrt(np.mean(residuals**2, axis=0, dtype=np.float64)), docs)
         sample = np.linspace(0, len(docs) - 1, min(len(docs), TRAINING_ROWS)).astype(np.int64)
         residuals, spent = residuals[sample], float(np.mean(self._index_bits[index]))
@@ -241,20 +252,22 @@ class EntropyCoded(Codec):
             models.setdefault(number, gaussian_model(number, self._quantisers(number)))
         if self.budget == "mean":
             return
-        common, own, scales = dict(models), dict(models), self._scales
+        common, scaled_models, scales = dict(models), dict(models), self._scales
         for _ in range(SCALE_ROUNDS):
-            places = self._nearest_scales(residuals, limits, own)
+            places = self._nearest_scales(residuals, limits, scaled_models)
             # what is next to a scale that documents take is as likely as that
             near = [0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05]
             counts = np.convolve(np.bincount(places, minlength=len(scales)), near, mode="same")
             self.scale_frequencies_ = (0.95 * counts / counts.sum() + 0.05 / len(counts)).astype(np.float32)
-            self._train(residuals, own, scales[places])
+            self._train(residuals, scaled_models, scales[places])
         few = np.linspace(0, len(residuals) - 1, min(len(residuals), COMPARED_ROWS)).astype(np.int64)
-        places = self._nearest_scales(residuals[few], limits[few], own)
-        if self._error(residuals[few], limits[few], common) <= self._error(residuals[few], limits[few], own, places):
+        places = self._nearest_scales(residuals[few], limits[few], scaled_models)
+        if self._error(residuals[few], limits[few], common) <= self._error(
+            residuals[few], limits[few], scaled_models, places
+        ):
             self.scale_frequencies_ = np.ones(1, dtype=np.float32)
         else:
-            models.update(own)
+            models.update(scaled_models)
 
     def _error(
         self, residuals: Float32, limits: Array, models: dict[int, Model], places: NDArray[np.int64] | None = None
@@ -269,8 +282,8 @@ class EntropyCoded(Codec):
             columns = self._columns(residuals[rows], lowering, steps)
             chosen = search.within(columns, SLOPE, limits[rows], PASSES, REFINEMENTS)
             error += float(np.sum((columns - chosen.levels) ** 2 * steps**2, dtype=np.float64))
-            left = np.delete(residuals[rows], self._coded(lowering), axis=1)
-            error += float(np.sum(left**2, dtype=np.float64))
+            uncoded = np.delete(residuals[rows], self._coded(lowering), axis=1)
+            error += float(np.sum(uncoded**2, dtype=np.float64))
         return error / len(residuals)
 
     def _first_step(self, deviation: Array, goal: float) -> float:
@@ -290,8 +303,8 @@ class EntropyCoded(Codec):
         with np.errstate(divide="ignore"):
             number = np.rint(PER_OCTAVE * np.log2(deviation / step))
         self.class_: Int8 = np.clip(number, NO_CLASS, LARGEST).astype(np.int8)
-        for found in np.unique(self._classes_at(0)).tolist():
-            models.setdefault(found, gaussian_model(found, self._quantisers(found)))
+        for class_number in np.unique(self._classes_at(0)).tolist():
+            models.setdefault(class_number, gaussian_model(class_number, self._quantisers(class_number)))
 
     @property
     def _scales(self) -> NDArray[np.int64]:
@@ -439,9 +452,9 @@ class EntropyCoded(Codec):
                 chosen = search.choose(columns, groups, slope)
                 bits += float(chosen.bits.sum())
                 for number in np.unique(classes).tolist():
-                    own = classes == number
-                    found = (columns[own].ravel(), chosen.numbers[own].ravel(), groups[own].ravel() % 2)
-                    counted.setdefault(number, []).append(found)
+                    in_class = classes == number
+                    counts = (columns[in_class].ravel(), chosen.numbers[in_class].ravel(), groups[in_class].ravel() % 2)
+                    counted.setdefault(number, []).append(counts)
         for number, parts in counted.items():
             values, numbers, which = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             models[number] = updated(models[number], values, numbers, which)
@@ -462,9 +475,9 @@ class EntropyCoded(Codec):
         models, start = dict[int, Model](), 0
         for number in self._classes():
             shape = (self._quantisers(number), 2 * reach(number) + 1)
-            own = slice(start, start + shape[0] * shape[1])
-            models[number] = Model(self.levels_[own].reshape(shape), self.probabilities_[own].reshape(shape))
-            start = own.stop
+            span = slice(start, start + shape[0] * shape[1])
+            models[number] = Model(self.levels_[span].reshape(shape), self.probabilities_[span].reshape(shape))
+            start = span.stop
         return models
 
     @functools.cached_property
@@ -548,7 +561,7 @@ class EntropyCoded(Codec):
                 while len(todo):
                     columns = self._columns(residuals[todo], lowering, self._steps_of(scales[todo]))
                     chosen = search.within(columns, SLOPE, limits[todo], PASSES, REFINEMENTS)
-                    left = []
+                    too_long = []
                     for row, numbers in zip(todo.tolist(), self._numbers(chosen, lowering), strict=True):
                         coder = range_coder.encoder()
                         coder.encode(int(centres[row]), self._index_model)
@@ -557,10 +570,10 @@ class EntropyCoded(Codec):
                         self._write(coder, lowering, numbers)
                         code = range_coder.point(coder, self.nbytes)
                         if code is None:
-                            left.append(row)
+                            too_long.append(row)
                         else:
                             packed[row] = code
-                    todo = np.array(left, dtype=np.int64)
+                    todo = np.array(too_long, dtype=np.int64)
                     limits[todo] -= 1
         return Codes.packed(packed)
 

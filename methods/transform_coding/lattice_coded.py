@@ -31,6 +31,8 @@ CLIP = 32.0
 """Coordinates beyond so many deviations are moved there first."""
 
 GRID = 2.0**20
+"""See `SCALE_GRID`."""
+
 SCALE_GRID = 2.0**11
 """Coordinates, and scales of codebooks, are multiples of the inverses: float64 sums of their products are exact."""
 
@@ -166,12 +168,12 @@ class LatticeCoded(Codec):
 
     def _groups(self) -> list[tuple[_Codebook, Int64, Int64]]:
         """Return (codebook, first dimensions, first bits) of all blocks that share a codebook."""
-        first, place = np.cumsum(self.widths_, dtype=np.int64), np.cumsum(self.bits_, dtype=np.int64)
+        last_dim, last_bit = np.cumsum(self.widths_, dtype=np.int64), np.cumsum(self.bits_, dtype=np.int64)
         groups = []
         for width, bits in sorted(set(zip(self.widths_.tolist(), self.bits_.tolist(), strict=True))):
             if bits:
                 blocks = np.flatnonzero((self.widths_ == width) & (self.bits_ == bits))
-                groups.append((codebook(width, bits), first[blocks] - width, place[blocks] - bits))
+                groups.append((codebook(width, bits), last_dim[blocks] - width, last_bit[blocks] - bits))
         return groups
 
     def _encode(self, docs: Float32) -> Codes:
@@ -212,7 +214,7 @@ def write_bits(packed: NDArray[np.uint8], numbers: Int64, bit: int, bits: int) -
 
 
 def read_bits(packed: NDArray[np.uint8], bit: int, bits: int) -> Int64:
-    """Undo `write_bits`."""
+    """Return the numbers, int64 (n,), that `write_bits` put at a bit position of each row."""
     if bits > HALF_WORD:
         high = read_bits(packed, bit + HALF_WORD, bits - HALF_WORD)
         return high << HALF_WORD | read_bits(packed, bit, HALF_WORD)
@@ -233,7 +235,7 @@ def plan_blocks(variances: Array, total_bits: int, leech: bool) -> list[tuple[in
     variances : float64 (d,)
         A last block that is not full has dimensions without variance beside them.
     total_bits : int
-        At most what blocks of 8 can take.
+        Bits to spend, at most what blocks of 8 dimensions can take.
     """
     small, large = WIDTH["e8"], WIDTH["leech"]
     runs = len(variances) // large if leech else 0
@@ -263,9 +265,9 @@ def plan_blocks(variances: Array, total_bits: int, leech: bool) -> list[tuple[in
     best, as_one = min(((plan(one), one) for one in (as_one, np.zeros(runs, dtype=bool))), key=lambda pair: pair[0])
     # with few runs the price is a rough guide: see whether one of them is better the other way
     for run in range(runs):
-        other = plan(as_one ^ (np.arange(runs) == run))
-        if other[0] < best[0]:
-            best, as_one[run] = other, not as_one[run]
+        flipped = plan(as_one ^ (np.arange(runs) == run))
+        if flipped[0] < best[0]:
+            best, as_one[run] = flipped, not as_one[run]
     return best[1]
 
 
@@ -295,8 +297,8 @@ def _spend(rows: Sequence[Array], total_bits: int) -> list[int]:
     starts = np.concatenate([np.ones((len(errors), 1), dtype=bool), np.diff(errors, axis=1) < 0], axis=1)
     exists = np.maximum.accumulate(np.where(starts, np.arange(cap + 1), 0), axis=1)
     bits = exists[np.arange(len(bits)), bits]
-    while (left := total_bits - int(bits.sum())) > 0:
-        reach = exists[np.arange(len(bits)), np.minimum(bits + left, cap)]
+    while (unspent := total_bits - int(bits.sum())) > 0:
+        reach = exists[np.arange(len(bits)), np.minimum(bits + unspent, cap)]
         gains = errors[np.arange(len(bits)), bits] - errors[np.arange(len(bits)), reach]
         block = int(gains.argmax())
         if gains[block] <= 0:
@@ -385,22 +387,24 @@ class _E8Codebook(_Codebook):
         scales = np.rint(spacings * SCALE_GRID) / SCALE_GRID / UNIT["e8"]
         families = e8_classes(int((np.minimum(edges, REACH) / scales**2).max()), rate.hole)
         inner = np.concatenate([[0.0], edges[:-1]])
-        found = []
+        candidates = []
         for low, high, scale in zip(inner, edges, scales, strict=True):
             for family, classes in enumerate(families):
                 squares = classes.norms * scale**2
                 for member in np.flatnonzero((squares >= low) & (squares < high)).tolist():
-                    found.append((squares[member], scale, family, member))
-        room, taken = 1 << bits, []
-        for square, scale, family, member in sorted(found):
+                    candidates.append((squares[member], scale, family, member))
+        room, members = 1 << bits, []
+        for square, scale, family, member in sorted(candidates):
             size = int(families[family].sizes[member])
             if size <= room:
-                taken.append((square, scale, family, member))
+                members.append((square, scale, family, member))
                 room -= size
-        self._number(families, [(family, member) for *_, family, member in taken], [scale for _, scale, *_ in taken])
+        self._number(
+            families, [(family, member) for *_, family, member in members], [scale for _, scale, *_ in members]
+        )
         # -1: signs are free
-        self.parity = np.array([int(families[f].parity[m]) if families[f].weight else -1 for *_, f, m in taken])
-        leaders = np.array([self._leader(index) for index in range(len(taken))])
+        self.parity = np.array([int(families[f].parity[m]) if families[f].weight else -1 for *_, f, m in members])
+        leaders = np.array([self._leader(index) for index in range(len(members))])
         self.values = leaders.astype(np.int64)
         self.weights = self._weights(leaders * self.scales[:, None])
 
@@ -457,17 +461,17 @@ class _LeechCodebook(_Codebook):
         spacing = rate.spacing * 2 ** (-bits / self.width) / UNIT["leech"]
         self.balls = [(spacing * SPREAD**ball, NORM_STEP * shells) for ball, shells in enumerate(rate.shells)]
         families = leech_classes(NORM_STEP * max(rate.shells))
-        taken = [
+        members = [
             (ball, family, member)
             for ball, (_, limit) in enumerate(self.balls)
             for family, classes in enumerate(families)
             for member in np.flatnonzero((classes.norms > 0) & (classes.norms <= limit)).tolist()
         ]
-        scales = [self.balls[ball][0] for ball, *_ in taken]
-        self._number(families, [(family, member) for _, family, member in taken], scales)
+        scales = [self.balls[ball][0] for ball, *_ in members]
+        self._number(families, [(family, member) for _, family, member in members], scales)
         # classes_of[ball][family]: the codebook's class for each class of the family
         self.classes_of = [[np.full(len(classes.norms), -1) for classes in families] for _ in self.balls]
-        for index, (ball, family, member) in enumerate(taken):
+        for index, (ball, family, member) in enumerate(members):
             self.classes_of[ball][family][member] = index
 
     def nearest(self, points: Array) -> Int64:
@@ -480,23 +484,23 @@ class _LeechCodebook(_Codebook):
         for ball, (scale, limit) in enumerate(self.balls):
             relative = np.sqrt(squares / self.balls[0][1]) / self.balls[0][0]
             if ball == 0:
-                left = np.flatnonzero(relative < FINE_REACH) if len(self.balls) > 1 else np.arange(len(white))
+                pending = np.flatnonzero(relative < FINE_REACH) if len(self.balls) > 1 else np.arange(len(white))
             else:
-                left = np.flatnonzero((relative > COARSE_FROM) | np.isinf(least))
+                pending = np.flatnonzero((relative > COARSE_FROM) | np.isinf(least))
             for gain in (None, *GAINS):
-                factors = np.ones(len(left))
+                factors = np.ones(len(pending))
                 if gain is not None:
-                    lengths = np.sqrt(np.maximum(squares[left], np.finfo(np.float64).tiny))
+                    lengths = np.sqrt(np.maximum(squares[pending], np.finfo(np.float64).tiny))
                     factors = gain * math.sqrt(limit) * scale / lengths
-                near = nearest_leech(white[left] * (factors / scale)[:, None])
+                near = nearest_leech(white[pending] * (factors / scale)[:, None])
                 norms = (near**2).sum(axis=1)
                 inside = (norms > 0) & (norms <= limit)
-                rows, near = left[inside], near[inside]
+                rows, near = pending[inside], near[inside]
                 errors = ((white[rows] - near * scale) ** 2).sum(axis=1)
                 better = errors < least[rows]
                 rows = rows[better]
                 least[rows], vectors[rows], balls[rows] = errors[better], near[better], ball
-                left = left[~inside]
+                pending = pending[~inside]
         # no attempt placed it: the minimal vector along its two largest coordinates
         lost = np.flatnonzero(np.isinf(least))[:, None]
         largest = np.argsort(-np.abs(white[lost[:, 0]]), axis=1, kind="stable")[:, :2]

@@ -26,7 +26,10 @@ CACHED_ROWS = 64
 """Rows decoded at a time in the Leech lattice: their 4096 sums each stay in a processor's cache (twice as quick)."""
 
 GOLAY_POLYNOMIAL = 0b110001110101
+"""Generator polynomial of the binary Golay code of length 23, x^11 + x^10 + x^6 + x^5 + x^4 + x^2 + 1."""
+
 GOLAY_WORDS = 4096
+"""Codewords of the binary Golay code: 2^12 messages."""
 
 PENALTY = np.float32(1024)
 """More than twice any codeword's sum of error differences, each of which is at most 4."""
@@ -71,7 +74,7 @@ def golay_codewords() -> NDArray[np.uint8]:
     section 3.2.8).
     """
     shifts = [GOLAY_POLYNOMIAL << shift for shift in range(12)]
-    basis = np.array([[word >> place & 1 for place in range(23)] for word in shifts])
+    basis = np.array([[word >> bit & 1 for bit in range(23)] for word in shifts])
     basis = np.column_stack([basis, basis.sum(axis=1) % 2])
     messages = np.arange(GOLAY_WORDS)[:, None] >> np.arange(12) & 1
     words: NDArray[np.uint8] = (messages @ basis % 2).astype(np.uint8)
@@ -194,12 +197,12 @@ class Classes:
 
     @functools.cached_property
     def norms(self) -> Int64:
-        """Squared lengths, int64 (K,)."""
+        """Squared length of each class's vectors, int64 (K,)."""
         return self.on @ self.on_values**2 + self.off @ self.off_values**2
 
     @functools.cached_property
     def sign_bits(self) -> Int64:
-        """Free signs, int64 (K,)."""
+        """How many signs of each class's vectors are free, int64 (K,)."""
         if self.signed_by_word:
             return np.zeros(len(self.off), dtype=np.int64)
         return max(self.weight - 1, 0) + self.off @ (self.off_values > 0)
@@ -211,7 +214,7 @@ class Classes:
 
     @functools.cached_property
     def sizes(self) -> Array:
-        """Vectors of each class, exact Python integers (K,)."""
+        """How many vectors each class has, exact Python integers (K,)."""
         on, off = self.orders
         sizes: Array = len(self.words) * on * off * np.array([1 << int(bits) for bits in self.sign_bits], dtype=object)
         return sizes
@@ -239,8 +242,8 @@ class Classes:
         order = np.argsort(known)
         if not len(order):
             return np.full(len(vectors), -1)
-        place = order[np.minimum(np.searchsorted(known[order], keys), len(order) - 1)]
-        return np.where(known[place] == keys, place, -1)
+        candidate = order[np.minimum(np.searchsorted(known[order], keys), len(order) - 1)]
+        return np.where(known[candidate] == keys, candidate, -1)
 
     def number(self, vectors: Int64, members: Int64) -> Int64:
         """Return each vector's number within its class, int64 (n,): undone by `vectors`.
@@ -324,7 +327,7 @@ def _word_keys(words: Array) -> Int64:
 
 
 def _rank(symbols: Int64, counts: Int64, orders: Int64) -> Int64:
-    """Return the place of each row among the orders of its symbols, lexicographically.
+    """Return the rank of each row among the orders of its symbols, lexicographically, int64 (n,).
 
     Parameters
     ----------
@@ -336,30 +339,30 @@ def _rank(symbols: Int64, counts: Int64, orders: Int64) -> Int64:
         How many orders there are.
     """
     rows = np.arange(len(symbols))
-    rank, left = np.zeros(len(symbols), dtype=np.int64), orders
-    for place in range(symbols.shape[1]):
-        symbol, remaining = symbols[:, place], symbols.shape[1] - place
+    rank, orders_left = np.zeros(len(symbols), dtype=np.int64), orders
+    for position in range(symbols.shape[1]):
+        symbol, remaining = symbols[:, position], symbols.shape[1] - position
         same = counts[rows, symbol]
         below = np.cumsum(counts, axis=1)[rows, symbol] - same
-        rank += left * below // remaining
-        left = left * same // remaining
+        rank += orders_left * below // remaining
+        orders_left = orders_left * same // remaining
         counts[rows, symbol] -= 1
     return rank
 
 
 def _unrank(rank: Int64, counts: Int64, orders: Int64, length: int) -> Int64:
-    """Undo `_rank`: return the symbols, int64 (n, length)."""
+    """Return the symbols, int64 (n, length), of ranks that `_rank` returned."""
     rows = np.arange(len(rank))
-    symbols, left = np.empty((len(rank), length), dtype=np.int64), orders
-    for place in range(length):
-        remaining = length - place
+    symbols, orders_left = np.empty((len(rank), length), dtype=np.int64), orders
+    for position in range(length):
+        remaining = length - position
         upto = np.cumsum(counts, axis=1)
-        symbol = (rank[:, None] >= left[:, None] * upto // remaining).sum(axis=1)
+        symbol = (rank[:, None] >= orders_left[:, None] * upto // remaining).sum(axis=1)
         same = counts[rows, symbol]
-        rank = rank - left * (upto[rows, symbol] - same) // remaining
-        left = left * same // remaining
+        rank = rank - orders_left * (upto[rows, symbol] - same) // remaining
+        orders_left = orders_left * same // remaining
         counts[rows, symbol] -= 1
-        symbols[:, place] = symbol
+        symbols[:, position] = symbol
     return symbols
 
 
@@ -370,23 +373,23 @@ def _multinomials(counts: Int64) -> Array:
 
 def _multisets(places: int, values: Int64, limit: int) -> Int64:
     """Return how often each of ascending `values` occurs, (K, V), in all multisets of squared norm up to `limit`."""
-    found: list[list[int]] = []
+    multisets: list[list[int]] = []
 
-    def fill(counts: list[int], left: int, room: int) -> None:
+    def fill(counts: list[int], places_left: int, room: int) -> None:
         value = len(values) - 1 - len(counts)
         if value == 0:
-            if left * int(values[0]) ** 2 <= room:
-                found.append([left, *counts[::-1]])
+            if places_left * int(values[0]) ** 2 <= room:
+                multisets.append([places_left, *counts[::-1]])
             return
         square = int(values[value]) ** 2
         # what is left must hold the smallest value at least
-        for count in range(left + 1):
-            if count * square + (left - count) * int(values[0]) ** 2 > room:
+        for count in range(places_left + 1):
+            if count * square + (places_left - count) * int(values[0]) ** 2 > room:
                 break
-            fill([*counts, count], left - count, room - count * square)
+            fill([*counts, count], places_left - count, room - count * square)
 
     fill([], places, limit)
-    return np.array(found, dtype=np.int64).reshape(-1, len(values))
+    return np.array(multisets, dtype=np.int64).reshape(-1, len(values))
 
 
 def _values(first: int, step: int, limit: int) -> Int64:
@@ -420,7 +423,7 @@ def leech_classes(limit: int) -> list[Classes]:
     """Return the classes of Leech vectors, in the coordinates of `nearest_leech`, of squared norm up to `limit`."""
     codewords = golay_codewords()
     weights = codewords.sum(axis=1)
-    found = []
+    families = []
     for weight in (0, 8, 12, 16, 24):
         twos, fours = _values(2, 4, limit), _values(0, 4, limit)
         on, off = _multisets(weight, twos, limit), _multisets(24 - weight, fours, limit)
@@ -435,12 +438,14 @@ def leech_classes(limit: int) -> list[Classes]:
         parity = (on @ twos + off @ fours) // 4 % 2
         if weight == 0:
             on, off, parity = on[parity == 0], off[parity == 0], parity[parity == 0]
-        found.append(Classes(_sorted(codewords[weights == weight]), weight, False, twos, fours, on, off, parity))
+        families.append(Classes(_sorted(codewords[weights == weight]), weight, False, twos, fours, on, off, parity))
     odd = _values(1, 2, limit)
     counts = _multisets(24, odd, limit)
     # with the zero word each number is 1 mod 4
     counts = counts[counts @ np.where(odd % 4 == 1, odd, -odd) % 8 == 4]
     on = np.zeros((len(counts), 0), dtype=np.int64)
     nothing = np.zeros(0, dtype=np.int64)
-    found.append(Classes(_sorted(codewords), 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64)))
-    return found
+    families.append(
+        Classes(_sorted(codewords), 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64))
+    )
+    return families

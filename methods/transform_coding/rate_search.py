@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Float32
+from methods.kernels import bitfields
 
 Int64 = NDArray[np.int64]
 Int16 = NDArray[np.int16]
@@ -92,9 +93,13 @@ class Choice:
     levels: Float32
     bits: NDArray[np.float64]
 
-    def replace(self, where: NDArray[np.bool_] | Int64, other: Choice) -> None:
-        """Take over the other's documents, as many as `where` picks."""
-        self.numbers[:, where], self.levels[:, where], self.bits[where] = other.numbers, other.levels, other.bits
+    def replace(self, where: NDArray[np.bool_] | Int64, replacement: Choice) -> None:
+        """Overwrite the documents that `where` picks by those of a choice for as many documents."""
+        self.numbers[:, where], self.levels[:, where], self.bits[where] = (
+            replacement.numbers,
+            replacement.levels,
+            replacement.bits,
+        )
 
     def __getitem__(self, where: NDArray[np.bool_]) -> Choice:
         return Choice(self.numbers[:, where], self.levels[:, where], self.bits[where])
@@ -106,7 +111,7 @@ class Search:
     Parameters
     ----------
     states : int
-        Of the trellis; 1 is none.
+        States of the trellis; 1 is no trellis.
     quantisers : list of Quantiser
         Those in pairs come first.
     """
@@ -118,7 +123,7 @@ class Search:
         # a window is a state and the path bit that leaves it; its last log2(states) bits are the next state
         window = np.arange(2 * states)
         parity, which = UNGERBOECK.get(states, (0, 0))
-        self.groups = 2 * _parity(window & parity) + _parity(window & which)
+        self.groups = 2 * bitfields.parity(window & parity) + bitfields.parity(window & which)
 
     @property
     def transitions(self) -> list[tuple[int, tuple[int, int]]]:
@@ -129,7 +134,7 @@ class Search:
 
     @property
     def rows(self) -> int:
-        """Documents that are best searched at once."""
+        """How many documents are searched at once, so that their cells stay in the cache."""
         return max(32, CELLS // self.states)
 
     def paths(self, columns: Float32, slope: Float32) -> UInt8:
@@ -156,9 +161,9 @@ class Search:
             branches += metric[:, None]
             np.less(flat[1], flat[0], out=survivor)
             np.minimum(flat[0], flat[1], out=metric)
-        state, place = metric.argmin(axis=0), np.arange(n)
+        state, doc = metric.argmin(axis=0), np.arange(n)
         for row in range(self.coupled - 1, -1, -1):
-            window = survivors[row][state, place] * self.states + state
+            window = survivors[row][state, doc] * self.states + state
             groups[row] = self.groups[window]
             state = window >> 1
         return groups
@@ -167,7 +172,7 @@ class Search:
         """Return the best numbers of the groups."""
         n = columns.shape[1]
         chosen = Choice(np.empty(columns.shape, np.int16), np.empty(columns.shape, np.float32), np.zeros(n))
-        place = np.arange(n)
+        doc = np.arange(n)
         for row, (column, quantiser) in enumerate(zip(columns, self.quantisers, strict=True)):
             levels, bits = quantiser.levels[groups[row]].T, quantiser.bits[groups[row]].T
             cost = column - levels
@@ -175,8 +180,8 @@ class Search:
             cost += bits * slope
             best = cost.argmin(axis=0)
             chosen.numbers[row] = quantiser.numbers[groups[row], best]
-            chosen.levels[row] = levels[best, place]
-            chosen.bits += bits[best, place]
+            chosen.levels[row] = levels[best, doc]
+            chosen.bits += bits[best, doc]
         return chosen
 
     def best(self, columns: Float32, slope: Float32) -> Choice:
@@ -243,9 +248,3 @@ class Search:
             final.replace(better, tried[better])
             low, high = np.where(fits, low, now), np.where(fits, now, high)
         return final
-
-
-def _parity(values: Int64) -> Int64:
-    for shift in (8, 4, 2, 1):
-        values = values ^ (values >> shift)
-    return values & 1

@@ -57,7 +57,7 @@ class TransformCode(Codec):
         For joint codebooks: a centroid is the mean of its documents and of this many imaginary ones at the place that
         the scalar levels give it. Keeps small corpora from learning their own noise.
     iterations : int
-        At most so many of Lloyd's (for the levels) and of k-means (for joint codebooks).
+        Most iterations of Lloyd's method (for the levels) and of k-means (for joint codebooks).
     mean : bool
         Decode a dimension without bits as its mean; otherwise as 0.
     sample : int
@@ -171,8 +171,8 @@ class TransformCode(Codec):
         for dims in self._groups:
             table, low = np.empty((1 << BYTE, len(dims)), dtype=np.float32), 0
             for column, dim in enumerate(dims.tolist()):
-                own = levels[dim]
-                table[:, column] = own[np.arange(1 << BYTE) >> low & (len(own) - 1)]
+                dim_levels = levels[dim]
+                table[:, column] = dim_levels[np.arange(1 << BYTE) >> low & (len(dim_levels) - 1)]
                 low += int(self.bits_[dim])
             tables.append(table)
         return tables

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.kernels.bitfields import parity
 from methods.transform_coding.allocation import BYTE, allocate
 
 Int64 = NDArray[np.int64]
@@ -49,6 +50,7 @@ CELLS = 1 << 16
 """Documents are searched in blocks of this many (state, document) pairs, which stay in the cache."""
 
 TRAINING_ROWS, TRAINING_STEPS, TRAINING_ROUNDS = 128, 256, 6
+"""Synthetic documents that levels are trained on, their steps of the trellis, and Lloyd's iterations."""
 
 
 class Books(NamedTuple):
@@ -77,7 +79,7 @@ class Trellis:
         self.levels = levels
         window = np.arange(2 * states)
         self.subsets = [
-            np.bitwise_or.reduce([_parity(window & mask) << age for age, mask in enumerate(reversed(generators))])
+            np.bitwise_or.reduce([parity(window & mask) << age for age, mask in enumerate(reversed(generators))])
             for generators in GENERATORS[states]
         ]
         self.subset_count = subset_count(states)
@@ -110,10 +112,10 @@ class Trellis:
         survivors = np.empty((len(self.steps), self.states, n), dtype=bool)
         nearest = []
         for dims, survivor in zip(self.steps, survivors, strict=True):
-            for place, dim in enumerate(dims):
+            for position, dim in enumerate(dims):
                 errors, number = _nearest_in_subsets(columns[dim], self.levels[dim], self.subset_count)
                 nearest.append(number)
-                np.take(errors, self.subsets[place], axis=0, out=gathered[place], mode="clip")
+                np.take(errors, self.subsets[position], axis=0, out=gathered[position], mode="clip")
             branches += metric[:, None]
             if len(dims) > 1:
                 flat += gathered[1].reshape(flat.shape)
@@ -141,8 +143,8 @@ class Trellis:
         for age in range(min((2 * self.states).bit_length() - 1, len(path))):
             windows[age:] |= path[: len(path) - age].astype(np.int64) << age
         chosen = self.subset_count * numbers.astype(np.int64)
-        for place, subsets in enumerate(self.subsets):
-            rows = self.place == place
+        for position, subsets in enumerate(self.subsets):
+            rows = self.place == position
             chosen[rows] += subsets[windows[self.step_of[rows]]]
         return chosen
 
@@ -150,12 +152,6 @@ class Trellis:
 def subset_count(states: int) -> int:
     """Return how many subsets the levels are dealt out to."""
     return 1 << len(GENERATORS[states][0])
-
-
-def _parity(values: Int64) -> Int64:
-    for shift in (8, 4, 2, 1):
-        values = values ^ (values >> shift)
-    return values & 1
 
 
 def _nearest_in_subsets(values: Float32, levels: Float32, subsets: int) -> tuple[Float32, UInt8]:
@@ -205,12 +201,12 @@ def gaussian_books(states: int, half_bits: int) -> Books:
         trellis = Trellis(states, steps, list(np.tile(levels, (TRAINING_STEPS, 1))))
         chosen = trellis.levels_chosen(*trellis.search(docs))
         error = 0.0
-        for place in range(size):
-            values, cells = docs[place::size].ravel(), chosen[place::size].ravel()
-            error += float(np.mean((values - levels[place][cells]) ** 2)) / size
+        for position in range(size):
+            values, cells = docs[position::size].ravel(), chosen[position::size].ravel()
+            error += float(np.mean((values - levels[position][cells]) ** 2)) / size
             mass = np.bincount(cells, minlength=count)
             means = np.bincount(cells, values, minlength=count) / np.maximum(mass, 1)
-            levels[place] = np.where(mass > 0, means, levels[place])
+            levels[position] = np.where(mass > 0, means, levels[position])
     levels.flags.writeable = False
     return Books(levels, error)
 
@@ -235,8 +231,8 @@ class TrellisCoded(Codec):
     nbytes : int
         Bytes of a document.
     states : int
-        Of the trellis, a power of two from 4 to 4096. Above 64, twice the states take twice the time to encode and
-        lower the error by some 0.04 dB.
+        States of the trellis, a power of two from 4 to 4096. Above 64, twice the states take twice the time to encode
+        and lower the error by some 0.04 dB.
     cap : int
         Most bits a dimension gets, 1 to 8.
     half_bits : bool

@@ -29,7 +29,7 @@ class KernelPCA(Transform):
     gamma : float or None
         None is 1 / d, as in scikit-learn. For unit vectors the rbf kernel is then close to linear.
     degree : int
-        Of the polynomial.
+        Degree of the polynomial kernel.
     sample : int
         Documents kept as landmarks, drawn at random; all of them if there are fewer.
     seed : int

@@ -100,9 +100,9 @@ def eigen_search(of_queries: Array, of_docs: Array, dim: int) -> Array:
         axes = eigenbasis((1 - weight) * of_docs + weight * of_queries)[1][:, :dim]
         return loss(of_queries, of_docs, axes, axes), weight, axes
 
-    coarse = min((candidate(weight) for weight in np.linspace(0, 1, 11)), key=lambda found: found[0])
+    coarse = min((candidate(weight) for weight in np.linspace(0, 1, 11)), key=lambda tried: tried[0])
     around = np.clip(coarse[1] + np.linspace(-0.08, 0.08, 9), 0, 1)
-    return min((coarse, *(candidate(weight) for weight in around)), key=lambda found: found[0])[2]
+    return min((coarse, *(candidate(weight) for weight in around)), key=lambda tried: tried[0])[2]
 
 
 def frank_wolfe(
@@ -120,15 +120,15 @@ def frank_wolfe(
     return query_side, doc_side
 
 
-def _towards_corner(left: Array, right: Array, moving: Array, fixed: Array) -> Array:
+def _towards_corner(moving_moment: Array, fixed_moment: Array, moving: Array, fixed: Array) -> Array:
     """Return A moved by one step on tr(L (A B^T - I) R (A B^T - I)^T), A moving and B fixed."""
-    pulled = right @ fixed
-    gradient = left @ (moving @ (fixed.T @ pulled) - pulled)
+    pulled = fixed_moment @ fixed
+    gradient = moving_moment @ (moving @ (fixed.T @ pulled) - pulled)
     u, _, vt = np.linalg.svd(-gradient, full_matrices=False)
     direction = u @ vt - moving
     # along the segment the loss is loss + 2 t <gradient, direction> + t^2 curvature
     slope = float(np.einsum("ij,ij->", gradient, direction))
-    curvature = float(np.einsum("ij,ij->", left @ direction, direction @ (fixed.T @ pulled)))
+    curvature = float(np.einsum("ij,ij->", moving_moment @ direction, direction @ (fixed.T @ pulled)))
     if slope >= 0:
         return moving
     step = min(1.0, -slope / curvature) if curvature > 0 else 1.0
@@ -149,6 +149,6 @@ def _roots(moment: Array) -> tuple[Array, Array]:
     """Return the square root of a second moment and its pseudo-inverse."""
     values, vectors = eigenbasis(moment)
     roots = np.sqrt(values)
-    kept = values > RELATIVE_FLOOR * max(values[0], np.finfo(np.float64).tiny)
-    inverse = np.where(kept, 1 / np.where(kept, roots, 1), 0)
+    nonzero = values > RELATIVE_FLOOR * max(values[0], np.finfo(np.float64).tiny)
+    inverse = np.where(nonzero, 1 / np.where(nonzero, roots, 1), 0)
     return (vectors * roots) @ vectors.T, (vectors * inverse) @ vectors.T

@@ -29,7 +29,7 @@ class QueryMap(Transform):
         the old model would have said. *shift*: the mean difference is added, as drift compensation with one class does;
         equal widths only.
     ridge : float
-        Of *linear*, relative to the mean eigenvalue of the new vectors' second moment.
+        Ridge penalty of *linear*, relative to the mean eigenvalue of the new vectors' second moment.
 
     Raises
     ------
@@ -83,5 +83,5 @@ def _least_squares(new: Array, old: Array, ridge: float) -> Array:
     moment = new.T @ new
     moment += ridge * np.trace(moment) / len(moment) * np.eye(len(moment))
     # a moment without full rank has a solution of least norm
-    found: Array = np.linalg.lstsq(moment, new.T @ old, rcond=None)[0]
-    return found
+    mapping: Array = np.linalg.lstsq(moment, new.T @ old, rcond=None)[0]
+    return mapping

@@ -58,6 +58,6 @@ class Relative(Transform):
 def inverse_square_root(gram: Array) -> Array:
     """Return G^(-1/2) of a symmetric positive matrix (m, m), float64, with the null space left out."""
     values, vectors = eigenbasis(gram)
-    kept = values > RELATIVE_FLOOR * max(values[0], np.finfo(np.float64).tiny)
-    inverse: Array = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T
+    nonzero = values > RELATIVE_FLOOR * max(values[0], np.finfo(np.float64).tiny)
+    inverse: Array = (vectors[:, nonzero] / np.sqrt(values[nonzero])) @ vectors[:, nonzero].T
     return inverse

@@ -24,7 +24,7 @@ class RandomRotation(Transform):
         uniformly; the state is its matrix, 4 d**2 bytes. *none*: leave vectors as they are, to see what the rotation
         is worth.
     rounds : int
-        Of the Hadamard transform.
+        How often signs and the Hadamard transform are applied.
     seed : int
 
     Notes

@@ -27,7 +27,7 @@ class UMAP(Transform):
     ----------
     dim : int
     neighbours : int
-        Of each document in the graph, itself included.
+        Neighbours of each document in the graph, itself included.
     min_dist : float
         How close embedded points may lie.
     sample : int
