@@ -2,12 +2,15 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import cli
@@ -15,6 +18,7 @@ from harness.cli import COMMANDS, Command, main, markdown_commands, usage
 from harness.runs.catalogue import members
 from harness.runs.frame import load_runs
 from harness.runs.hydra_command import with_mode, with_swept_parameters
+from harness.runs.store import Store
 
 
 def vecbudget(*arguments: str, cwd: Path, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -266,3 +270,38 @@ def test_an_interrupted_sweep_finishes_on_the_second_try(setting: list[str], tmp
     done = subprocess.run(few, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.count("recorded already") == finished
     assert len(load_runs(tmp_path / "results")) == finished + 2
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_results_folder_that_cannot_be_written_is_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main([command, "method=float32", f"results_dir={tmp_path / 'file' / 'results'}"]) == 1
+    message = capsys.readouterr().err
+    assert "cannot be written (Not a directory); choose another folder: results_dir=DIR" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["a=b", "it's (1) [x] {y}", 'é#~&;!^<"', "a,b"])
+def test_paths_of_any_name_are_measured_and_their_commands_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((50, 8)).astype(np.float32)
+    (tmp_path / name).mkdir()
+    np.save(tmp_path / name / "docs.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    monkeypatch.chdir(tmp_path)
+    files = ["dataset=vectors", f"dataset.docs={name}/docs.npy", "dataset.held_out=5", "results_dir=results"]
+    assert main(["run", *files, "method=int8"]) == 0
+    (record,) = Store(tmp_path / "results").records()
+    program, command, *overrides = shlex.split(record.command)
+    assert (program, command) == ("vecbudget", "run")
+    assert main([command, *overrides]) == 0
+    assert len(list(Store(tmp_path / "results").records())) == 1, "the command is that of the record"
+    capsys.readouterr()
+    assert main(["recommend", "--results", "results", "--max-bytes", "9"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("reproduce"))
+    printed = shlex.split(line.partition("vecbudget run ")[2])
+    shutil.rmtree(tmp_path / "results")
+    assert main(["run", *printed, "results_dir=again"]) == 0
