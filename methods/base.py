@@ -302,7 +302,7 @@ class Part:
         """Learn from checked arrays; a part with nothing to learn does not override this."""
 
     def training(self) -> list[dict[str, Any]]:
-        """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), an entry a run of it."""
+        """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), one entry a run."""
         return []
 
     def state(self) -> dict[str, Array]:
