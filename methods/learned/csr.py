@@ -79,7 +79,7 @@ class CSR(Learned, Codec):
         width = self.width or 4 * d
         self._require(self.k <= width <= 1 << 16, f"width={width} must be k={self.k} to 65536")
         sampled_rows = drawn(len(docs), self.sample, self.seed)
-        asking = _asking(sampled_rows, queries, pairs, self.seed)
+        asking = _query_answered(sampled_rows, queries, pairs, self.seed)
         sampled_docs = docs[sampled_rows]
         words = f"{len(sampled_docs)} documents, {int((asking >= 0).sum())} of them with a query that they answer"
         with self._learning() as device:
@@ -126,7 +126,7 @@ class CSR(Learned, Codec):
         del self._idle, self._step
         self.scale_ = np.float32(max((v.max() for _, v in self._blocks(sampled_docs)), default=0.0))
 
-    def _kept(self, training: bool) -> int:
+    def _features_kept(self, training: bool) -> int:
         """Return how many features are kept at this step."""
         if not training or self.anneal_from is None:
             return self.k
@@ -136,7 +136,7 @@ class CSR(Learned, Codec):
     def _reconstruction(self, module: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes (b, h) and the loss of what they rebuild."""
         before = (inputs - module["centre"]) @ module["weights"].T + module["offset"]
-        k = self._kept(module.training)
+        k = self._features_kept(module.training)
         size = inputs.pow(2).sum().clamp(min=1e-12)
         codes = strongest(before, k)
         residual = inputs - (codes @ module["weights"] + module["centre"])
@@ -201,7 +201,9 @@ def strongest(features: torch.Tensor, k: int) -> torch.Tensor:
     return torch.zeros_like(features).scatter(1, places, values.relu())
 
 
-def _asking(rows: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+def _query_answered(
+    rows: Array, queries: Float32 | None, pairs: NDArray[np.int64] | None, seed: int
+) -> NDArray[np.int64]:
     """Return the row of a query that each of some documents (row numbers, ascending) answers; -1 if none is known."""
     asking = np.full(len(rows), -1, dtype=np.int64)
     if queries is not None and pairs is not None and len(pairs):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from methods.base import MethodError, unit_rows
-from methods.learned.csr import CSR, _asking, strongest
+from methods.learned.csr import CSR, _query_answered, strongest
 from tests.conftest import clustered_vectors
 
 N, D, K, WIDTH = 800, 32, 6, 128
@@ -94,15 +94,15 @@ def test_annealing_ends_at_k(docs: np.ndarray) -> None:
     annealed = small(anneal_from=20)
     kept = []
     for annealed._step in (0, 52, 105, 150):
-        kept.append(annealed._kept(training=True))
-    assert kept == [20, 13, 6, 6] and annealed._kept(training=False) == K
+        kept.append(annealed._features_kept(training=True))
+    assert kept == [20, 13, 6, 6] and annealed._features_kept(training=False) == K
     fitted = small(anneal_from=20).fit(docs)
     assert fitted.encode(docs).nbytes == N * (6 + 6)
 
 
 def test_pairs_enter_by_document(docs: np.ndarray) -> None:
     pairs = np.array([[0, 5], [1, 9], [2, 9]])
-    asking = _asking(np.array([2, 5, 9]), docs[:3], pairs, 0)
+    asking = _query_answered(np.array([2, 5, 9]), docs[:3], pairs, 0)
     assert asking[0] == -1 and asking[1] == 0 and asking[2] in (1, 2)
     rows = np.random.default_rng(0).integers(N, size=300)
     noise = 0.05 * np.random.default_rng(1).standard_normal((300, D))
