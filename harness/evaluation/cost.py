@@ -38,12 +38,14 @@ PATIENCE_S = 60.0
 """A stage that has taken so long is not repeated further."""
 
 FRACTIONS = (0.25, 0.5, 1.0)
-"""Of the corpus, on which lines through time are fitted."""
+"""Shares of the corpus that are timed, and through whose times a line is fitted."""
 
 SIZES = (1_000_000, 100_000_000, 10_000_000_000)
 """Documents to which costs are extrapolated."""
 
 SINGLE_QUERIES = 200
+"""Most queries that are searched one at a time: enough for the 99th percentile to be no single query."""
+
 DISTURBED_CORES = 0.1
 """Other processes' use of the processor, in cores, from which on a figure is marked."""
 
@@ -51,6 +53,7 @@ RESOLVED_S = 0.5
 """Load is told of stages that took so long: the system counts in hundredths of a second on each processor."""
 
 SAMPLING_S = 0.005
+"""Seconds between two looks at the resident memory, where the system keeps no peak of a stage."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,18 @@ class Spread:
 
     @classmethod
     def of(cls, values: ArrayLike) -> Spread:
-        """Summarise measurements."""
-        found = np.asarray(values, dtype=np.float64)
-        return cls(float(np.median(found)), float(found.min()), float(found.max()), len(found))
+        """Return the spread of repeated measurements (r,)."""
+        measurements = np.asarray(values, dtype=np.float64)
+        return cls(
+            float(np.median(measurements)), float(measurements.min()), float(measurements.max()), len(measurements)
+        )
 
     def agrees(self, other: Spread) -> bool:
         """Whether the ranges overlap."""
         return self.low <= other.high and other.low <= self.high
 
     def per(self, amount: float) -> Spread:
-        """Return the rate at which an amount is worked off."""
+        """Return the rate, in units of `amount` a second, at which an amount is worked off in this time."""
         least = 1e-9
         return Spread(
             amount / max(self.median, least),
@@ -83,7 +88,7 @@ class Spread:
         )
 
     def over(self, count: float) -> Spread:
-        """Return the share of each of so many."""
+        """Return the seconds of each of `count` equal parts of the work."""
         return Spread(self.median / count, self.low / count, self.high / count, self.repeats)
 
 
@@ -145,7 +150,7 @@ class Costs:
     load : mapping of stage to Load
         Also `single` (queries), `sizes` (parts of the corpus) and `all`.
     loadavg : list of float or None
-        Of the last 1, 5 and 15 minutes, as the measurement began.
+        Load averages of the last 1, 5 and 15 minutes, as the measurement began.
     by_size : mapping of stage (encode, search) to a mapping of documents to Spread
     """
 
@@ -170,15 +175,15 @@ class Costs:
         through the medians: times that do not lie on a line say little about others.
         """
         sizes = sorted(self.by_size[stage])
-        found = [self.by_size[stage][size] for size in sizes]
-        median, low, high = ([getattr(spread, name) for spread in found] for name in ("median", "low", "high"))
-        half = len(found) // 2
-        centre = median[half : len(found) - half]
+        spreads = [self.by_size[stage][size] for size in sizes]
+        median, low, high = ([getattr(spread, name) for spread in spreads] for name in ("median", "low", "high"))
+        half = len(spreads) // 2
+        centre = median[half : len(spreads) - half]
         line = Line.through(sizes, median)
         courses = (high[:half] + centre + low[-half:], low[:half] + centre + high[-half:]) if half else ()
         ends = [line.at(n), *(Line.through(sizes, course).at(n) for course in (low, high, *courses))]
         off = line.residual(sizes, median)
-        return Spread(ends[0], max(0.0, min(ends) * (1 - off)), max(ends) * (1 + off), min(s.repeats for s in found))
+        return Spread(ends[0], max(0.0, min(ends) * (1 - off)), max(ends) * (1 + off), min(s.repeats for s in spreads))
 
     def as_record(self, n_docs: int, n_queries: int, code_bytes: float, state_bytes: int) -> dict[str, Any]:
         """Return what a run record holds.
@@ -244,7 +249,7 @@ def measure_cost(
     chunk_rows : int or None
         Rows encoded and searched at a time.
     repeats : int
-        Of each stage, after one that is not counted.
+        How often each stage is repeated, after a first time that is not counted.
     clock : callable
         Seconds.
     """
@@ -267,8 +272,9 @@ def _measure_into(
     repeats: int,
     clock: Callable[[], float],
 ) -> None:
+    """Measure every stage into `costs`; the parameters are those of `measure_cost`."""
     # to make float32 of a float16 cache is no cost of the method's
-    docs, queries, fit_docs = (np.asarray(given, dtype=np.float32) for given in (docs, queries, fit_docs))
+    docs, queries, fit_docs = (np.asarray(matrix, dtype=np.float32) for matrix in (docs, queries, fit_docs))
 
     def fitted() -> Codec:
         return teach(make(), fit_docs, fit_queries, fit_pairs)
@@ -286,10 +292,10 @@ def _measure_into(
         del codec, codes
         codec, codes = timed("load", lambda: read_index(Path(folder), make()))
         timed("search", lambda: search(codec, queries, codes, k, chunk_rows))
-    some = queries[np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64)]
+    single = queries[np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64)]
     with noticed(costs, "single"):
         costs.single_ms, costs.single_queries = single_queries(
-            lambda row: search(codec, row, codes, k, chunk_rows), some, repeats, clock
+            lambda row: search(codec, row, codes, k, chunk_rows), single, repeats, clock
         )
     with noticed(costs, "sizes"):
         for n in sorted({max(1, int(fraction * len(docs))) for fraction in FRACTIONS}):
@@ -331,16 +337,16 @@ def single_queries(
     for _ in range(repeats):
         if passes and clock() - begin > PATIENCE_S:
             break
-        found: list[float] = []
+        times_ms: list[float] = []
         for row in queries[:asked]:
             start = clock()
             find(row[None])
-            found.append(1000 * (clock() - start))
+            times_ms.append(1000 * (clock() - start))
             if not passes and clock() - begin > PATIENCE_S:
                 break
-        passes.append(found)
+        passes.append(times_ms)
         asked = len(passes[0])
-    percentiles = np.array([np.percentile(found, [50, 95, 99]) for found in passes])
+    percentiles = np.array([np.percentile(times_ms, [50, 95, 99]) for times_ms in passes])
     spreads = (Spread.of(column) for column in percentiles.T)
     return dict(zip(("p50", "p95", "p99"), spreads, strict=True)), asked
 
@@ -350,19 +356,19 @@ def repeated(
 ) -> tuple[Spread, Any]:
     """Return the seconds of repeated work, and what it returned at last; slow work is repeated less often, but once."""
     result: Any = None
-    found: list[float] = []
+    seconds: list[float] = []
     begin = clock()
     for turn in range(warmups + repeats):
         start = clock()
-        if found and start - begin > PATIENCE_S:
+        if seconds and start - begin > PATIENCE_S:
             break
         # two results at a time would count twice as the stage's memory
         result = None
         result = work()
         # work that takes long needs no warming up
         if turn >= warmups or clock() - begin > PATIENCE_S:
-            found.append(clock() - start)
-    return Spread.of(found), result
+            seconds.append(clock() - start)
+    return Spread.of(seconds), result
 
 
 @contextmanager
@@ -377,13 +383,13 @@ def watched(costs: Costs, stage: str) -> Iterator[None]:
 @contextmanager
 def noticed(costs: Costs, stage: str) -> Iterator[None]:
     """Note what other processes did during the body."""
-    busy, own, start = _busy_seconds(), _own_seconds(), time.perf_counter()
+    busy, own_busy, start = _busy_seconds(), _own_seconds(), time.perf_counter()
     yield
     elapsed, after = time.perf_counter() - start, _busy_seconds()
     costs.load[stage] = Load()
     if busy is not None and after is not None and elapsed >= RESOLVED_S:
-        others = (after - busy - (_own_seconds() - own)) / elapsed
-        costs.load[stage] = Load(max(0.0, round(others, 3)))
+        other_cores = (after - busy - (_own_seconds() - own_busy)) / elapsed
+        costs.load[stage] = Load(max(0.0, round(other_cores, 3)))
 
 
 @contextmanager
@@ -408,6 +414,7 @@ def peak_memory(memory: Memory) -> Iterator[None]:
 
 @contextmanager
 def _sampled(memory: Memory) -> Iterator[None]:
+    """Find the peak of the resident memory by looking at it every few milliseconds while the body runs."""
     statm, done = Path("/proc/self/statm"), threading.Event()
     if not statm.is_file():
         memory.method = "largest since the process began"
@@ -486,6 +493,7 @@ def _busy_seconds() -> float | None:
 
 
 def _own_seconds() -> float:
+    """Return the processor seconds that this process and its finished children have used."""
     import resource
 
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -493,6 +501,7 @@ def _own_seconds() -> float:
 
 
 def _loadavg() -> list[float] | None:
+    """Return the load averages of the last 1, 5 and 15 minutes; None where the system has none."""
     try:
         return [round(value, 2) for value in os.getloadavg()]
     except OSError:

@@ -18,11 +18,16 @@ from methods.base import row_blocks
 Float32 = NDArray[np.float32]
 
 TOP = 10
+"""Documents of a query's first page, which longer lists of a method are searched for."""
+
 LISTS = ((100, 100), (TOP, 2 * TOP), (TOP, 4 * TOP), (TOP, 10 * TOP))
 """How many of the reference's first documents are looked for among how many of the ranking's."""
+
 PERSISTENCE = 0.9
 """p of rank-biased overlap: 86 % of the weight is on the first ten places (Webber et al., 2010, eq. 21)."""
+
 TAU_DEPTH = 100
+"""Documents of the reference whose order Kendall's tau compares."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,13 @@ class Comparison:
         keys = (np.take_along_axis(reference, order, axis=1) + base).ravel()
         wanted = ranking + base
         at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        place = np.where((keys[at] == wanted) & (ranking >= 0), order.ravel()[at], wide)
-        return cls(place, reference >= 0)
+        position = np.where((keys[at] == wanted) & (ranking >= 0), order.ravel()[at], wide)
+        return cls(position, reference >= 0)
 
     def recall(self, top: int, depth: int) -> Float64:
         """Return the share of the reference's first `top` documents that the ranking's first `depth` hold, (m,)."""
-        held = (self.place[:, :depth] < min(top, self.real.shape[1])).sum(axis=1)
-        share: Float64 = held / np.maximum(self.real[:, :top].sum(axis=1), 1)
+        shared = (self.place[:, :depth] < min(top, self.real.shape[1])).sum(axis=1)
+        share: Float64 = shared / np.maximum(self.real[:, :top].sum(axis=1), 1)
         return share
 
     def rank_biased_overlap(self, persistence: float) -> Float64:
@@ -84,7 +89,7 @@ class Comparison:
         Parameters
         ----------
         scores, reference_scores : float32 (m, k), (m, k')
-            Of the ranking and the reference, best first.
+            Scores of the ranking and of the reference, best first.
         top : int
         """
         m, depth = len(self.real), min(top, self.real.shape[1])
@@ -128,11 +133,11 @@ def score_error(scores: Float32, truth: Float32, real: NDArray[np.bool_]) -> Flo
     real : bool (m, c)
         Whether there is a document.
     """
-    found, true = (np.where(real, values, 0).astype(np.float64) for values in (scores, truth))
-    power = float((found**2).sum())
-    factor = float((found * true).sum()) / power if power else 0.0
+    measured, true = (np.where(real, values, 0).astype(np.float64) for values in (scores, truth))
+    power = float((measured**2).sum())
+    factor = float((measured * true).sum()) / power if power else 0.0
     total = (true**2).sum(axis=1)
-    error: Float64 = np.sqrt(((true - factor * found) ** 2).sum(axis=1) / np.where(total > 0, total, 1.0))
+    error: Float64 = np.sqrt(((true - factor * measured) ** 2).sum(axis=1) / np.where(total > 0, total, 1.0))
     return error
 
 
@@ -160,8 +165,8 @@ def true_scores(queries: Float32, docs: Float32, ranking: Int64) -> Float32:
     scores = np.zeros((m, width), dtype=np.float32)
     for start, stop in row_blocks(m, 16 * width * docs.shape[1]):
         rows = ranking[start:stop]
-        found = take_vectors(docs, np.maximum(rows, 0).ravel())
-        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), found)
+        ranked_docs = take_vectors(docs, np.maximum(rows, 0).ravel())
+        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), ranked_docs)
         scores[start:stop] = np.where(rows >= 0, pairs.reshape(rows.shape), 0)
     return scores
 

@@ -44,7 +44,7 @@ class Problem:
         Or float16, as the cache may keep them.
     queries : float32 (m, d)
     judgements : Judgements or None
-    own : int64 (m,) or None
+    self_rows : int64 (m,) or None
         See `harness.evaluation.exact_search.own_rows`.
     exact, exact_scores : int64, float32 (m, k)
         The float32 ranking.
@@ -57,7 +57,7 @@ class Problem:
     docs: Float32
     queries: Float32
     judgements: retrieval_metrics.Judgements | None
-    own: Int64 | None
+    self_rows: Int64 | None
     exact: Int64
     exact_scores: Float32
     exact_metrics: dict[str, float]
@@ -67,38 +67,38 @@ class Problem:
     def of(
         cls, dataset: Dataset, docs: Float32, queries: Float32, k: int, old_queries: Float32 | None = None
     ) -> Problem:
-        """Rank with the float32 vectors themselves."""
-        own = own_rows(dataset)
-        wide = min(len(docs), k if own is None else k + 1)
+        """Return the problem of a dataset and its vectors, with the ranking of the float32 vectors themselves."""
+        self_rows = own_rows(dataset)
+        wide = min(len(docs), k if self_rows is None else k + 1)
         reference = queries if old_queries is None else old_queries
         scores, rows = topk.search(np.asarray(reference), blocks(docs), wide)
-        if own is not None:
-            scores, rows = without_own(scores, rows, own, k)
+        if self_rows is not None:
+            scores, rows = without_own(scores, rows, self_rows, k)
         judgements = retrieval_metrics.Judgements.of(dataset)
         per_query: retrieval_metrics.PerQuery = {}
         if judgements is not None:
             collection = Collection.of_vectors(reference, docs)
             per_query = retrieval_metrics.retrieval(judgements, rows) | tie_metrics(
-                scores, rows, collection, judgements, own
+                scores, rows, collection, judgements, self_rows
             )
         means = {name: float(values.mean()) for name, values in per_query.items()}
-        return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
+        return cls(docs, queries, judgements, self_rows, rows, scores, means, old_queries)
 
     @property
     def reference_queries(self) -> Float32:
-        """Those that the float32 ranking was made with."""
+        """The queries that the float32 ranking was made with, float32 (m, d)."""
         return self.queries if self.old_queries is None else self.old_queries
 
     @cached_property
     def limits(self) -> Limits:
-        """What the errors of methods are compared with; the spectra are computed at the first call."""
+        """The bounds that errors of methods are compared with; the spectra are computed at the first call."""
         return Limits.of(self.docs, self.reference_queries)
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> retrieval_metrics.PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""
         values = {} if self.judgements is None else retrieval_metrics.retrieval(self.judgements, ranking)
         values |= fidelity(ranking, scores, self.exact, self.exact_scores, self.reference_queries, self.docs)
-        return values | tie_metrics(scores, ranking, collection, self.judgements, self.own)
+        return values | tie_metrics(scores, ranking, collection, self.judgements, self.self_rows)
 
 
 @dataclass(frozen=True)
@@ -178,10 +178,10 @@ def measure(
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):
-            depth = k if problem.own is None else k + 1
+            depth = k if problem.self_rows is None else k + 1
             scores, ranking = search(codec, np.asarray(problem.queries), codes, depth, chunk_rows)
-            if problem.own is not None:
-                scores, ranking = without_own(scores, ranking, problem.own, k)
+            if problem.self_rows is not None:
+                scores, ranking = without_own(scores, ranking, problem.self_rows, k)
     with watch.stage("evaluate"):
         collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
         per_query = problem.evaluate(scores, ranking, collection)

@@ -20,11 +20,16 @@ from methods.base import Codec, Codes
 Float32 = NDArray[np.float32]
 
 CUTOFF = 10
+"""Rank up to which nDCG counts, and at which a tie is looked for."""
+
 RUN_ROWS = 1 << 14
 """Documents that are searched at a time for the rest of a tie."""
+
 PAIRS = 1 << 21
-"""Scores that are held at a time for it."""
+"""Scores that are held at a time for the rest of a tie."""
+
 GROWTH = 4
+"""The list of a search that ends inside a tie is made so many times longer."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,19 @@ class Collection:
 
     @classmethod
     def of_codes(cls, codec: Codec, queries: Float32, codes: Codes, chunk_rows: int | None = None) -> Self:
-        """Search codes, in runs where the codec allows; `chunk_rows` bounds a run as it bounds the search."""
+        """Return the collection of codes, in runs where the codec allows; `chunk_rows` bounds a run as the search."""
 
         def best(which: Int64, rows: slice, depth: int) -> tuple[Float32, Int64]:
             searched = codes if rows == slice(0, codes.n) else codes[rows]
-            scores, found = codec.search(queries[which], searched, depth)
-            return scores, found + rows.start
+            scores, run_rows = codec.search(queries[which], searched, depth)
+            return scores, run_rows + rows.start
 
-        whole = not codec.row_wise or codec.searches_whole
-        return cls(_runs(codes.n, codes.n if whole else min(RUN_ROWS, chunk_rows or RUN_ROWS)), best)
+        at_once = not codec.row_wise or codec.searches_whole
+        return cls(_runs(codes.n, codes.n if at_once else min(RUN_ROWS, chunk_rows or RUN_ROWS)), best)
 
     @classmethod
     def of_vectors(cls, queries: Float32, docs: Float32) -> Self:
-        """Search float32 vectors."""
+        """Return the collection of float32 vectors (n, d)."""
 
         def best(which: Int64, rows: slice, depth: int) -> tuple[Float32, Int64]:
             return topk.search(queries[which], [(rows.start, np.asarray(docs[rows], dtype=np.float32))], depth)
@@ -71,6 +76,7 @@ class Collection:
 
 
 def _runs(n: int, length: int) -> list[slice]:
+    """Return runs of `length` rows that together are n rows."""
     return [slice(start, min(n, start + length)) for start in range(0, n, length)]
 
 
@@ -107,7 +113,7 @@ class Tie:
         Parameters
         ----------
         gains, scores : (m, k), k >= cutoff
-            Of the ranking that the tie was found in.
+            Gains and scores of the ranking that the tie was found in.
         """
         gains, scores = gains[:, : self.cutoff], scores[:, : self.cutoff]
         starts = np.ones(gains.shape, dtype=bool)
@@ -126,7 +132,7 @@ def tie_at(
     cutoff: int,
     collection: Collection,
     judgements: Judgements | None = None,
-    own: Int64 | None = None,
+    self_rows: Int64 | None = None,
 ) -> Tie:
     """Find the tie at each query's `cutoff`-th place, or at its last where the ranking is shorter.
 
@@ -139,28 +145,28 @@ def tie_at(
         Searched again for the queries whose tie reaches the end of the ranking, if they need more than is in it.
     judgements : Judgements or None
         Without them gains are 0, and a tie that cuts is not followed to its end.
-    own : int64 (m,) or None
+    self_rows : int64 (m,) or None
         A row that is no result of each query.
     """
     cutoff = min(cutoff, ranking.shape[1])
     level = scores[:, cutoff - 1]
     tied = (scores == level[:, None]) & (ranking >= 0)
     gain = np.zeros(len(ranking)) if judgements is None else (judgements.gains(ranking) * tied).sum(axis=1)
-    found = Tie(cutoff, (scores > level[:, None]).sum(axis=1), tied.sum(axis=1), gain)
+    tie = Tie(cutoff, (scores > level[:, None]).sum(axis=1), tied.sum(axis=1), gain)
     # a list that ends in its tie may end before it; whether the tie cuts is known by then if the list is long enough
     unfinished = tied[:, -1] if ranking.shape[1] < collection.n else np.zeros(len(ranking), dtype=bool)
     if judgements is None:
-        unfinished = unfinished & ~found.cuts
-    which = np.flatnonzero(unfinished)
-    if not len(which):
-        return found
-    size, gain = _counted(which, level[which], GROWTH * ranking.shape[1], collection, judgements, own)
+        unfinished = unfinished & ~tie.cuts
+    follow = np.flatnonzero(unfinished)
+    if not len(follow):
+        return tie
+    size, gain = _counted(follow, level[follow], GROWTH * ranking.shape[1], collection, judgements, self_rows)
     # fewer than are listed: the codec scores a query by the queries beside it (see `methods.composed.conventions`),
     # and the list is all there is to know
-    again = size >= found.size[which]
-    which = which[again]
-    found.size[which], found.gain[which] = size[again], gain[again]
-    return found
+    again = size >= tie.size[follow]
+    follow = follow[again]
+    tie.size[follow], tie.gain[follow] = size[again], gain[again]
+    return tie
 
 
 def _counted(
@@ -169,7 +175,7 @@ def _counted(
     depth: int,
     collection: Collection,
     judgements: Judgements | None,
-    own: Int64 | None,
+    self_rows: Int64 | None,
 ) -> tuple[Int64, Float64]:
     """Return how many documents of the collection score `level` with each query, (q,), and the sum of their grades.
 
@@ -182,18 +188,18 @@ def _counted(
             wanted = min(wanted, rows)
             step, later = max(1, PAIRS // wanted), []
             for part in (unfinished[start : start + step] for start in range(0, len(unfinished), step)):
-                which = queries[part]
-                scores, found = collection.best(which, run, wanted)
-                tied = (scores == level[part, None]) & (found >= 0)
+                asked = queries[part]
+                scores, run_rows = collection.best(asked, run, wanted)
+                tied = (scores == level[part, None]) & (run_rows >= 0)
                 # a list of the whole run has nothing after it
                 ends = (scores[:, -1] < level[part]) | (wanted == rows)
                 later.append(part[~ends])
-                done, tied, found = part[ends], tied[ends], found[ends]
-                if own is not None:
-                    tied &= found != own[queries[done], None]
+                done, tied, run_rows = part[ends], tied[ends], run_rows[ends]
+                if self_rows is not None:
+                    tied &= run_rows != self_rows[queries[done], None]
                 size[done] += tied.sum(axis=1)
                 if judgements is not None:
-                    gain[done] += (judgements.gains(found, queries[done]) * tied).sum(axis=1)
+                    gain[done] += (judgements.gains(run_rows, queries[done]) * tied).sum(axis=1)
             unfinished, wanted = np.concatenate(later), GROWTH * wanted
     return size, gain
 
@@ -203,7 +209,7 @@ def tie_metrics(
     ranking: Int64,
     collection: Collection,
     judgements: Judgements | None = None,
-    own: Int64 | None = None,
+    self_rows: Int64 | None = None,
 ) -> PerQuery:
     """Return `tie_at_10` and, with judgements, `ndcg_at_10_ties`; see `tie_at` for the parameters.
 
@@ -213,7 +219,7 @@ def tie_metrics(
         *tie_at_10*: 1 where a tie decides what is in the top 10, else 0. *ndcg_at_10_ties*: expected nDCG@10 over all
         orders of equal scores, ties counted to their end.
     """
-    tie = tie_at(scores, ranking, CUTOFF, collection, judgements, own)
+    tie = tie_at(scores, ranking, CUTOFF, collection, judgements, self_rows)
     values: PerQuery = {}
     if judgements is not None:
         values["ndcg_at_10_ties"] = tie.expected_dcg(judgements.gains(ranking), scores) / judgements.best(CUTOFF)
