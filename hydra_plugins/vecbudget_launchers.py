@@ -82,8 +82,8 @@ def capped(threads: int) -> Iterator[None]:
     """Cap the threads of libraries loaded in the block, by it or by processes started in it; a lower cap stays."""
     before = {name: os.environ.get(name) for name in THREADS}
     for name, value in before.items():
-        own = int(value) if value is not None and value.isdecimal() and int(value) else threads
-        os.environ[name] = str(min(own, threads))
+        cap = int(value) if value is not None and value.isdecimal() and int(value) else threads
+        os.environ[name] = str(min(cap, threads))
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def capped(threads: int) -> Iterator[None]:
 
 
 class WorkersLauncher(Launcher):
-    """What the launchers have in common.
+    """The base of the launchers: how many workers there are, and the threads that each may use.
 
     Parameters
     ----------
@@ -137,9 +137,11 @@ class WorkersLauncher(Launcher):
             raise
 
     def _launch(self, jobs: list[tuple[int, Overrides]]) -> Sequence[JobReturn]:
+        """Run numbered jobs on the workers; return what each returned, in their order."""
         raise NotImplementedError
 
     def _cap(self) -> int:
+        """Return the most threads that a worker may use."""
         assert self.threads is not None
         return self.threads
 
@@ -191,6 +193,7 @@ def run_jobs(
 
 
 def _plain(settings: Any) -> dict[str, Any]:
+    """Return settings as a plain dictionary, interpolations resolved."""
     plain = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
@@ -237,9 +240,9 @@ class VecbudgetSubmitit(WorkersLauncher):
     ----------
     cluster : {"slurm", "local"}
     folder : str
-        Of submitit's files: the jobs' logs, what they are given and what they return.
+        Folder of submitit's files: the jobs' logs, what they are given and what they return.
     parameters : mapping
-        As `submitit.AutoExecutor.update_parameters` takes them, such as `slurm_partition`; None leaves one out.
+        Parameters of `submitit.AutoExecutor.update_parameters`, such as `slurm_partition`; None leaves one out.
     """
 
     def __init__(
@@ -322,7 +325,7 @@ class VecbudgetRay(WorkersLauncher):
     Parameters
     ----------
     address : str or None
-        Of a cluster that runs, such as "auto"; None starts one on this machine, with `n_jobs` workers.
+        Address of a running cluster, such as "auto"; None starts one on this machine, with `n_jobs` workers.
     num_cpus : int or None
         Cores of each run, which are its threads too; None is cores // n_jobs, or 1 in a cluster that runs.
     num_gpus : float
@@ -380,6 +383,7 @@ class VecbudgetRay(WorkersLauncher):
             ray.shutdown()
 
     def _collect(self, ref: Any, overrides: Overrides) -> JobReturn:
+        """Wait for a task and return what its run returned; a failed run if its worker died."""
         import ray
 
         try:

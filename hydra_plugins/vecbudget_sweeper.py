@@ -50,7 +50,7 @@ class GridSweeper(BasicSweeper):
     Parameters
     ----------
     max_batch_size, params
-        As Hydra's basic sweeper.
+        The parameters of Hydra's basic sweeper.
     runs : list of str
         Overrides of one configuration (or small product) each, separated by blanks.
     """
@@ -70,7 +70,7 @@ class GridSweeper(BasicSweeper):
         Raises
         ------
         RunsFailedError
-            At the end, if any failed.
+            At the end of the sweep, if any run failed.
         """
         batches = super().sweep(arguments)
         statuses = [job.return_value for batch in batches for job in batch]
@@ -84,13 +84,17 @@ class GridSweeper(BasicSweeper):
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
         """Return batches of configurations, each a list of overrides."""
         assert self.hydra_context is not None
-        given = {override.get_key_element() for override in overrides}
-        entries = [] if "method" in given else [entry.split() for entry in self.runs]
+        command_line_keys = {override.get_key_element() for override in overrides}
+        entries = [] if "method" in command_line_keys else [entry.split() for entry in self.runs]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs: list[list[str]] = []
         for entry in entries or [[]]:
-            own = [override for override in parser.parse_overrides(entry) if override.get_key_element() not in given]
-            for job in super().split_arguments([*own, *overrides], None)[0]:
+            entry_overrides = [
+                override
+                for override in parser.parse_overrides(entry)
+                if override.get_key_element() not in command_line_keys
+            ]
+            for job in super().split_arguments([*entry_overrides, *overrides], None)[0]:
                 job = without_idle_seed(job)
                 if job not in jobs:
                     jobs.append(job)

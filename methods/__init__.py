@@ -101,7 +101,7 @@ def __dir__() -> list[str]:
 
 
 def public_name(kind: type) -> str:
-    """Return what records and configurations call a class: `methods.SVD`, or where a class of one's own is defined."""
+    """Return a class's name in records and configurations: `methods.SVD`, or the module and name of a user's class."""
     home = HOMES.get(kind.__qualname__)
     if home is not None and kind.__module__ == f"methods.{home}":
         return f"methods.{kind.__qualname__}"

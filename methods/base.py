@@ -309,7 +309,7 @@ class Part:
         return max((part.codebook_size for part in held if isinstance(part, Part)), default=0)
 
     def training(self) -> list[dict[str, Any]]:
-        """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), an entry a run of it."""
+        """Return what gradient descent did in the last `fit` (data, steps, loss, seconds), one entry a run."""
         return []
 
     def state(self) -> dict[str, Array]:

@@ -43,7 +43,7 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
     scores : float32 (m, k), rows : int64 (m, k)
     """
     m = len(queries)
-    scores, rows = _nothing(m, k)
+    scores, rows = _empty_lists(m, k)
     for first, docs in blocks:
         longest = float(np.sqrt(np.einsum("ij,ij->i", docs, docs, dtype=np.float64).max(initial=0.0)))
         margin = rounding_margin(queries, longest)
@@ -86,12 +86,12 @@ def search_scored(
         pending.append(Pairs(query_ids + part.start, doc_ids + first, rough[doc_ids, query_ids]))
         # sorting the lists for every handful of newcomers would take longer than finding them
         if sum(len(pairs.owner) for pairs in pending) > m * k // 2:
-            candidates, floor = _prune(_joined([candidates, *pending]), margin, k)
+            candidates, floor = _prune(_concatenated([candidates, *pending]), margin, k)
             pending = []
             if len(candidates.owner) > 4 * m * k:
                 # degenerate data (a great many ties): decide between them now, or all of them will be kept
                 candidates = _best(candidates, exact, m, k)
-    candidates, _ = _prune(_joined([candidates, *pending]), margin, k)
+    candidates, _ = _prune(_concatenated([candidates, *pending]), margin, k)
     best = _best(candidates, exact, m, k)
     return best.value.reshape(m, k), best.row.reshape(m, k)
 
@@ -104,7 +104,7 @@ class Pairs(NamedTuple):
     value: Float32
 
 
-def _joined(parts: list[Pairs]) -> Pairs:
+def _concatenated(parts: list[Pairs]) -> Pairs:
     """Return the pairs of all parts, in their order."""
     return Pairs(
         np.concatenate([part.owner for part in parts]),
@@ -115,7 +115,7 @@ def _joined(parts: list[Pairs]) -> Pairs:
 
 def _best(pairs: Pairs, exact: Callable[[Int64, Int64], Float32], m: int, k: int) -> Pairs:
     """Return the k best pairs of each query by their exact scores; an empty place has row -1 and score -inf."""
-    scores, rows = _merge_pairs(*_nothing(m, k), pairs.owner, pairs.row, exact(pairs.owner, pairs.row), 0)
+    scores, rows = _merge_pairs(*_empty_lists(m, k), pairs.owner, pairs.row, exact(pairs.owner, pairs.row), 0)
     return Pairs(np.repeat(np.arange(m), k), rows.ravel(), scores.ravel())
 
 
@@ -145,7 +145,7 @@ def pair_scores(queries: Float32, docs: Float32) -> Float32:
     return scores
 
 
-def _nothing(m: int, k: int) -> tuple[Float32, Int64]:
+def _empty_lists(m: int, k: int) -> tuple[Float32, Int64]:
     """Return lists without a document, float32 (m, k) and int64 (m, k): scores of -inf and rows of -1."""
     return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
 

@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """The map q @ matrix + bias.
+    """The affine map q @ matrix + bias of queries.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Affine:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it leaves queries as they are."""
+        """Whether the map leaves queries as they are."""
         d, wide = self.matrix.shape
         return d == wide and not self.bias.any() and np.array_equal(self.matrix, np.eye(d, dtype=np.float32))
 
@@ -44,13 +44,13 @@ def affine(function: Callable[[Float32], Float32], d: int) -> Affine | None:
     """
     bias = function(np.zeros((1, d), dtype=np.float32))[0]
     matrix = function(np.eye(d, dtype=np.float32)) - bias
-    tried = np.random.default_rng(0).standard_normal((64, d)).astype(np.float32)
-    wanted = function(tried).astype(np.float64)
-    found = tried.astype(np.float64) @ matrix + bias
-    lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
-    if (np.abs(found - wanted) <= TOLERANCE * lengths).all():
+    inputs = np.random.default_rng(0).standard_normal((64, d)).astype(np.float32)
+    outputs = function(inputs).astype(np.float64)
+    predicted = inputs.astype(np.float64) @ matrix + bias
+    lengths = np.linalg.norm(outputs, axis=1, keepdims=True)
+    if (np.abs(predicted - outputs) <= TOLERANCE * lengths).all():
         return Affine(matrix, bias, scaled=False)
-    factor = np.linalg.norm(found, axis=1, keepdims=True) / np.where(lengths > 0, lengths, 1)
-    if (np.abs(found - factor * wanted) <= TOLERANCE * factor * lengths).all():
+    factor = np.linalg.norm(predicted, axis=1, keepdims=True) / np.where(lengths > 0, lengths, 1)
+    if (np.abs(predicted - factor * outputs) <= TOLERANCE * factor * lengths).all():
         return Affine(matrix, bias, scaled=True)
     return None

@@ -63,5 +63,5 @@ def index_pq(codec: TransformCode, codes: Codes | None = None) -> tuple[Any, Int
 
 def arrange(vectors: Float32, columns: Int64) -> Float32:
     """Return documents or queries (n, d) in FAISS's columns, float32 (n, d')."""
-    taken: Float32 = np.where(columns == ABSENT, np.float32(0), vectors[:, columns])
-    return np.ascontiguousarray(taken)
+    arranged: Float32 = np.where(columns == ABSENT, np.float32(0), vectors[:, columns])
+    return np.ascontiguousarray(arranged)

@@ -119,6 +119,7 @@ def hashed_names(settings: Any) -> Any:
 
 
 def _renamed(settings: Any, rename: Callable[[str], str]) -> Any:
+    """Return a configuration with every part's name, however deep, replaced by `rename` of it."""
     if isinstance(settings, Mapping):
         return {
             key: rename(value) if key == TARGET and isinstance(value, str) else _renamed(value, rename)

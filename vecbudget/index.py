@@ -33,14 +33,19 @@ MANIFEST = "manifest.json"
 CODES = "codes.safetensors"
 STATE = "state.safetensors"
 IDS = "ids.safetensors"
+"""Files of the folder."""
+
 FORMAT, VERSION = "vecbudget-index", 1
+"""What a manifest says that it is; other versions are refused."""
+
 MANIFEST_LIMIT = 1 << 22
-"""Bytes."""
+"""Most bytes of a manifest: more is not read."""
+
 NESTING_LIMIT = 8
-"""Parts within parts."""
+"""Deepest nesting of parts within parts: a manifest that goes further is refused."""
 
 ID_BLOCK = 1 << 16
-"""Ids that are strings at a time."""
+"""Ids that are encoded at a time, so that no more of them are strings at once."""
 
 Float32 = NDArray[np.float32]
 
@@ -64,11 +69,11 @@ class Ids(Sequence[str]):
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> Self:
-        """Return ids in this form."""
+        """Return the compact form of ids, in their order."""
         runs, lengths = [], []
-        left = iter(ids)
-        while some := list(itertools.islice(left, ID_BLOCK)):
-            encoded = [one.encode("utf-8", "surrogatepass") for one in some]
+        remaining = iter(ids)
+        while block := list(itertools.islice(remaining, ID_BLOCK)):
+            encoded = [one.encode("utf-8", "surrogatepass") for one in block]
             runs.append(b"".join(encoded))
             lengths.append(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
         return cls(np.frombuffer(b"".join(runs), dtype=np.uint8), np.cumsum(np.concatenate(lengths)))
@@ -78,7 +83,7 @@ class Ids(Sequence[str]):
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
-            return [self[place] for place in range(*row.indices(len(self)))]
+            return [self[position] for position in range(*row.indices(len(self)))]
         if not -len(self) <= row < len(self):
             raise IndexError(f"there are {len(self)} ids, and none at {row}")
         row = row % len(self)
@@ -92,9 +97,9 @@ class Ids(Sequence[str]):
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the ids of rows, in an array of their shape."""
-        found = np.empty(rows.shape, dtype=object)
-        found.ravel()[:] = [self[int(row)] for row in rows.ravel()]
-        return found
+        ids = np.empty(rows.shape, dtype=object)
+        ids.ravel()[:] = [self[int(row)] for row in rows.ravel()]
+        return ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +183,7 @@ class CompressedIndex:
 
     @property
     def dim(self) -> int:
-        """Dimensions of the vectors that are searched with."""
+        """Dimensions of the query vectors."""
         return self.codec._query_width()
 
     def search(self, vectors: ArrayLike, k: int = 10) -> tuple[Float32, NDArray[np.object_]]:
@@ -219,13 +224,14 @@ def make_part(settings: Any, nesting: int = 0) -> Part:
     kind = _class(settings.get(TARGET))
     parameters = {str(name): _value(value, nesting) for name, value in settings.items() if name != TARGET}
     try:
-        made: Part = kind(**parameters)
+        part: Part = kind(**parameters)
     except Exception as error:
         raise IndexFileError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
-    return made
+    return part
 
 
 def _value(value: Any, nesting: int) -> Any:
+    """Return a parameter's value, with the parts made that descriptions in it stand for."""
     if isinstance(value, dict):
         return make_part(value, nesting + 1)
     if isinstance(value, list):
@@ -272,6 +278,7 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -318,14 +325,15 @@ def _file(folder: Path, name: str, listed: Mapping[str, Any], verify: bool) -> P
         raise IndexFileError(f"{path} is missing; copy the whole folder, or export the run again")
     size, checksum = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
     if path.stat().st_size != size:
-        found = path.stat().st_size
-        raise IndexFileError(f"{path} has {found} bytes, the manifest says {str(size)[:20]}; copy it again")
+        actual = path.stat().st_size
+        raise IndexFileError(f"{path} has {actual} bytes, the manifest says {str(size)[:20]}; copy it again")
     if verify and _sha256(path) != checksum:
         raise IndexFileError(f"{path}: its checksum differs, so it was damaged or changed; copy it again")
     return path
 
 
 def _arrays(path: Path, mapped: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file; a damaged one is an `IndexFileError`."""
     try:
         return read(path, mapped)
     except TensorFileError as error:
@@ -333,8 +341,9 @@ def _arrays(path: Path, mapped: bool = False) -> dict[str, NDArray[Any]]:
 
 
 def _ids(path: Path, arrays: Mapping[str, NDArray[Any]], n: int) -> Ids:
+    """Return the ids of n documents once their arrays are whole."""
     text, ends = arrays.get("text"), arrays.get("ends")
-    whole = (
+    sound = (
         text is not None
         and ends is not None
         and (text.dtype.name, text.ndim, ends.dtype.name, ends.shape) == ("uint8", 1, "int64", (n,))
@@ -342,7 +351,7 @@ def _ids(path: Path, arrays: Mapping[str, NDArray[Any]], n: int) -> Ids:
         and ends[-1] == len(text)
         and bool((ends[1:] >= ends[:-1]).all())
     )
-    if not whole:
+    if not sound:
         raise IndexFileError(f"{path}: not the ids of {n} documents; export the run again")
     assert text is not None and ends is not None
     return Ids(text, ends)

@@ -47,10 +47,10 @@ def read(path: Path, mapped: bool = False) -> dict[str, NDArray[Any]]:
         try:
             dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
             begin, end = entry["data_offsets"]
-            whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+            sound = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
         except (KeyError, TypeError, ValueError) as error:
             raise TensorFileError(f"{path}: the header's entry '{name[:40]}' is not one of an array") from error
-        if not whole or len(shape) > 8 or end > inside or end - begin != math.prod(shape) * dtype.itemsize:
+        if not sound or len(shape) > 8 or end > inside or end - begin != math.prod(shape) * dtype.itemsize:
             raise TensorFileError(f"{path}: the array '{name[:40]}' does not lie inside the file, says its header")
         if begin == end:
             arrays[name] = np.empty(shape, dtype)

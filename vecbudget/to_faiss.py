@@ -1,4 +1,4 @@
-"""The same codes as a FAISS index, where FAISS can hold them."""
+"""Export to FAISS: an index with a method's codes, where FAISS can hold them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def faiss_index(codec: Codec, codes: Codes) -> FaissIndex:
     MethodError
         If FAISS has no such code or no such score; says which part it is.
     """
-    transforms, inner = _taken_apart(codec)
+    transforms, inner = _transforms_and_codec(codec)
     d = codec._check_fitted()
     if type(inner) is Sign and inner.scoring == "symmetric":
         if transforms or inner.threshold != "zero":
@@ -69,23 +69,23 @@ def faiss_index(codec: Codec, codes: Codes) -> FaissIndex:
     if inner.renormalize:
         raise _refused(codec, "renormalize=true divides by the decoded lengths; measure renormalize=false, export that")
     index, columns, notes = make(inner, codes)
-    before = affine(lambda queries: _through(transforms, queries, docs=False), d)
+    before = affine(lambda queries: _transformed(transforms, queries, docs=False), d)
     if before is None:
         names = ", ".join(type(part).__name__ for part in transforms)
         raise _refused(codec, f"what is done to queries ({names}) is no matrix")
     if before.scaled:
         notes += ("scores are larger or smaller than the run's by a factor of each query's own; rankings are the same",)
-    documents = affine(lambda docs: _through(transforms, docs, docs=True), d)
+    documents = affine(lambda docs: _transformed(transforms, docs, docs=True), d)
     alike = documents is not None and not documents.scaled
     if alike and documents is not None:
         alike = np.array_equal(documents.matrix, before.matrix) and np.array_equal(documents.bias, before.bias)
     if not alike:
         notes += ("for searching only: documents are not transformed as queries are, so add none by FAISS",)
-    return FaissIndex(_behind(index, before, columns), False, notes)
+    return FaissIndex(_with_linear_map(index, before, columns), False, notes)
 
 
-def _taken_apart(codec: Codec) -> tuple[list[Transform], Codec]:
-    """Return all transforms, and the codec behind them."""
+def _transforms_and_codec(codec: Codec) -> tuple[list[Transform], Codec]:
+    """Return the transforms of nested chains, in order, and the codec that follows them."""
     transforms: list[Transform] = []
     inner = codec
     while type(inner) in (Chain, AsWritten):
@@ -99,18 +99,20 @@ def _taken_apart(codec: Codec) -> tuple[list[Transform], Codec]:
     return transforms, inner
 
 
-def _through(transforms: list[Transform], vectors: Float32, docs: bool) -> Float32:
+def _transformed(transforms: list[Transform], vectors: Float32, docs: bool) -> Float32:
+    """Return documents or queries after all transforms."""
     for part in transforms:
         vectors = part.transform_docs(vectors) if docs else part.transform_queries(vectors)
     return vectors
 
 
 def _refused(codec: Codec, reason: str) -> MethodError:
+    """Return the error for a codec that FAISS cannot hold, and why."""
     return MethodError(f"{type(codec).__name__} cannot be handed to FAISS: {reason}")
 
 
-def _behind(index: Any, before: Affine, columns: Any) -> Any:
-    """Return an index behind a linear map, and behind an arrangement of its columns."""
+def _with_linear_map(index: Any, before: Affine, columns: Any) -> Any:
+    """Return an index that maps vectors linearly, and arranges their columns, before it searches."""
     import faiss
 
     matrix, bias = before.matrix, before.bias
@@ -128,10 +130,12 @@ def _behind(index: Any, before: Affine, columns: Any) -> Any:
     return faiss.IndexPreTransform(linear, index)
 
 
-Made = tuple[Any, Any, tuple[str, ...]]
+Exported = tuple[Any, Any, tuple[str, ...]]
+"""A FAISS index, the columns that it expects (None: as they are), and notes for its user."""
 
 
 def _binary(codec: Sign, codes: Codes) -> FaissIndex:
+    """Return signs as a binary index, which ranks by Hamming distance."""
     import faiss
 
     index = faiss.IndexBinaryFlat(8 * codes.array.shape[1])
@@ -139,7 +143,8 @@ def _binary(codec: Sign, codes: Codes) -> FaissIndex:
     return FaissIndex(index, True, ("queries are np.packbits(query > 0, axis=1); answers are Hamming distances",))
 
 
-def _own(codec: FaissCodec, codes: Codes) -> Made:
+def _faiss_codec(codec: FaissCodec, codes: Codes) -> Exported:
+    """Return codes that FAISS made in the index that made them."""
     import faiss as untyped
 
     faiss: Any = untyped
@@ -153,7 +158,8 @@ def _own(codec: FaissCodec, codes: Codes) -> Made:
     return index, None, ()
 
 
-def _scalar(codec: Codec, codes: Codes, kind: str, trained: Float32 | None) -> Made:
+def _scalar(codec: Codec, codes: Codes, kind: str, trained: Float32 | None) -> Exported:
+    """Return a scalar quantiser of a FAISS type, with its trained numbers, if it has any, and the codes."""
     import faiss
 
     d = codec._check_fitted()
@@ -169,18 +175,20 @@ GRIDS = {4: "QT_4bit", 6: "QT_6bit", 8: "QT_8bit"}
 """FAISS's scalar quantisers by bits; it packs as `methods.kernels.packing` does."""
 
 
-def _per_dimension(codec: PerDimension, codes: Codes) -> Made:
+def _per_dimension(codec: PerDimension, codes: Codes) -> Exported:
+    """Return codes of a range for each dimension as a scalar quantiser."""
     if codec.bits not in GRIDS:
         raise _refused(codec, f"FAISS has scalar quantisers of 4, 6 and 8 bits, not of {codec.bits}")
     # FAISS decodes to the middles of its cells, so that its range begins half a step lower
     low, span = codec.low_ - codec.step_ / 2, codec.step_ * np.float32(2**codec.bits - 1)
-    made = _scalar(codec, codes, GRIDS[codec.bits], np.concatenate([low, span]).astype(np.float32))
+    exported = _scalar(codec, codes, GRIDS[codec.bits], np.concatenate([low, span]).astype(np.float32))
     if codec.rounding != "nearest" or codec.overflow != "clip":
-        return *made[:2], ("for searching only: documents that FAISS adds are rounded to the nearest level",)
-    return made
+        return *exported[:2], ("for searching only: documents that FAISS adds are rounded to the nearest level",)
+    return exported
 
 
-def _global_range(codec: GlobalRange, codes: Codes) -> Made:
+def _global_range(codec: GlobalRange, codes: Codes) -> Exported:
+    """Return codes of one range for all dimensions as a scalar quantiser."""
     bits = codec._bits
     if codec.corrected:
         raise _refused(codec, "its scores have a correction")
@@ -189,11 +197,12 @@ def _global_range(codec: GlobalRange, codes: Codes) -> Made:
     d, top = codec._check_fitted(), 2**bits - 1
     low = np.full(d, codec.low_ + codec.step_ * (codec.shift - 0.5))
     trained = np.concatenate([low, np.full(d, codec.step_ * top)]).astype(np.float32)
-    made = _scalar(codec, codes, GRIDS[bits], trained)
-    return *made[:2], ("for searching only: FAISS would round and clip further documents in its own way",)
+    exported = _scalar(codec, codes, GRIDS[bits], trained)
+    return *exported[:2], ("for searching only: FAISS would round and clip further documents in its own way",)
 
 
-def _cast(codec: Cast, codes: Codes) -> Made:
+def _cast(codec: Cast, codes: Codes) -> Exported:
+    """Return float codes as FAISS's index of that format."""
     import faiss
 
     if codec.scale != "none":
@@ -209,7 +218,7 @@ def _cast(codec: Cast, codes: Codes) -> Made:
     return _scalar(codec, codes, kinds[codec.dtype], None)
 
 
-def _sign(codec: Sign, codes: Codes) -> Made:
+def _sign(codec: Sign, codes: Codes) -> Exported:
     """Return signs as a product code: eight dimensions a byte, whose 256 centroids are the corners of a cube."""
     import faiss
 
@@ -226,13 +235,14 @@ def _sign(codec: Sign, codes: Codes) -> Made:
     return index, None, notes
 
 
-def _transform_code(codec: TransformCode, codes: Codes) -> Made:
+def _transform_code(codec: TransformCode, codes: Codes) -> Exported:
+    """Return a transform code as a product quantiser."""
     index, columns = index_pq(codec, codes)
     return index, columns, ("all scores of a query are shifted alike, where dimensions without bits are left out",)
 
 
-_MAKERS: dict[type[Codec], Callable[..., Made]] = {
-    FaissCodec: _own,
+_MAKERS: dict[type[Codec], Callable[..., Exported]] = {
+    FaissCodec: _faiss_codec,
     PerDimension: _per_dimension,
     GlobalRange: _global_range,
     Cast: _cast,

@@ -1,4 +1,4 @@
-"""The same codes as plain arrays, for anything that multiplies matrices."""
+"""Export to NumPy: a method's codes as plain arrays, for anything that multiplies matrices."""
 
 from __future__ import annotations
 

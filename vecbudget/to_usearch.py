@@ -1,4 +1,4 @@
-"""The same codes as a usearch index, where usearch can hold them; keys are rows."""
+"""Export to usearch: an index with a method's codes, where usearch can hold them; keys are row numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def usearch_index(codec: Codec, codes: Codes) -> tuple[Any, tuple[str, ...]]:
 
 
 def _kind(codec: Codec) -> str:
-    """Return usearch's name of the numbers."""
+    """Return usearch's name of the type that the codec's numbers have; `MethodError` if it has no such type."""
     name, symmetric = type(codec).__name__, codec.scoring == "symmetric"
     if type(codec) is Sign and codec.threshold == "zero" and symmetric and not codec.renormalize:
         return "b1"
@@ -51,7 +51,7 @@ def _kind(codec: Codec) -> str:
             return kinds[codec.dtype]
         if codec.dtype in kinds:
             raise MethodError(f"usearch rounds queries to {codec.dtype}, too: measure scoring=symmetric, export that")
-    own = (
+    usearch_int8 = (
         type(codec) is GlobalRange
         and type(codec.range) is Fixed
         and (codec.range.low, codec.range.high, codec.steps, codec.zero, codec.shift) == (-1.0, 1.0, 254, 127, 0.0)
@@ -59,7 +59,7 @@ def _kind(codec: Codec) -> str:
         and symmetric
         and codec.renormalize
     )
-    if own:
+    if usearch_int8:
         return "i8"
     raise MethodError(
         f"{name} with these parameters cannot be handed to usearch, which holds what the methods usearch_i8, "
@@ -68,6 +68,7 @@ def _kind(codec: Codec) -> str:
 
 
 def _vectors(codec: Codec, codes: Codes) -> Any:
+    """Return codes as usearch adds them: packed bits, int8 or float32 (n, d)."""
     if isinstance(codec, Sign):
         return np.ascontiguousarray(codes.array)
     if isinstance(codec, GlobalRange):
@@ -77,4 +78,5 @@ def _vectors(codec: Codec, codes: Codes) -> Any:
 
 
 def _queries(kind: str) -> str:
+    """Return in words what queries an index of a type takes."""
     return {"b1": "np.packbits(query > 0, axis=1)", "i8": "float32 of unit length"}.get(kind, "float32")

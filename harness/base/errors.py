@@ -38,10 +38,10 @@ class RunsFailedError(VecbudgetError):
 
 def was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C is behind an error: a library that cleans up badly may raise another one in its place."""
-    seen: set[int] = set()  # OmegaConf's errors can be their own cause's cause
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()  # OmegaConf's errors can be their own cause's cause
+    while error is not None and id(error) not in visited:
         if isinstance(error, KeyboardInterrupt):
             return True
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return False

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from harness.base.errors import StoreError
 
 BLOCK_BYTES = 1 << 24
+"""Bytes read at a time for a checksum."""
+
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems answer to a request that they do not know."""
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "–"
+"""What stands in a table for a figure that is not known."""
 
 TOLERANCE = 1e-6
-"""Of shares, whose resamples are float32."""
+"""Tolerance of shares, whose resamples are float32."""
 
 
 def percent(share: float, decimals: int = 1) -> str:

@@ -25,7 +25,7 @@ TAKEN = 2048
 def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
     """Yield (first row, block) over vectors (n, d), in blocks of `rows` or of a few megabytes, as float32.
 
-    Of a memory-mapped matrix no more than a block is resident: its pages are given back when the next one is asked for,
+    No more than a block of a memory-mapped matrix is resident: its pages are given back when the next one is asked for,
     so that a block must not be kept.
     """
     width = 4 * int(np.prod(vectors.shape[1:]))
@@ -46,12 +46,12 @@ def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
     Every row that is touched in a memory-mapped file brings its neighbours along, 64 kB of them on Linux: rows spread
     over a file would make all of it resident, and so they are taken a few thousand at a time.
     """
-    taken = np.empty((len(rows), *vectors.shape[1:]), dtype=vectors.dtype)
+    copy = np.empty((len(rows), *vectors.shape[1:]), dtype=vectors.dtype)
     step = TAKEN if mapping_of(vectors) is not None else max(1, len(rows))
     for start in range(0, len(rows), step):
-        taken[start : start + step] = vectors[rows[start : start + step]]
+        copy[start : start + step] = vectors[rows[start : start + step]]
         release(vectors)
-    return taken
+    return copy
 
 
 def as_float32(vectors: Array) -> NDArray[np.float32]:
@@ -65,6 +65,7 @@ def as_float32(vectors: Array) -> NDArray[np.float32]:
 
 
 def _runs(n: int, rows: int) -> Iterable[tuple[int, int]]:
+    """Return (start, stop) of runs of so many of n rows."""
     return ((start, min(n, start + rows)) for start in range(0, n, rows))
 
 
@@ -120,8 +121,8 @@ class Growing:
             try:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the matrix)
-                for held in self._held:
-                    self._file.write(held.data)
+                for part in self._held:
+                    self._file.write(part.data)
                 self._file.flush()
             except OSError as error:
                 raise DatasetError(

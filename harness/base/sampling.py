@@ -9,7 +9,7 @@ Int64 = NDArray[np.int64]
 
 
 def evenly_spaced(n: int, most: int) -> Int64:
-    """Return all of n row numbers, or `most` of them, evenly spaced."""
+    """Return all of n row numbers, or `most` of them, evenly spaced, int64 and ascending."""
     return np.arange(n) if n <= most else np.arange(most) * n // most
 
 

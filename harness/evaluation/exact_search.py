@@ -46,9 +46,9 @@ def own_rows(dataset: Dataset) -> Int64 | None:
     return np.array([row_of.get(query_id, -1) for query_id in dataset.query_ids], dtype=np.int64)
 
 
-def without_own(scores: Float32, rows: Int64, own: Int64, k: int) -> tuple[Float32, Int64]:
-    """Drop each query's own row from a ranking of k + 1; where fewer than k are left, the end is row -1."""
-    mine = rows == own[:, None]
+def without_own(scores: Float32, rows: Int64, self_rows: Int64, k: int) -> tuple[Float32, Int64]:
+    """Drop each query's own document (its row, or -1) from a ranking of k + 1; a list that is too short ends in -1."""
+    mine = rows == self_rows[:, None]
     order = np.argsort(mine, axis=1, kind="stable")
     last_scores = np.take_along_axis(np.where(mine, -np.inf, scores).astype(np.float32), order, axis=1)
     return last_scores[:, :k], np.take_along_axis(np.where(mine, -1, rows), order, axis=1)[:, :k]

@@ -20,7 +20,7 @@ Int64 = NDArray[np.int64]
 
 
 def encode(codec: Codec, docs: Float32, chunk_rows: int | None = None) -> Codes:
-    """Encode documents, `chunk_rows` at a time where the codec is row-wise."""
+    """Return the codes of documents (n, d), encoded `chunk_rows` at a time where the codec is row-wise."""
     if not in_chunks(codec, len(docs), chunk_rows):
         return codec.encode(docs)
     return Codes.concatenate(list(encoded_chunks(codec, docs, chunk_rows)))
@@ -32,7 +32,7 @@ def in_chunks(codec: Codec, n: int, chunk_rows: int | None) -> bool:
 
 
 def encoded_chunks(codec: Codec, docs: Float32, chunk_rows: int | None) -> Iterator[Codes]:
-    """Encode documents chunk by chunk; no more than a chunk of memory-mapped ones is in memory at a time."""
+    """Yield the codes of documents (n, d) chunk by chunk; no more than a memory-mapped chunk is in memory at a time."""
     for _, chunk in blocks(docs, chunk_rows):
         yield codec.encode(chunk)
 
@@ -47,7 +47,7 @@ def built_index(
     target: Path,
     watch: Stopwatch,
 ) -> Storage:
-    """Fit, encode and write; the codes die here."""
+    """Fit a codec, encode documents and write the index; the codes are freed on return."""
     with watch.stage("fit"):
         teach(codec, fit_docs, fit_queries, fit_pairs)
     refuse_lost_lengths(codec, docs)

@@ -32,7 +32,7 @@ STATE_FILE = "state.safetensors"
 CHECKSUMS_FILE = "checksums.json"
 
 Checksums = dict[str, str]
-"""Of a file's header, under "", and of each array by its name."""
+"""Checksums of a file: that of its header under "", and that of each array under its name."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ def verify_index(directory: Path) -> None:
 
 
 def _verify(directory: Path, files: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
+    """Raise `StoreError` where files, by name with the arrays that were read, differ from their checksums."""
     path = directory / CHECKSUMS_FILE
     try:
         if not path.exists():
@@ -185,13 +186,13 @@ def _verify(directory: Path, files: Mapping[str, Mapping[str, NDArray[Any]]]) ->
     if expected == _as_text(sums).encode():
         return
     try:
-        told = json.loads(expected)["xxh3_128"]
+        recorded = json.loads(expected)["xxh3_128"]
         # its own checksum tells whether it is the list that is damaged
-        whole = expected == _as_text(told).encode()
-        differ = [(name, key) for name in sums for key in sums[name] if told[name].get(key) != sums[name][key]]
+        list_is_sound = expected == _as_text(recorded).encode()
+        differ = [(name, key) for name in sums for key in sums[name] if recorded[name].get(key) != sums[name][key]]
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        whole, differ = False, []
-    if not (whole and differ):
+        list_is_sound, differ = False, []
+    if not (list_is_sound and differ):
         raise StoreError(f"{path}: not the list of checksums that was written; it is damaged, so make the index again")
     name, key = differ[0]
     part = f"the array '{key}'" if key else "the header"
@@ -206,6 +207,7 @@ def _as_text(sums: Mapping[str, Checksums]) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Checksums:
+    """Write arrays and metadata to a safetensors file, and return its checksums."""
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
@@ -222,16 +224,16 @@ def _write_chunks(path: Path, chunks: Iterator[Codes], n: int) -> Checksums:
     rows = dict(first.rows)
     sizes = {name: n * array[:1].nbytes for name, array in rows.items()}
     names = [name for name in header if name != "__metadata__"]
-    place = 0
+    end = 0
     for name in names:
-        header[name] |= {"shape": [n, *rows[name].shape[1:]], "data_offsets": [place, place + sizes[name]]}
-        place += sizes[name]
+        header[name] |= {"shape": [n, *rows[name].shape[1:]], "data_offsets": [end, end + sizes[name]]}
+        end += sizes[name]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     start = 8 + len(text)
     with path.open("wb") as file:
-        file.truncate(start + place)
-    reserve(path, start + place)
+        file.truncate(start + end)
+    reserve(path, start + end)
     done, digests = 0, {name: hasher() for name in names}
     with path.open("r+b") as file:
         for chunk in itertools.chain([first], chunks):

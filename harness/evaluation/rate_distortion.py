@@ -31,7 +31,7 @@ Int64 = NDArray[np.int64]
 
 MAX_DOCS = 20_000
 MAX_QUERIES = 1_000
-"""Of more, so many are taken, evenly spaced."""
+"""Documents and queries that errors are measured on; where there are more, so many are taken, evenly spaced."""
 
 ROUNDING = 1e-9
 """An error below this share of the power is float32's rounding, and no distance is given for it."""
@@ -51,7 +51,7 @@ def distortion(eigenvalues: ArrayLike, bits: float) -> float:
     Parameters
     ----------
     eigenvalues : array_like of float (d,)
-        Of the second moment, in any order; what is not above zero needs no bits.
+        Eigenvalues of the second moment, in any order; what is not above zero needs no bits.
     bits : float
         For the whole vector.
     """
@@ -100,8 +100,8 @@ def rate(eigenvalues: ArrayLike, error: float) -> float:
 
 def _sorted(eigenvalues: ArrayLike) -> tuple[Float64, Float64]:
     """Return the positive eigenvalues (k,) in descending order, and the sum of those from each on, (k + 1,)."""
-    given = np.asarray(eigenvalues, dtype=np.float64)
-    values = np.sort(given[given > 0])[::-1]
+    spectrum = np.asarray(eigenvalues, dtype=np.float64)
+    values = np.sort(spectrum[spectrum > 0])[::-1]
     return values, np.append(np.cumsum(values[::-1])[::-1], 0.0)
 
 
@@ -161,12 +161,12 @@ class Sums:
     answer: float = 0.0
 
     def add(self, truth: Float32, answer: Float32) -> None:
-        """Take in rows of both, (rows, p)."""
-        wide, other = truth.astype(np.float64).ravel(), answer.astype(np.float64).ravel()
+        """Add the products of true scores and of a method's answers, both (rows, p)."""
+        true_scores, given_scores = truth.astype(np.float64).ravel(), answer.astype(np.float64).ravel()
         self.n += len(truth)
-        self.truth += float(wide @ wide)
-        self.mixed += float(wide @ other)
-        self.answer += float(other @ other)
+        self.truth += float(true_scores @ true_scores)
+        self.mixed += float(true_scores @ given_scores)
+        self.answer += float(given_scores @ given_scores)
 
     @property
     def error(self) -> float:
@@ -201,26 +201,28 @@ class Limits:
 
     @classmethod
     def of(cls, docs: Float32, queries: Float32) -> Limits:
-        """Take the second moments of documents (n, d) and queries (m, d)."""
+        """Return the bounds for documents (n, d) and queries (m, d), from their second moments."""
         rows = evenly_spaced(len(docs), MAX_DOCS)
-        some = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows), dtype=np.float32)
-        asked = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
-        of_docs, of_queries = second_moment(some), second_moment(asked)
+        sampled_docs = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows), dtype=np.float32)
+        sampled_queries = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
+        of_docs, of_queries = second_moment(sampled_docs), second_moment(sampled_queries)
         values, vectors = np.linalg.eigh(of_queries)
         root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
         return cls(
             rows=rows,
-            docs=some,
-            queries=asked,
-            probes=asked / np.float32(np.sqrt(len(asked))) if len(asked) <= len(root) else root.astype(np.float32),
+            docs=sampled_docs,
+            queries=sampled_queries,
+            probes=sampled_queries / np.float32(np.sqrt(len(sampled_queries)))
+            if len(sampled_queries) <= len(root)
+            else root.astype(np.float32),
             vector_spectrum=np.linalg.eigvalsh(of_docs).astype(np.float64),
             score_spectrum=np.linalg.eigvalsh(root @ of_docs @ root.T).astype(np.float64),
         )
 
     def on(self, docs: Float32, rows: Int64) -> Limits:
         """Return the same bounds for the errors on some of the documents (n, d) only."""
-        some = rows[evenly_spaced(len(rows), MAX_DOCS)]
-        return replace(self, rows=some, docs=take_vectors(docs, some))
+        sampled_rows = rows[evenly_spaced(len(rows), MAX_DOCS)]
+        return replace(self, rows=sampled_rows, docs=take_vectors(docs, sampled_rows))
 
     def distances(self, codec: Codec, codes: Codes, code_bytes_per_vector: float) -> dict[str, dict[str, Any] | None]:
         """Measure a method against both bounds.
@@ -229,7 +231,7 @@ class Limits:
         ----------
         codec : fitted Codec
         codes : Codes
-            Of all documents of the collection.
+            Codes of all documents of the collection.
         code_bytes_per_vector : float
 
         Returns
@@ -249,18 +251,18 @@ class Limits:
             weight = np.float32(1 / np.sqrt(len(self.queries)))
             for docs, answers in self._answers(codec, codes, self.queries):
                 score.add(weight * (docs @ self.queries.T), weight * answers)
-        found = {
+        by_kind = {
             "vector": Distance.of(vector, self.vector_spectrum, bits, dim) if vector.n else None,
             "score": Distance.of(score, self.score_spectrum, bits, dim),
         }
-        return {name: None if distance is None else asdict(distance) for name, distance in found.items()}
+        return {name: None if distance is None else asdict(distance) for name, distance in by_kind.items()}
 
     def _answers(self, codec: Codec, codes: Codes, queries: Float32) -> Iterator[tuple[Float32, Float32]]:
         """Yield documents (b, d) and what the method scores them, (b, queries)."""
-        whole = None if codec.row_wise else codec.score(queries, codes)
+        all_scores = None if codec.row_wise else codec.score(queries, codes)
         for start, stop in row_blocks(len(self.rows), 4 * (len(queries) + self.docs.shape[1])):
             rows = self.rows[start:stop]
-            scores = codec.score(queries, _picked(codes, rows)) if whole is None else whole[:, rows]
+            scores = codec.score(queries, _picked(codes, rows)) if all_scores is None else all_scores[:, rows]
             yield self.docs[start:stop], scores.T
 
 
@@ -270,13 +272,14 @@ def is_linear(codec: Codec, codes: Codes, dim: int) -> bool:
     Tried on random vectors a and b: f(a + b) = f(a) + f(b) and f(2a) = 2 f(a).
     """
     a, b = np.random.default_rng(0).standard_normal((2, dim)) / np.sqrt(dim)
-    some = _picked(codes, evenly_spaced(codes.n, 100)) if codec.row_wise else codes
-    of_a, of_b, of_sum, of_double = codec.score(np.array([a, b, a + b, 2 * a], dtype=np.float32), some)
+    sampled_codes = _picked(codes, evenly_spaced(codes.n, 100)) if codec.row_wise else codes
+    of_a, of_b, of_sum, of_double = codec.score(np.array([a, b, a + b, 2 * a], dtype=np.float32), sampled_codes)
     deviation = np.abs([of_a + of_b - of_sum, 2 * of_a - of_double]).max()
     return bool(deviation <= LINEAR * np.abs([of_a, of_b]).max())
 
 
 def _picked(codes: Codes, rows: Int64) -> Codes:
+    """Return the codes of some rows."""
     if len(rows) == codes.n:
         return codes
     return Codes(n=len(rows), rows={name: take(array, rows) for name, array in codes.rows.items()}, shared=codes.shared)

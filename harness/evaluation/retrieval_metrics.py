@@ -51,7 +51,7 @@ class Judgements:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Judgements | None:
-        """Collect a dataset's judgements; None where it has none."""
+        """Return a dataset's judgements in arrays; None where it has none."""
         if dataset.qrels is None:
             return None
         judged = {doc_id for judgements in dataset.qrels.values() for doc_id in judgements}
@@ -69,14 +69,14 @@ class Judgements:
         relevant = np.bincount(queries, minlength=m)
         rank = np.arange(len(order)) - np.repeat(np.cumsum(relevant) - relevant, relevant)
         ideal = np.zeros((m, max(CUTOFFS)))
-        kept = rank < ideal.shape[1]
-        ideal[queries[order][kept], rank[kept]] = grades[order][kept]
+        in_depth = rank < ideal.shape[1]
+        ideal[queries[order][in_depth], rank[in_depth]] = grades[order][in_depth]
         present = rows >= 0
-        keys, found = (queries * n + rows)[present], grades[present].astype(np.float64)
+        keys, present_grades = (queries * n + rows)[present], grades[present].astype(np.float64)
         by_key = np.argsort(keys)
         return cls(
             keys=keys[by_key],
-            grades=found[by_key],
+            grades=present_grades[by_key],
             ideal=ideal,
             relevant=relevant,
             n=n,
@@ -93,8 +93,8 @@ class Judgements:
             return np.zeros(ranking.shape)
         asked = np.arange(len(ranking)) if queries is None else queries
         keys = asked[:, None] * self.n + ranking
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where((self.keys[place] == keys) & (ranking >= 0), self.grades[place], 0.0)
+        position = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where((self.keys[position] == keys) & (ranking >= 0), self.grades[position], 0.0)
 
 
 def discounts(k: int) -> Float64:

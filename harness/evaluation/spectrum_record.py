@@ -16,8 +16,10 @@ ALONE, GROUPS = 48, 48
 """The strongest axes are kept one by one, and the others in so many groups, ever wider ones."""
 
 MOST_RUNS = 128
+"""Most runs that are recorded exactly; figures with more of them are averaged over groups of axes."""
+
 DIGITS = 4
-"""Significant ones of a share of the power, and decimals of bits."""
+"""Significant digits of a share of the power, and decimals of bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class Steps:
     axes : int64 (r,)
         How many axes each run has.
     values : float64 (r,)
-        Of each axis in a run.
+        Figure of each axis in a run.
     """
 
     axes: Int64
@@ -38,24 +40,24 @@ class Steps:
     @classmethod
     def means(cls, values: ArrayLike) -> Self:
         """Return figures of axes (d,), averaged over groups where there are many."""
-        given = np.asarray(values, dtype=np.float64)
-        starts = np.unique(np.rint(np.geomspace(ALONE, max(len(given), ALONE), GROUPS + 1)).astype(np.int64))
-        edges = np.concatenate([np.arange(min(ALONE, len(given))), starts[starts < len(given)], [len(given)]])
+        figures = np.asarray(values, dtype=np.float64)
+        starts = np.unique(np.rint(np.geomspace(ALONE, max(len(figures), ALONE), GROUPS + 1)).astype(np.int64))
+        edges = np.concatenate([np.arange(min(ALONE, len(figures))), starts[starts < len(figures)], [len(figures)]])
         widths = np.diff(np.unique(edges))
-        return cls(widths, np.add.reduceat(given, np.cumsum(widths) - widths) / widths)
+        return cls(widths, np.add.reduceat(figures, np.cumsum(widths) - widths) / widths)
 
     @classmethod
     def runs(cls, values: ArrayLike) -> Self:
         """Return figures of axes (d,), exactly; as means over groups if they change too often for that."""
-        given = np.asarray(values, dtype=np.float64)
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(given)) + 1])
+        figures = np.asarray(values, dtype=np.float64)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(figures)) + 1])
         if len(starts) > MOST_RUNS:
-            return cls.means(given)
-        return cls(np.diff(np.append(starts, len(given))), given[starts])
+            return cls.means(figures)
+        return cls(np.diff(np.append(starts, len(figures))), figures[starts])
 
     @classmethod
     def read(cls, part: Mapping[str, Any]) -> Self:
-        """Return what a record holds."""
+        """Return the steps that a part of a record holds."""
         return cls(np.array(part["axes"], dtype=np.int64), np.array(part["values"], dtype=np.float64))
 
     @property
@@ -75,7 +77,7 @@ def as_record(eigenvalues: ArrayLike, bits: ArrayLike | None) -> dict[str, Any]:
     Parameters
     ----------
     eigenvalues : array_like of float (d,)
-        Of the documents' uncentred second moment, in any order.
+        Eigenvalues of the documents' uncentred second moment, in any order.
     bits : array_like of float (d,) or None
         See `methods.base.Codec.bits_per_axis`.
 

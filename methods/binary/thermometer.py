@@ -95,8 +95,8 @@ class Thermometer(Codec):
         for start, stop in row_blocks(n, 16 * d):
             squares += ((docs[start:stop] - centre) ** 2).sum(axis=0)
         sigma = np.sqrt(squares / max(n - (self.deviation == "sample"), 1))
-        places = self.spread * (2 * np.arange(1, self.bits + 1) / (self.bits + 1) - 1)
-        thresholds = centre + places[:, None] * sigma
+        deviations = self.spread * (2 * np.arange(1, self.bits + 1) / (self.bits + 1) - 1)
+        thresholds = centre + deviations[:, None] * sigma
         # what is left of a constant dimension is rounding
         constant = sigma <= np.finfo(np.float32).eps * np.maximum(np.abs(centre), 1)
         thresholds[:, constant] = np.inf

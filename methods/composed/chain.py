@@ -146,7 +146,7 @@ class Chain(Codec):
 
 def _within(pairs: NDArray[np.int64], rows: slice, n: int) -> NDArray[np.int64]:
     """Return the pairs whose document is among some rows of n documents, numbered as in these rows."""
-    places = np.full(n, -1, dtype=np.int64)
-    places[rows] = np.arange(len(range(*rows.indices(n))))
-    moved = np.column_stack([pairs[:, 0], places[pairs[:, 1]]])
-    return moved[moved[:, 1] >= 0]
+    new_rows = np.full(n, -1, dtype=np.int64)
+    new_rows[rows] = np.arange(len(range(*rows.indices(n))))
+    renumbered = np.column_stack([pairs[:, 0], new_rows[pairs[:, 1]]])
+    return renumbered[renumbered[:, 1] >= 0]

@@ -29,8 +29,8 @@ class Euclidean(Chain):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        whole = self.scoring == "asymmetric" and not self.renormalize
-        self._require(whole, "scoring belongs on its codec, and renormalize=true would make it the inner product")
+        plain = self.scoring == "asymmetric" and not self.renormalize
+        self._require(plain, "scoring belongs on its codec, and renormalize=true would make it the inner product")
 
     @property
     def _only_forwards(self) -> bool:

@@ -76,6 +76,6 @@ def round_queries(queries: Float32, bits: int, span: Literal["range", "symmetric
         low = -high
     top = np.float32((1 << bits) - 1)
     step = (high - low) / top
-    places = np.divide(queries - low, step, out=np.zeros_like(queries), where=step > 0)
-    rounded: Float32 = low + step * np.clip(np.floor(places + shift), 0, top)
+    in_steps = np.divide(queries - low, step, out=np.zeros_like(queries), where=step > 0)
+    rounded: Float32 = low + step * np.clip(np.floor(in_steps + shift), 0, top)
     return rounded

@@ -88,8 +88,8 @@ class ExactAlongFirst(Residual):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        whole = self.scoring == "asymmetric" and not self.renormalize
-        self._require(whole, "what is kept is no part of a document: scoring=asymmetric and renormalize=false only")
+        plain = self.scoring == "asymmetric" and not self.renormalize
+        self._require(plain, "what is kept is no part of a document: scoring=asymmetric and renormalize=false only")
 
     def _encode(self, docs: Float32) -> Codes:
         codes = super()._encode(docs)

@@ -48,10 +48,10 @@ def unpack(packed: UInt8, bits: int, d: int) -> UInt8:
     out = np.empty((n, groups * 8), dtype=np.uint8)
     mask = np.uint64((1 << bits) - 1)
     for start, stop in row_blocks(n, groups * 64):
-        whole = np.zeros((stop - start, groups * bits), dtype=np.uint8)
-        whole[:, : packed.shape[1]] = packed[start:stop]
+        padded = np.zeros((stop - start, groups * bits), dtype=np.uint8)
+        padded[:, : packed.shape[1]] = packed[start:stop]
         octets = np.zeros((stop - start, groups, 8), dtype=np.uint8)
-        octets[:, :, :bits] = whole.reshape(stop - start, groups, bits)
+        octets[:, :, :bits] = padded.reshape(stop - start, groups, bits)
         words = octets.view("<u8")[:, :, 0].astype(np.uint64, copy=False)
         lanes = out[start:stop].reshape(stop - start, groups, 8)
         for lane in range(8):

@@ -84,6 +84,7 @@ class TableScan:
         return topk.search_scored(len(queries), self._blocks(queries, codes), exact, margin, k)
 
     def _blocks(self, queries: Float32, codes: Codes) -> Iterator[tuple[int, slice, Float32]]:
+        """Yield (first document, which queries, rough scores as float32 (documents, queries)) block by block."""
         from scipy.sparse import csr_matrix
 
         parts = [

@@ -84,9 +84,11 @@ class Adder(Learned, Transform):
                     setattr(self, f"{side}_{name}_", np.ascontiguousarray(weights))
 
     def _corrected(self) -> list[str]:
+        """Return the sides that have an adapter: "queries", "docs" or both."""
         return ["queries", "docs"] if self.sides == "both" else [self.sides]
 
     def _moved(self, side: str, vectors: Float32) -> Float32:
+        """Return vectors (n, d) of a side with its adapter's correction, if it has one, scaled to unit length."""
         if side in self._corrected():
             arrays = vars(self)
             vectors = vectors + project(project(vectors, arrays[f"{side}_down_"]), arrays[f"{side}_up_"])

@@ -69,7 +69,7 @@ class Answers:
         self._queries, self._docs = torch.tensor(asking, device=device), torch.tensor(docs[doc_rows], device=device)
         self._doc_rows, self._known = torch.tensor(doc_rows, device=device), torch.tensor(known, device=device)
         self._question = torch.tensor(question, device=device)
-        self._place = torch.tensor(np.searchsorted(doc_rows, rows), device=device)
+        self._answer_positions = torch.tensor(np.searchsorted(doc_rows, rows), device=device)
         self._others = torch.tensor(np.searchsorted(doc_rows, further), device=device)
 
     def __len__(self) -> int:
@@ -82,6 +82,6 @@ class Answers:
         """
         import torch
 
-        asking, places = self._question[numbers], torch.cat([self._place[numbers], self._others])
-        right = torch.isin(asking[:, None] * self._n + self._doc_rows[places][None, :], self._known)
-        return self._queries[asking], self._docs[places], right
+        asking, positions = self._question[numbers], torch.cat([self._answer_positions[numbers], self._others])
+        right = torch.isin(asking[:, None] * self._n + self._doc_rows[positions][None, :], self._known)
+        return self._queries[asking], self._docs[positions], right

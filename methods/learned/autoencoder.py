@@ -77,11 +77,11 @@ class Autoencoder(Learned, Transform):
 
             module = self._module(docs).to(device)
             vectors = torch.tensor(docs, device=device)
-            others = None if near is None else torch.from_numpy(near)
+            near_rows = None if near is None else torch.from_numpy(near)
 
             def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                if others is not None:
-                    rows = torch.cat([rows, one_of(others, rows, chance)])
+                if near_rows is not None:
+                    rows = torch.cat([rows, one_of(near_rows, rows, chance)])
                 return self._loss(vectors[rows], module)
 
             self._train(module, loss, len(docs), words)
@@ -100,6 +100,7 @@ class Autoencoder(Learned, Transform):
         return total
 
     def _module(self, docs: Float32) -> Any:
+        """Return the untrained torch modules "encoder" and "decoder"."""
         import torch
         from torch import nn
 

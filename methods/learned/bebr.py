@@ -124,6 +124,7 @@ class BEBR(Learned, Codec):
             self._keep("doc", head)
 
     def _pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> Pairs:
+        """Return the pairs to learn from: given ones, or those of nearest documents."""
         return query_pairs(docs, queries, pairs, 1 if queries is not None else self.neighbours)
 
     def _head(self, docs: Float32) -> Any:
@@ -178,6 +179,7 @@ class BEBR(Learned, Codec):
         self._train(head, loss, len(unit_queries), pairs.words, groups=pairs.groups)
 
     def _keep(self, side: str, head: Any) -> None:
+        """Store a trained head as state under the names of a side, "doc" or "query"."""
         for name, module in head.items():
             layers.keep(self, f"{side}_{name}", module)
 
@@ -195,6 +197,7 @@ class BEBR(Learned, Codec):
         return numbers, clipped
 
     def _codes(self, numbers: UInt8) -> Codes:
+        """Return level numbers, uint8 (n, dim), packed, with their length as float16 if it is stored."""
         rows: dict[str, Array] = {"codes": pack(numbers, self.bits)}
         if self.stored_norm:
             lengths = np.linalg.norm(levels(numbers, self.bits).astype(np.float64), axis=1)
@@ -205,13 +208,14 @@ class BEBR(Learned, Codec):
         return self._codes(self._signs(docs, "doc")[0])
 
     def _encode_queries(self, queries: Float32) -> Codes:
-        return self._codes(self._signs(queries, self._asking)[0])
+        return self._codes(self._signs(queries, self._query_side)[0])
 
     def _project_queries(self, queries: Float32) -> Float32:
-        return unit_rows(self._signs(queries, self._asking)[1])
+        return unit_rows(self._signs(queries, self._query_side)[1])
 
     @property
-    def _asking(self) -> str:
+    def _query_side(self) -> str:
+        """Return the side whose head queries go through."""
         return "query" if self.query_head == "own" else "doc"
 
     def _decode(self, codes: Codes) -> Float32:

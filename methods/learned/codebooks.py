@@ -149,6 +149,7 @@ class SimVQ(FactoredPQ):
         self._require_at_least(1, "width")
 
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
+        """Return random words, and maps that give codewords the covariance of the documents' parts."""
         d = docs.shape[1]
         size = d // self.m
         width = self.width or size
@@ -163,6 +164,7 @@ class SimVQ(FactoredPQ):
         return {"words": (self._drawn(width), False), "maps": (maps, True), "offsets": (offsets, True)}
 
     def _drawn(self, width: int) -> Float32:
+        """Return the random words, float32 (m, 2^bits, width), which the seed determines."""
         rng = np.random.default_rng(self.seed)
         words: Float32 = (rng.standard_normal((self.m, 1 << self.bits, width)) / np.sqrt(width)).astype(np.float32)
         return words
@@ -192,6 +194,7 @@ class LowRankVQ(FactoredPQ):
         self._require_at_least(1, "rank")
 
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
+        """Return k-means codewords in each part's principal axes, and these axes as maps."""
         import faiss
 
         d = docs.shape[1]

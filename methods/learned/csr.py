@@ -126,7 +126,7 @@ class CSR(Learned, Codec):
         del self._idle, self._step
         self.scale_ = np.float32(max((v.max() for _, v in self._blocks(sampled_docs)), default=0.0))
 
-    def _kept(self, training: bool) -> int:
+    def _features_kept(self, training: bool) -> int:
         """Return how many features are kept at this step."""
         if not training or self.anneal_from is None:
             return self.k
@@ -136,7 +136,7 @@ class CSR(Learned, Codec):
     def _reconstruction(self, module: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes (b, h) and the loss of what they rebuild."""
         before = (inputs - module["centre"]) @ module["weights"].T + module["offset"]
-        k = self._kept(module.training)
+        k = self._features_kept(module.training)
         size = inputs.pow(2).sum().clamp(min=1e-12)
         codes = strongest(before, k)
         residual = inputs - (codes @ module["weights"] + module["centre"])

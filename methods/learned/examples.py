@@ -102,9 +102,9 @@ def sampled(docs: Float32, pairs: Int64 | None, sample: int, seed: int) -> tuple
     if len(rows) == len(docs):
         return docs, pairs
     if pairs is not None:
-        places = np.searchsorted(rows, pairs[:, 1]).clip(max=len(rows) - 1)
-        known = rows[places] == pairs[:, 1]
-        pairs = np.column_stack([pairs[known, 0], places[known]])
+        positions = np.searchsorted(rows, pairs[:, 1]).clip(max=len(rows) - 1)
+        known = rows[positions] == pairs[:, 1]
+        pairs = np.column_stack([pairs[known, 0], positions[known]])
     return np.ascontiguousarray(docs[rows]), pairs
 
 

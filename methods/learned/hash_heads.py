@@ -118,12 +118,12 @@ class SimilarityCalibration(HashHead):
         close = torch.from_numpy(neighbours(docs, self.neighbours)) if self.near else None
 
         def loss(batch: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-            others = torch.randint(len(vectors), (len(batch),), generator=chance).to(batch.device)
+            partners = torch.randint(len(vectors), (len(batch),), generator=chance).to(batch.device)
             if close is not None:
                 twins = one_of(close, batch, chance)
                 nearby = torch.rand(len(batch), generator=chance).to(batch.device) < self.near
-                others = torch.where(nearby, twins, others)
-            first, second = vectors[batch], vectors[others]
+                partners = torch.where(nearby, twins, partners)
+            first, second = vectors[batch], vectors[partners]
             codes = head(torch.cat([first, second]))
             before = (first * second).sum(dim=1)
             return calibration(before, codes, self.alpha) + self.quantization * sign_loss(codes)
@@ -166,6 +166,7 @@ class OrthoHash(HashHead):
         self._require_at_least(0, "margin")
 
     def _count(self, n: int) -> int:
+        """Return how many clusters n documents are put into."""
         return min(self.classes, max(2, n // 4))
 
     def _words(self, docs: Float32) -> str:

@@ -100,7 +100,7 @@ class MatryoshkaAdaptor(Learned, Transform):
             if self.basis == "principal":
                 axes = torch.tensor(eigenbasis(second_moment(docs))[1].astype(np.float32), device=device)
                 self.components_ = np.ascontiguousarray(axes[:, : self.dim].cpu().numpy())
-            vectors, others = torch.tensor(sampled_docs, device=device), torch.from_numpy(near)
+            vectors, near_rows = torch.tensor(sampled_docs, device=device), torch.from_numpy(near)
 
             def adapted(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
                 change = residual(inputs)
@@ -113,7 +113,7 @@ class MatryoshkaAdaptor(Learned, Transform):
                 return total + self.rebuild * change.norm(dim=1).mean() if self.rebuild else total
 
             def unsupervised(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-                return preserve(vectors[rows], vectors[one_of(others, rows, chance)])
+                return preserve(vectors[rows], vectors[one_of(near_rows, rows, chance)])
 
             self._train(
                 residual,
@@ -177,7 +177,7 @@ def ranking(asked: torch.Tensor, candidates: torch.Tensor, right: torch.Tensor, 
     ----------
     asked : (b, d)
         Queries.
-    found : (c, d)
+    candidates : (c, d)
         Documents, first that of each query, in the same row.
     right : bool (b, c)
         Which documents (columns) answer a query (row); these are not wrong.

@@ -70,6 +70,7 @@ class QINCo(Learned, Codec):
 
     @property
     def _tried(self) -> int:
+        """How many of a step's codewords are refined before the best one is taken."""
         return min(self.candidates, 1 << self.bits)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
@@ -97,6 +98,7 @@ class QINCo(Learned, Codec):
             self._keep(net, scale)
 
     def _network(self, books: torch.Tensor) -> Any:
+        """Return the untrained torch parameters, each with the m steps on its first axis."""
         import torch
         from torch import nn
 
@@ -121,6 +123,7 @@ class QINCo(Learned, Codec):
         return net
 
     def _keep(self, net: Any, scale: float) -> None:
+        """Store the trained network as state, in the units of the documents and with products multiplied out."""
         arrays = {name: value.detach().cpu().double().numpy() for name, value in net.items()}
         self.books_ = (scale * arrays["books"]).astype(np.float32)
         self.given_ = (arrays["books"] @ arrays["given"] + arrays["bias"][:, None, :]).astype(np.float32)

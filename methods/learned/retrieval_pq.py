@@ -141,15 +141,17 @@ class RetrievalPQ(Learned, Codec):
         fixed = None
         if self.codes == "fixed":
             fixed = torch.tensor(_nearest_codes(project(docs, self.rotation_), codebooks), device=device)
-        softness = self.softness * float(_error(x @ module.rotation(), codebooks=module.codebooks).detach()) / self.m
+        softness = (
+            self.softness * float(_mean_error(x @ module.rotation(), codebooks=module.codebooks).detach()) / self.m
+        )
 
         def scored(decoded: torch.Tensor) -> torch.Tensor:
             return layers.unit(decoded) if self.renormalize else decoded
 
         def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
             drawn = torch.randint(pool.shape[1], (len(rows), self.negatives), generator=chance).to(device)
-            others = pool[rows].gather(1, drawn).ravel()
-            listed = torch.cat([positive[rows], others])
+            negatives = pool[rows].gather(1, drawn).ravel()
+            listed = torch.cat([positive[rows], negatives])
             inputs = x[listed]
             z = inputs @ module.rotation()
             if fixed is not None:
@@ -177,7 +179,7 @@ class RetrievalPQ(Learned, Codec):
                 with torch.no_grad():
                     z = x @ module.rotation()
                     codes = fixed if fixed is not None else _codes(z, module.codebooks)
-                    hardest = _top(
+                    hardest = _best_rows(
                         module.queries(q), scored(gathered_codewords(module.codebooks, codes)), pool.shape[1]
                     )
                     pool.copy_(hardest)
@@ -244,6 +246,7 @@ def _nearest_codes(vectors: Float32, codebooks: Float32) -> Int64:
 
 
 def _module(codebooks: torch.Tensor, rotation: torch.Tensor, moves: str) -> Any:
+    """Return the torch module of codebooks (m, K, s) and of the map that `moves` says is trained with them."""
     import torch
 
     class Quantiser(torch.nn.Module):  # type: ignore[misc]
@@ -344,7 +347,8 @@ def _contrast(scores: torch.Tensor, listed: torch.Tensor, temperature: float) ->
     return torch.nn.functional.cross_entropy(logits, torch.zeros(b, dtype=torch.long, device=scores.device))
 
 
-def _error(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+def _mean_error(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error, a scalar, of a sample of the documents."""
     import torch
 
     with torch.no_grad():
@@ -352,7 +356,8 @@ def _error(z: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
         return (sampled_rows - assigned_codewords(sampled_rows, codebooks, None)).pow(2).sum(dim=1).mean()
 
 
-def _top(queries: torch.Tensor, decoded: torch.Tensor, k: int) -> torch.Tensor:
+def _best_rows(queries: torch.Tensor, decoded: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the rows of each query's k best documents, (b, k), best first."""
     import torch
 
     return torch.cat([(part @ decoded.T).topk(k, dim=1).indices for part in queries.split(512)])

@@ -85,12 +85,12 @@ class Tldr(Learned, Transform):
             import torch
 
             module = self._module(docs).to(device)
-            vectors, others = torch.tensor(docs, device=device), torch.from_numpy(near)
+            vectors, near_rows = torch.tensor(docs, device=device), torch.from_numpy(near)
 
             def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
                 # batch norm wants two
                 rows = rows if len(rows) > 1 else rows.repeat(2)
-                twins = one_of(others, rows, chance)
+                twins = one_of(near_rows, rows, chance)
                 first, second = (module["projector"](module["encoder"](vectors[part])) for part in (rows, twins))
                 return barlow_twins(first, second, self.weight, self.scale)
 
@@ -100,6 +100,7 @@ class Tldr(Learned, Transform):
             self._multiply_out()
 
     def _module(self, docs: Float32) -> Any:
+        """Return the untrained torch modules "encoder" and "projector"."""
         import torch
         from torch import nn
 
@@ -121,6 +122,7 @@ class Tldr(Learned, Transform):
         return nn.ModuleDict({"encoder": encoder, "projector": projector})
 
     def _multiply_out(self) -> None:
+        """Replace the layers of a factorised encoder, which is linear, by one layer that is their product."""
         arrays = vars(self)
         weights, bias = arrays.pop("encoder_w0_").astype(np.float64), arrays.pop("encoder_b0_").astype(np.float64)
         for number in range(1, self.depth + 1):

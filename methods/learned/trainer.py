@@ -218,6 +218,7 @@ class Learned(Part):
         )
 
     def _pace(self, step: int) -> float:
+        """Return the learning rate of a step relative to `rate`: a linear warm-up, then half a cosine down to 0."""
         warm = max(1, self.steps // 20)
         if step < warm:
             return (step + 1) / warm
@@ -225,4 +226,5 @@ class Learned(Part):
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Any]:
+    """Return a copy of a module's weights."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}

@@ -77,6 +77,7 @@ class AnisotropicPQ(Codec):
         self._require_at_least(1, "iterations")
 
     def _weight(self, d: int) -> float:
+        """Return eta: the parameter, or what the threshold implies in d dimensions."""
         return parallel_weight(self.threshold, d) if self.eta is None else float(self.eta)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
@@ -152,15 +153,15 @@ def _descend(squared: Array, parallel: Array, eta: float, most_sweeps: int = 10)
         changed = np.zeros(len(active), dtype=bool)
         for turn in range(m):
             part, old = order[turn], codes[active, order[turn]]
-            others = total[active] - parallel[part, active, old]
-            loss = squared[part, active] + (eta - 1) * (others[:, None] + parallel[part, active]) ** 2
+            of_other_parts = total[active] - parallel[part, active, old]
+            loss = squared[part, active] + (eta - 1) * (of_other_parts[:, None] + parallel[part, active]) ** 2
             best = loss.argmin(axis=1)
             rows = np.arange(len(active))
             # a step must be worth more than rounding, so that no two codes of equal loss take turns
             better = loss[rows, best] < loss[rows, old] - 1e-12
             changed |= better
             codes[active[better], part[better]] = best[better]
-            total[active] = others + parallel[part, active, codes[active, part]]
+            total[active] = of_other_parts + parallel[part, active, codes[active, part]]
         active = active[changed]
         if not len(active):
             break

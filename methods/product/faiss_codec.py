@@ -166,6 +166,7 @@ class FaissCodec(Codec):
         return self
 
     def _set_up_for_reading(self, quantizer: Any) -> None:
+        """Hand the parameters to a quantiser that is only read, whatever number of documents it was fitted on."""
         # the number of documents has done its part
         self._set_up(quantizer, sys.maxsize)
 

@@ -55,8 +55,8 @@ def read_state(blob: Array, d: int, factory: str, set_up: Callable[[Any], None])
     if len(blob) < least:
         raise _refused(factory, d, f"it has {len(blob)} bytes, and the codebooks alone take {least}")
     try:
-        zero_filled, one_filled = (_untrained(d, factory, set_up, fill) for fill in FILLS)
-        _compare(blob, zero_filled, one_filled, factory, d)
+        first_filled, second_filled = (_untrained(d, factory, set_up, fill) for fill in FILLS)
+        _compare(blob, first_filled, second_filled, factory, d)
         index = faiss.deserialize_index(np.ascontiguousarray(blob))
     except (AssertionError, MemoryError, RuntimeError) as error:
         raise _refused(factory, d, (str(error).strip().splitlines() or [type(error).__name__])[-1]) from error
@@ -118,9 +118,9 @@ def _untrained(d: int, factory: str, set_up: Callable[[Any], None], fill: int) -
         put(index.pq.centroids, index.pq.centroids.size())
     for name in ("rq", "lsq", "prq", "plsq"):
         if hasattr(index, name):
-            whole = getattr(index, name)
-            width = d // getattr(whole, "nsplits", 1)
-            for part in (whole, *(part for part in quantizers(index) if part is not whole)):
+            outer = getattr(index, name)
+            width = d // getattr(outer, "nsplits", 1)
+            for part in (outer, *(part for part in quantizers(index) if part is not outer)):
                 put(part.codebooks, part.total_codebook_size * width)
                 part.norm_min = part.norm_max = float(value)
                 part.is_trained = True
@@ -129,19 +129,21 @@ def _untrained(d: int, factory: str, set_up: Callable[[Any], None], fill: int) -
     return blob
 
 
-def _compare(blob: Array, empty: Array, other: Array, factory: str, d: int) -> None:
-    if len(blob) != len(empty):
-        raise _refused(factory, d, f"it has {len(blob)} bytes, expected {len(empty)}")
+def _compare(blob: Array, first_filled: Array, second_filled: Array, factory: str, d: int) -> None:
+    """Raise `MethodError` where bytes differ from the two filled indexes in more than learned numbers."""
+    if len(blob) != len(first_filled):
+        raise _refused(factory, d, f"it has {len(blob)} bytes, expected {len(first_filled)}")
     for start in range(0, len(blob), BLOCK):
         block = slice(start, start + BLOCK)
-        fixed = empty[block] == other[block]
-        wrong = fixed & (blob[block] != empty[block])
+        fixed = first_filled[block] == second_filled[block]
+        wrong = fixed & (blob[block] != first_filled[block])
         if wrong.any():
             position = start + int(np.argmax(wrong))
-            raise _refused(factory, d, f"byte {position} is {blob[position]}, expected {empty[position]}")
+            raise _refused(factory, d, f"byte {position} is {blob[position]}, expected {first_filled[position]}")
 
 
 def _refused(factory: str, d: int, why: object) -> MethodError:
+    """Return the error for a state that FAISS would not have written, and why."""
     import faiss
 
     return MethodError(

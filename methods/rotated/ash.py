@@ -60,8 +60,8 @@ class ASH(Codec):
         self._require(1 <= self.bits <= 8, f"bits must be 1 to 8, got {self.bits}")
         self._require_at_least(0, "iterations")
         self._require_at_least(1, "sample")
-        whole = not self.renormalize and self.scoring == "asymmetric"
-        self._require(whole or not self.offset, "renormalize and scoring other than asymmetric need offset=false")
+        plain = not self.renormalize and self.scoring == "asymmetric"
+        self._require(plain or not self.offset, "renormalize and scoring other than asymmetric need offset=false")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         n, d = docs.shape
@@ -80,6 +80,7 @@ class ASH(Codec):
         self.unit_ = spread if spread > 0 else 1.0
 
     def _learn_axes(self, directions: Float32, rng: np.random.Generator) -> Array:
+        """Return the axes, float64 (d, dim): principal ones, rotated so that rounding to the grid loses least."""
         d = directions.shape[1]
         if len(directions) < 2 * self.dim:
             return random_rotation(d, rng)[:, : self.dim]
@@ -93,6 +94,7 @@ class ASH(Codec):
         return axes
 
     def _points(self, z: Float32) -> Float32:
+        """Return the grid points, float32 (n, dim), that rows of z are coded as."""
         return grid_codes.grid_points(grid_codes.encode(z, self.bits, self.refine), self.bits)
 
     def _encode(self, docs: Float32) -> Codes:
@@ -112,6 +114,7 @@ class ASH(Codec):
         return Codes(n=len(docs), rows={"codes": pack(levels, self.bits), "factors": np.column_stack(stored)})
 
     def _stored(self, values: Array) -> Array:
+        """Return factors in the format that is stored, clipped to its range."""
         limit = float(np.finfo(self.factors).max)
         return np.clip(values, -limit, limit).astype(self.factors)
 

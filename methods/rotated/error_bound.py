@@ -36,8 +36,8 @@ class BoundedRaBitQ(ScaledLevels):
         super()._check_parameters()
         self._require(self.scale == "unbiased", f"the bound is that of scale=unbiased, got {self.scale}")
         self._require_at_least(0, "epsilon")
-        whole = self.scoring == "asymmetric" and not self.renormalize
-        self._require(whole, "the error is no part of a document: scoring=asymmetric and renormalize=false only")
+        plain = self.scoring == "asymmetric" and not self.renormalize
+        self._require(plain, "the error is no part of a document: scoring=asymmetric and renormalize=false only")
 
     def _encode(self, docs: Float32) -> Codes:
         codes = super()._encode(docs)
@@ -56,7 +56,7 @@ class BoundedRaBitQ(ScaledLevels):
 
 
 def standard_errors(z: Float32, levels: Float32) -> Array:
-    """Return e of `BoundedRaBitQ` for centred documents and their levels, float64 (n,)."""
+    """Return the standard errors of scores (e of `BoundedRaBitQ`) for centred documents and their levels, (n,)."""
     wide, points = z.astype(np.float64), levels.astype(np.float64)
     energy = np.einsum("ij,ij->i", wide, wide)
     product = np.einsum("ij,ij->i", wide, points)

@@ -63,7 +63,7 @@ class FaissRaBitQ(Codec):
         self.__dict__.pop("_index", None)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Take over the centre; the index is made at first use."""
+        """Take over the fitted centre; FAISS's index is made of it at first use."""
         self.__dict__.pop("_index", None)
         super().load_state(arrays)
         centre, d = arrays.get("centre_"), self._check_fitted()
@@ -105,14 +105,14 @@ class FaissRaBitQ(Codec):
         d, centre = len(self.centre_), self.centre_.astype(np.float64)
         extra = self.bits - 1
         # signs | float32 factors of the signs (2, or 3 with an error bound) | magnitudes | 2 float32 factors of both
-        places = np.cumsum([packed_size(d, 1), 8 if extra == 0 else 12, packed_size(d, extra)])
-        signs = unpack(packed[:, : places[0]], 1, d).astype(np.float64)
+        ends = np.cumsum([packed_size(d, 1), 8 if extra == 0 else 12, packed_size(d, extra)])
+        signs = unpack(packed[:, : ends[0]], 1, d).astype(np.float64)
         if extra == 0:
-            factors = _floats(packed[:, places[0] : places[1]])
+            factors = _floats(packed[:, ends[0] : ends[1]])
             # FAISS keeps |x - c|^2 - |x|^2 = |c|^2 - 2 <x, c>
             return 2 * signs - 1, factors[:, 1] / np.sqrt(d), -(factors[:, 0] + centre @ centre) / 2
-        magnitudes = unpack(packed[:, places[1] : places[2]], extra, d)
-        factors = _floats(packed[:, places[2] :])
+        magnitudes = unpack(packed[:, ends[1] : ends[2]], extra, d)
+        factors = _floats(packed[:, ends[2] :])
         return signs * 2**extra + magnitudes - (2**extra - 0.5), factors[:, 1], factors[:, 0]
 
     def _project_queries(self, queries: Float32) -> Float32:

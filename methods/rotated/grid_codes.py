@@ -44,7 +44,7 @@ def encode(z: Float32, bits: int, refine: Refine) -> Levels:
 
 
 def grid_points(levels: Levels, bits: int) -> Float32:
-    """Return c, float32 (n, d)."""
+    """Return the grid points c of levels (n, d): odd numbers from 1 - 2^bits to 2^bits - 1, float32."""
     points = levels.astype(np.float32)
     points *= 2
     points -= (1 << bits) - 1
@@ -124,7 +124,7 @@ def sweep(z: Float32, bits: int) -> Levels:
 
 
 def factors(z: Float32, points: Float32, scale: Scale, norms: Array | None = None) -> Array:
-    """Return f of each row, float64 (n,), for z about f c; 0 where z or <z, c> is 0.
+    """Return the factor f of each row, float64 (n,), that makes f c stand for z; 0 where z or <z, c> is 0.
 
     *unbiased* is |z|^2 / <z, c> (RaBitQ, CAQ): over random rotations the dot product with any vector is right on
     average. *least_squares* is <z, c> / |c|^2, the nearest point on the ray, which is too short. *norm* is

@@ -51,6 +51,7 @@ class QJL(Codec):
         return Codes(n=len(docs), rows=rows)
 
     def _signs(self, codes: Codes) -> Float32:
+        """Return the stored signs as +1 and -1, float32 (n, projections)."""
         bits = np.unpackbits(codes.array, axis=1, count=self.projections_.shape[1])
         return 2 * bits.astype(np.float32) - 1
 

@@ -104,6 +104,7 @@ class SAQ(Codec):
         return np.pad(np.repeat(bits.astype(np.float64), sizes), (0, dim - int(sizes.sum())))
 
     def _segments(self, variances: Array) -> list[Segment]:
+        """Return the given plan, or the best one for the variances, float64 (d,)."""
         if self.plan is not None:
             return [(size, bits) for size, bits in self.plan]
         assert self.nbytes is not None
@@ -204,6 +205,7 @@ def plan_segments(
 def _trace_back(
     steps: list[NDArray[np.int64]], edges: NDArray[np.int64], end: int, spent: int, factor_bytes: int
 ) -> list[Segment]:
+    """Return the segments, first dimensions first, on the way to the cheapest end of `plan_segments`."""
     segments: list[Segment] = []
     for step in reversed(steps):
         start, bits = divmod(int(step[end, spent]), MAX_BITS + 1)

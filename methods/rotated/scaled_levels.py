@@ -119,6 +119,7 @@ class ScaledLevels(Codec):
         return gaussian_half_levels(self.bits) if self.levels == "gaussian" else sphere_half_levels(self.bits, d)
 
     def _centred(self, docs: Float32) -> Float32:
+        """Return documents (n, d) less the fitted mean, if there is one."""
         return docs - self.mean_ if self.centre == "mean" else docs
 
     def _encode(self, docs: Float32) -> Codes:
@@ -242,4 +243,5 @@ def round_to_range(queries: Float32, bits: int) -> Float32:
 
 
 def _blocks(docs: Float32) -> list[tuple[int, int]]:
+    """Return (start, stop) of blocks of documents for work in float64."""
     return list(row_blocks(len(docs), 32 * docs.shape[1]))

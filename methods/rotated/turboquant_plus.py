@@ -98,7 +98,7 @@ class TurboQuantPlus(Codec):
         return Codes(n=n, rows=rows)
 
     def _points(self, numbers: Array) -> Float32:
-        """Return z^, float32 (n, d)."""
+        """Return decoded documents before they are rescaled, z^ of the class's formulas, float32 (n, d)."""
         points: Float32 = self.levels_[numbers]
         points *= self.step_
         points -= self.shift_
@@ -147,6 +147,7 @@ def _of_root_length(docs: Float32) -> Array:
 
 
 def _lengths(vectors: Array) -> Array:
+    """Return each row's Euclidean length, float64 (n,), from float64 numbers."""
     wide = vectors.astype(np.float64)
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", wide, wide)))
 

@@ -44,7 +44,7 @@ def store_floats(values: Float32, name: Format) -> NDArray[np.uint8]:
 
 
 def read_floats(stored: NDArray[np.uint8], name: Format, d: int) -> Float32:
-    """Undo `store_floats`: float32 (n, d)."""
+    """Return the numbers, float32 (n, d), whose bytes `store_floats` returned."""
     octets = unpack(stored, bits_of(name), d) if bits_of(name) < 8 else stored
     return np.ascontiguousarray(octets).view(float_format(name)).astype(np.float32)
 

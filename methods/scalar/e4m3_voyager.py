@@ -33,8 +33,8 @@ class VoyagerE4M3(Codec):
         codes = np.empty(docs.shape, dtype=np.uint8)
         for start, stop in row_blocks(len(docs), 48 * docs.shape[1]):
             block = docs[start:stop]
-            places = np.searchsorted(MAGNITUDES, round_magnitudes(np.abs(block.astype(np.float64)) * UNIT))
-            codes[start:stop] = np.where(block < 0, 128 + places, places)
+            numbers = np.searchsorted(MAGNITUDES, round_magnitudes(np.abs(block.astype(np.float64)) * UNIT))
+            codes[start:stop] = np.where(block < 0, 128 + numbers, numbers)
         return Codes.packed(codes)
 
     def _decode(self, codes: Codes) -> Float32:

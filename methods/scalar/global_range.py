@@ -77,15 +77,15 @@ class GlobalRange(Codec):
         if self.step_ == 0:
             return numbers
         for start, stop in row_blocks(len(vectors), 16 * vectors.shape[1]):
-            places = (vectors[start:stop].astype(np.float64) - self.low_) / self.step_
+            in_steps = (vectors[start:stop].astype(np.float64) - self.low_) / self.step_
             if self.rounding == "nearest":
                 # halves go up, as a cast of the number and a half does
-                places = np.floor(places + 0.5)
+                in_steps = np.floor(in_steps + 0.5)
             elif self.rounding == "floor":
-                places = np.floor(places)
+                in_steps = np.floor(in_steps)
             else:
-                places = np.trunc(places - self.zero) + self.zero
-            numbers[start:stop] = np.clip(places, 0, self.steps)
+                in_steps = np.trunc(in_steps - self.zero) + self.zero
+            numbers[start:stop] = np.clip(in_steps, 0, self.steps)
         return numbers
 
     def _encode(self, docs: Float32) -> Codes:
@@ -96,7 +96,7 @@ class GlobalRange(Codec):
         return Codes(n=len(docs), rows=rows)
 
     def _corrections(self, vectors: Float32, numbers: Array) -> Array:
-        """Return o, float64 (n,)."""
+        """Return the correction of each vector, o of the class's formulas, float64 (n,)."""
         out = np.empty(len(vectors))
         for start, stop in row_blocks(len(vectors), 16 * vectors.shape[1]):
             wide = vectors[start:stop].astype(np.float64)

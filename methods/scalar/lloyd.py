@@ -153,8 +153,8 @@ def fit_levels(values: NDArray[np.floating], count: int, iterations: int) -> Arr
 def _spread(values: NDArray[np.floating], count: int) -> Array:
     """Return starting levels, as dense as the cube root of the numbers' own density (Panter and Dite, 1951)."""
     # the distance between neighbouring quantiles is 1 / density, and the cube root integrates to distance**(2/3)
-    places = np.linspace(0, len(values) - 1, min(len(values), 16 * count + 1)).astype(np.int64)
-    points = values[places].astype(np.float64)
+    picked_rows = np.linspace(0, len(values) - 1, min(len(values), 16 * count + 1)).astype(np.int64)
+    points = values[picked_rows].astype(np.float64)
     reach = np.concatenate([[0.0], np.cumsum(np.diff(points) ** (2 / 3))])
     return np.asarray(np.interp((np.arange(count) + 0.5) / count * reach[-1], reach, points))
 

@@ -81,9 +81,9 @@ class LVQ(Codec):
                 low, step = self._grid(ends)
                 residual = u - (low + step * numbers)
                 top = np.float32(2**self.residual_bits - 1)
-                places = np.divide(residual, step, out=np.zeros_like(residual), where=step > 0) + np.float32(0.5)
-                seconds = np.clip(np.rint(places * top), 0, top).astype(np.uint8)
-                rows["residual"][start:stop] = pack(seconds, self.residual_bits)
+                shares = np.divide(residual, step, out=np.zeros_like(residual), where=step > 0) + np.float32(0.5)
+                second_numbers = np.clip(np.rint(shares * top), 0, top).astype(np.uint8)
+                rows["residual"][start:stop] = pack(second_numbers, self.residual_bits)
         return Codes(n=n, rows=rows)
 
     def _grid(self, ends: Array) -> tuple[Float32, Float32]:
@@ -92,8 +92,8 @@ class LVQ(Codec):
         return low, (high - low) / np.float32(2**self.bits - 1)
 
     def _numbers(self, u: Float32, low: Float32, step: Float32) -> Array:
-        places = np.divide(u - low, step, out=np.zeros_like(u), where=step > 0)
-        numbers: Array = np.clip(np.rint(places), 0, 2**self.bits - 1).astype(np.uint8)
+        steps = np.divide(u - low, step, out=np.zeros_like(u), where=step > 0)
+        numbers: Array = np.clip(np.rint(steps), 0, 2**self.bits - 1).astype(np.uint8)
         return numbers
 
     def _clipped(self, u: Float32, ends: Float32) -> Float32:

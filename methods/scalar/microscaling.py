@@ -44,6 +44,7 @@ class MicroScaled(Codec):
 
     @property
     def _largest(self) -> float:
+        """The largest number of the element format."""
         return float(ml_dtypes.finfo(float_format(self.element)).max)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:

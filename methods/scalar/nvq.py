@@ -116,13 +116,15 @@ class NVQ(Codec):
         return scale, first, np.where(curved, self._squash(high * scale), high) - first
 
     def _numbers(self, u: Float32, ends: Array, growth: Array) -> Array:
+        """Return the numbers of levels, uint8 (n, parts, d / parts), that the curve rounds entries to."""
         scale, first, rise = self._curve_at(ends, growth)
         squashed = u if not growth.any() else np.where(scale > 0, self._squash(u * scale), u)
         top = np.float32(2**self.bits - 1)
-        places = np.divide(squashed - first, rise, out=np.zeros_like(squashed), where=rise > 0)
-        return np.rint(np.clip(places, 0, 1) * top).astype(np.uint8)
+        shares = np.divide(squashed - first, rise, out=np.zeros_like(squashed), where=rise > 0)
+        return np.rint(np.clip(shares, 0, 1) * top).astype(np.uint8)
 
     def _values(self, numbers: Array, ends: Array, growth: Array) -> Float32:
+        """Return what numbers decode to, float32 (n, parts, d / parts)."""
         scale, first, rise = self._curve_at(ends, growth)
         squashed = first + numbers.astype(np.float32) * (rise / np.float32(2**self.bits - 1))
         if not growth.any():
@@ -132,6 +134,7 @@ class NVQ(Codec):
         return np.where(scale > 0, curved, squashed)
 
     def _squash(self, y: Float32) -> Float32:
+        """Return the logistic function of y, by powers of 2 or of e."""
         bounded = np.clip(y, np.float32(-80), np.float32(80))
         if self.curve == "base2":
             powers = power_of_two(bounded)
@@ -139,6 +142,7 @@ class NVQ(Codec):
         return np.asarray(1 / (1 + np.exp(-bounded)), dtype=np.float32)
 
     def _expand(self, v: Float32) -> Float32:
+        """Return the inverse of `_squash`."""
         odds = v / (1 - v)
         if self.curve == "base2":
             return log_of_two(odds)
@@ -166,6 +170,6 @@ def power_of_two(y: Float32) -> Float32:
 
 
 def log_of_two(x: Float32) -> Float32:
-    """Undo `power_of_two`."""
+    """Return the inverse of `power_of_two`: log2(x), interpolated linearly between powers of two."""
     # in float64: an int32 has more digits than a float32 keeps
     return (np.ascontiguousarray(x).view(np.int32) / (1 << 23) - 127).astype(np.float32)

@@ -83,6 +83,7 @@ class OSQ(Codec):
 
     @property
     def _centre(self) -> Float32:
+        """The fitted centre, float32 (d,); zeros without one."""
         return self.mean_ if self.centre != "none" else np.zeros(self.dim_, dtype=np.float32)
 
     def _encode(self, docs: Float32) -> Codes:
@@ -105,16 +106,18 @@ class OSQ(Codec):
         return Codes(n=n, rows=rows)
 
     def _fits(self, values: Array) -> Array:
+        """Return corrections in the format that is stored; raise `MethodError` where they are too large for it."""
         largest = float(np.abs(values).max())
         if largest > float(np.finfo(self.corrections).max):
             raise MethodError(f"OSQ: a correction of {largest:.3g} does not fit corrections={self.corrections}")
         return values.astype(self.corrections)
 
     def _intervals(self, u: Array, bits: int) -> Array:
+        """Return each row's interval, float64 (n, 2), by this codec's parameters."""
         return intervals(u, bits, self.orthogonal, self.iterations)
 
     def _residuals(self, codes: Codes) -> Float32:
-        """Return u^, float32 (n, d)."""
+        """Return what codes decode to before the centre is added, u^ of the class's formulas, float32 (n, d)."""
         interval = codes.rows["interval"].astype(np.float32)
         decoded = unpack(codes.array, self.bits, self.dim_).astype(np.float32)
         decoded *= (interval[:, 1:] - interval[:, :1]) / np.float32(2**self.bits - 1)
@@ -157,8 +160,8 @@ def _numbers(u: Array, ends: Array, bits: int) -> NDArray[np.uint8]:
     """Return the nearest of 2**bits equal steps between the ends of each row, uint8 (n, d)."""
     low, high = ends[:, :1], ends[:, 1:]
     width = high - low
-    places = np.divide(u - low, width, out=np.zeros_like(u), where=width > 0)
-    numbers: NDArray[np.uint8] = np.rint(np.clip(places, 0, 1) * (2**bits - 1)).astype(np.uint8)
+    shares = np.divide(u - low, width, out=np.zeros_like(u), where=width > 0)
+    numbers: NDArray[np.uint8] = np.rint(np.clip(shares, 0, 1) * (2**bits - 1)).astype(np.uint8)
     return numbers
 
 

@@ -89,9 +89,9 @@ class TailCut(Range):
         numbers = drawn.ravel()
         cut = 0 if len(docs) < 127 or self.quantile == 1 else max(1, int(len(drawn) * (1 - self.quantile) / 2 + 1e-6))
         cut = min(cut, (len(numbers) - 1) // 2)
-        places = [cut, len(numbers) - 1 - cut]
-        ordered = np.partition(numbers, places)
-        return float(ordered[places[0]]), float(ordered[places[1]])
+        end_ranks = [cut, len(numbers) - 1 - cut]
+        ordered = np.partition(numbers, end_ranks)
+        return float(ordered[end_ranks[0]]), float(ordered[end_ranks[1]])
 
 
 @dataclass(kw_only=True, eq=False)

@@ -63,11 +63,11 @@ class PerDimension(Codec):
         step = np.where(self.step_ > 0, self.step_, np.float32(np.inf))
         for start, stop in row_blocks(len(docs), docs.shape[1] * 4):
             scaled = (docs[start:stop] - self.low_) / step
-            whole = np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
+            rounded = np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
             if self.overflow == "wrap":
-                values[start:stop] = np.mod(whole, 2**self.bits)
+                values[start:stop] = np.mod(rounded, 2**self.bits)
             else:
-                values[start:stop] = np.clip(whole, 0, 2**self.bits - 1)
+                values[start:stop] = np.clip(rounded, 0, 2**self.bits - 1)
         return Codes.packed(pack(values, self.bits) if self.bits <= 8 else values.view(np.uint8))
 
     def _bits_per_dimension(self) -> Array:

@@ -51,12 +51,14 @@ class HashNetwork(TableCodec):
         self._require_positive("rate")
 
     def _inputs(self, n: int) -> Float32:
+        """Return the hashes of row numbers as the network's input, float32 (n, hashes) in [-1, 1]."""
         rows, number = np.arange(n, dtype=np.uint64)[:, None], np.arange(self.hashes, dtype=np.uint64)[None, :]
         buckets = (hash_of(rows, number, self.seed) % np.uint64(10**6)).astype(np.float32)
         inputs: Float32 = buckets * np.float32(2e-6) - 1
         return inputs
 
     def _width(self, n: int, d: int) -> int:
+        """Return the width of the hidden layers that fits the budget of n rows, at least 1."""
         # (depth - 1) w^2 + (hashes + d + depth) w + d numbers of two bytes
         a, b, c = self.depth - 1, self.hashes + d + self.depth, d - self.nbytes * n / 2
         if c >= 0:

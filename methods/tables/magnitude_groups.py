@@ -106,7 +106,7 @@ class MagnitudeGroups(Codec):
         return arrays
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each group's codec its own arrays."""
+        """Hand each group's codec its own arrays, which `state` put under the group's number."""
         common = {name: array for name, array in arrays.items() if "." not in name}
         for number, codec in enumerate(self.codecs):
             codec.load_state(arrays_under(arrays, f"{number}."))

@@ -73,11 +73,12 @@ class TensorTrain(TableCodec):
         tensor = table.reshape(n1, n2, n3, d1, d2, d3).transpose(0, 3, 1, 4, 2, 5)
         tensor = tensor.reshape(n1 * d1, n2 * d2, n3 * d3)
         rank = self._rank(tensor.shape, n)
-        first, rest = _truncated(tensor.reshape(n1 * d1, -1), rank)
-        second, third = _truncated(rest.reshape(first.shape[1] * n2 * d2, n3 * d3), rank)
+        first, second_and_third = _truncated(tensor.reshape(n1 * d1, -1), rank)
+        second, third = _truncated(second_and_third.reshape(first.shape[1] * n2 * d2, n3 * d3), rank)
         return {"first": first, "second": second.reshape(first.shape[1], n2 * d2, -1), "third": third}
 
     def _rank(self, shape: tuple[int, ...], n: int) -> int:
+        """Return the largest rank whose three tensors fit the budget of n rows, at least 1."""
         a, b, c = shape
         most_first, most_second = min(a, b * c), min(a * b, c)
         best = 1
@@ -133,6 +134,7 @@ class QuotientRemainder(TableCodec):
     iterations: int = 10
 
     def _divisor(self, n: int, d: int) -> int:
+        """Return the smallest q whose two tables fit the budget, or else that of the smallest tables."""
         divisors = np.arange(1, n + 1)
         sizes = 2 * d * (-(-n // divisors) + divisors)
         within = np.flatnonzero(sizes <= self.nbytes * n)
@@ -164,6 +166,7 @@ class QuotientRemainder(TableCodec):
 
 
 def _ratio(above: Array, below: Array) -> Array:
+    """Return above / below, number by number, and 0 where below is about 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 1e-20)
 
 
@@ -200,9 +203,9 @@ class Robe(TableCodec):
         size = max(1, self.nbytes * len(docs) // 2)
         sums, counts = np.zeros(size), np.zeros(size)
         for start, stop in row_blocks(len(docs), 8 * self.dim_):
-            places = self._places(start, stop, size).ravel()
-            sums += np.bincount(places, weights=docs[start:stop].ravel(), minlength=size)
-            counts += np.bincount(places, minlength=size)
+            slots = self._places(start, stop, size).ravel()
+            sums += np.bincount(slots, weights=docs[start:stop].ravel(), minlength=size)
+            counts += np.bincount(slots, minlength=size)
         return {"array": sums / np.maximum(counts, 1)}
 
     def _decode(self, codes: Codes) -> Float32:

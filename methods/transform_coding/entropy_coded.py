@@ -107,12 +107,12 @@ def held_out(docs: Float32, residuals: Float32) -> Float32:
     out = np.empty_like(residuals)
     for fold in range(min(FOLDS, len(docs))):
         part = docs[fold::FOLDS]
-        others = moment - second_moment(part) * (len(part) / len(docs))
-        out[fold::FOLDS] = project(residuals[fold::FOLDS], eigenbasis(others)[1])
+        other_moment = moment - second_moment(part) * (len(part) / len(docs))
+        out[fold::FOLDS] = project(residuals[fold::FOLDS], eigenbasis(other_moment)[1])
     return out
 
 
-def updated(model: Model, values: Float32, numbers: Int16, which: NDArray[np.uint8]) -> Model:
+def updated(model: Model, values: Float32, numbers: Int16, quantiser_of: NDArray[np.uint8]) -> Model:
     """Return centroids and frequencies, the same on both sides of zero, drawn a little to what they were.
 
     Parameters
@@ -122,16 +122,16 @@ def updated(model: Model, values: Float32, numbers: Int16, which: NDArray[np.uin
         In steps.
     numbers : int16 (count,)
         What the values were quantised to.
-    which : uint8 (count,)
+    quantiser_of : uint8 (count,)
         The quantiser of each.
     """
     levels, probabilities = model.levels.copy(), model.probabilities.copy()
     count = levels.shape[1]
     for q in range(len(levels)):
-        in_quantiser = which == q
-        places = numbers[in_quantiser] + count // 2
-        mass = np.bincount(places, minlength=count).astype(np.float64)
-        total = np.bincount(places, values[in_quantiser], minlength=count)
+        in_quantiser = quantiser_of == q
+        positions = numbers[in_quantiser] + count // 2
+        mass = np.bincount(positions, minlength=count).astype(np.float64)
+        total = np.bincount(positions, values[in_quantiser], minlength=count)
         mass, total = mass + mass[::-1], total - total[::-1]
         levels[q] = (total + 5 * levels[q]) / (mass + 5)
         frequencies = np.maximum((mass + 20 * probabilities[q]) / (mass.sum() + 20), 1e-6)
@@ -240,8 +240,8 @@ class EntropyCoded(Codec):
             self._set_step(step, deviation, models)
         self._fit_scales(residuals, goal - self._index_bits[index[sample]], models)
         used = [models[number] for number in self._classes()]
-        self.levels_: Float32 = _joined([model.levels for model in used])
-        self.probabilities_ = _joined([model.probabilities for model in used])
+        self.levels_: Float32 = _concatenated([model.levels for model in used])
+        self.probabilities_ = _concatenated([model.probabilities for model in used])
 
     def _fit_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> None:
         """Count which steps documents take, and their numbers anew with these; keep to one step if that is better."""
@@ -254,28 +254,32 @@ class EntropyCoded(Codec):
             return
         common, scaled_models, scales = dict(models), dict(models), self._scales
         for _ in range(SCALE_ROUNDS):
-            places = self._nearest_scales(residuals, limits, scaled_models)
+            scale_numbers = self._nearest_scales(residuals, limits, scaled_models)
             # what is next to a scale that documents take is as likely as that
             near = [0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05]
-            counts = np.convolve(np.bincount(places, minlength=len(scales)), near, mode="same")
+            counts = np.convolve(np.bincount(scale_numbers, minlength=len(scales)), near, mode="same")
             self.scale_frequencies_ = (0.95 * counts / counts.sum() + 0.05 / len(counts)).astype(np.float32)
-            self._train(residuals, scaled_models, scales[places])
+            self._train(residuals, scaled_models, scales[scale_numbers])
         few = np.linspace(0, len(residuals) - 1, min(len(residuals), COMPARED_ROWS)).astype(np.int64)
-        places = self._nearest_scales(residuals[few], limits[few], scaled_models)
+        scale_numbers = self._nearest_scales(residuals[few], limits[few], scaled_models)
         if self._error(residuals[few], limits[few], common) <= self._error(
-            residuals[few], limits[few], scaled_models, places
+            residuals[few], limits[few], scaled_models, scale_numbers
         ):
             self.scale_frequencies_ = np.ones(1, dtype=np.float32)
         else:
             models.update(scaled_models)
 
     def _error(
-        self, residuals: Float32, limits: Array, models: dict[int, Model], places: NDArray[np.int64] | None = None
+        self,
+        residuals: Float32,
+        limits: Array,
+        models: dict[int, Model],
+        scale_numbers: NDArray[np.int64] | None = None,
     ) -> float:
         """Return the mean squared error within the limits, with the common step or with documents' own."""
-        scales = np.zeros(len(residuals), dtype=np.int64) if places is None else self._scales[places]
-        if places is not None:
-            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+        scales = np.zeros(len(residuals), dtype=np.int64) if scale_numbers is None else self._scales[scale_numbers]
+        if scale_numbers is not None:
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[scale_numbers]
         error = 0.0
         for lowering, rows in _grouped(scales):
             search, steps = self._lattice(models, lowering), self._steps_of(scales[rows])
@@ -299,6 +303,7 @@ class EntropyCoded(Codec):
         return high * (1.5 if self.states > 1 else 1.0)
 
     def _set_step(self, step: float, deviation: Array, models: dict[int, Model]) -> None:
+        """Set the common step and the dimensions' classes, and add a Gaussian model for each class that has none."""
         self.step_ = step
         with np.errstate(divide="ignore"):
             number = np.rint(PER_OCTAVE * np.log2(deviation / step))
@@ -330,6 +335,7 @@ class EntropyCoded(Codec):
         return self.class_[self._coded(lowering)].astype(np.int64) - lowering
 
     def _quantisers(self, number: int) -> int:
+        """Return how many quantisers a class has: two if it takes part in the trellis."""
         return 2 if self.states > 1 and number >= COUPLED[self.budget] else 1
 
     def _coded(self, lowering: int) -> NDArray[np.int64]:
@@ -338,6 +344,7 @@ class EntropyCoded(Codec):
         return order[: int((self.class_.astype(np.int64) - lowering >= SMALLEST).sum())]
 
     def _steps_of(self, scales: NDArray[np.int64]) -> Float32:
+        """Return the step of each scale, float32 (n,)."""
         return (self.step_ * 2 ** (scales / (PER_OCTAVE * STEPS_PER_CLASS))).astype(np.float32)
 
     def _fit_centres(self, docs: Float32, deviation: Array, step: float) -> None:
@@ -362,6 +369,7 @@ class EntropyCoded(Codec):
         self._set_centres(centres, masses)
 
     def _set_centres(self, centres: Array, masses: Array) -> None:
+        """Store centres as float16 and their frequencies, mixed with equal ones so that none is 0."""
         self.__dict__.pop("_index_bits", None)
         self.centres_ = centres.astype(np.float16)
         self.frequencies_ = (0.75 * masses / masses.sum() + 0.25 / len(masses)).astype(np.float32)
@@ -372,6 +380,7 @@ class EntropyCoded(Codec):
         return np.asarray(-np.log2(self.frequencies_.astype(np.float64)))
 
     def _nearest_centre(self, docs: Float32) -> NDArray[np.int64]:
+        """Return each document's centre, int64 (n,): nearest, with the bits of a centre's number added to distances."""
         centres = self.centres_.astype(np.float64)
         nearest = np.empty(len(docs), dtype=np.int64)
         bias = np.einsum("ij,ij->i", centres, centres) / 2 + np.log(2) * self._index_bits
@@ -382,9 +391,11 @@ class EntropyCoded(Codec):
         return nearest
 
     def _residuals(self, docs: Float32, index: NDArray[np.int64]) -> Float32:
+        """Return documents (n, d) less their centres."""
         return docs - self._predictions(index)
 
     def _predictions(self, index: NDArray[np.int64]) -> Float32:
+        """Return the centres (n, d) of documents in the documents' units."""
         predicted: Float32 = self.centres_[index] * self.unit_
         predicted += self.mean_
         return predicted
@@ -394,6 +405,7 @@ class EntropyCoded(Codec):
         return np.ascontiguousarray(residuals[:, self._coded(lowering)].T / steps)
 
     def _lattice(self, models: dict[int, Model], lowering: int) -> Search:
+        """Return the search over the coded dimensions, with steps longer by as many classes as `lowering`."""
         classes = self._classes_at(lowering).tolist()
         quantisers = {number: Quantiser(*models[number]) for number in set(classes)}
         return Search(self.states, [quantisers[number] for number in classes])
@@ -403,7 +415,7 @@ class EntropyCoded(Codec):
         bits = np.empty(len(residuals))
         for lowering, rows in _grouped(scales):
             search = self._lattice(models, lowering)
-            for part in _parts(rows, search.rows):
+            for part in _row_blocks(rows, search.rows):
                 columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
                 bits[part] = search.best(columns, np.full(len(part), slope, dtype=np.float32)).bits
         return bits
@@ -445,7 +457,7 @@ class EntropyCoded(Codec):
         scales = np.zeros(len(residuals), dtype=np.int64) if scales is None else scales
         for lowering, rows in _grouped(scales):
             search, classes = self._lattice(models, lowering), self._classes_at(lowering)
-            for part in _parts(rows, search.rows):
+            for part in _row_blocks(rows, search.rows):
                 columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
                 slope = np.full(len(part), SLOPE, dtype=np.float32)
                 groups = search.paths(columns, slope)
@@ -456,16 +468,17 @@ class EntropyCoded(Codec):
                     counts = (columns[in_class].ravel(), chosen.numbers[in_class].ravel(), groups[in_class].ravel() % 2)
                     counted.setdefault(number, []).append(counts)
         for number, parts in counted.items():
-            values, numbers, which = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            models[number] = updated(models[number], values, numbers, which)
+            values, numbers, quantiser_of = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            models[number] = updated(models[number], values, numbers, quantiser_of)
         return bits / len(residuals)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Take over models; what is derived from them is derived again at first use."""
+        """Take over fitted models; what is derived from them is derived again at first use."""
         self._forget()
         return super().load_state(arrays)
 
     def _forget(self) -> None:
+        """Drop everything that is derived from the state."""
         for name in ("_models", "_index_bits", "_index_model", "_scale_model", "_walks", "_starts_and_models"):
             self.__dict__.pop(name, None)
 
@@ -513,13 +526,16 @@ class EntropyCoded(Codec):
 
     @functools.cached_property
     def _index_model(self) -> Any:
+        """The coder's model of the centres' numbers."""
         return range_coder.model(self.frequencies_)
 
     @functools.cached_property
     def _scale_model(self) -> Any:
+        """The coder's model of the scales' numbers."""
         return range_coder.model(self.scale_frequencies_)
 
     def _write(self, coder: Any, lowering: int, numbers: Sequence[int]) -> None:
+        """Write a document's numbers with the coder."""
         state = 0
         for steps, number in zip(self._walk(lowering), numbers, strict=True):
             step = steps[state] if len(steps) > 1 else steps[0]
@@ -528,13 +544,13 @@ class EntropyCoded(Codec):
 
     def _read(self, coder: Any, lowering: int) -> list[int]:
         """Return the places of a document's levels in `levels_`."""
-        state, places = 0, []
+        state, positions = 0, []
         for steps in self._walk(lowering):
             model, start, after = steps[state] if len(steps) > 1 else steps[0]
             number = coder.decode(model)
-            places.append(start + number)
+            positions.append(start + number)
             state = after[number & 1]
-        return places
+        return positions
 
     def _numbers(self, chosen: Choice, lowering: int) -> list[list[int]]:
         """Return each document's numbers as the coder takes them, counted from 0."""
@@ -548,16 +564,17 @@ class EntropyCoded(Codec):
         return encode(self._residuals(docs, centres), centres)
 
     def _encode_rows(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        """Return codes with `nbytes` bytes for each document."""
         limits = 8 * self.nbytes - MARGIN - self._index_bits[centres]
-        places, scales = np.zeros(len(residuals), dtype=np.int64), np.zeros(len(residuals), dtype=np.int64)
+        scale_numbers, scales = np.zeros(len(residuals), dtype=np.int64), np.zeros(len(residuals), dtype=np.int64)
         if self._many_steps:
-            places = self._nearest_scales(residuals, limits, self._models)
-            scales = self._scales[places]
-            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[places]
+            scale_numbers = self._nearest_scales(residuals, limits, self._models)
+            scales = self._scales[scale_numbers]
+            limits = limits + np.log2(self.scale_frequencies_.astype(np.float64))[scale_numbers]
         packed = np.zeros((len(residuals), self.nbytes), dtype=np.uint8)
         for lowering, rows in _grouped(scales):
             search = self._lattice(self._models, lowering)
-            for todo in _parts(rows, search.rows):
+            for todo in _row_blocks(rows, search.rows):
                 while len(todo):
                     columns = self._columns(residuals[todo], lowering, self._steps_of(scales[todo]))
                     chosen = search.within(columns, SLOPE, limits[todo], PASSES, REFINEMENTS)
@@ -566,7 +583,7 @@ class EntropyCoded(Codec):
                         coder = range_coder.encoder()
                         coder.encode(int(centres[row]), self._index_model)
                         if self._many_steps:
-                            coder.encode(int(places[row]), self._scale_model)
+                            coder.encode(int(scale_numbers[row]), self._scale_model)
                         self._write(coder, lowering, numbers)
                         code = range_coder.point(coder, self.nbytes)
                         if code is None:
@@ -578,12 +595,13 @@ class EntropyCoded(Codec):
         return Codes.packed(packed)
 
     def _encode_stream(self, residuals: Float32, centres: NDArray[np.int64]) -> Codes:
+        """Return codes in one stream, `nbytes` bytes a document on average."""
         goal = 8 * self.nbytes - MARGIN - float(self._index_bits[centres].mean()) if len(centres) else 0.0
         scale = self._stream_scale(residuals, goal)
         slope = self._stream_slope(residuals, scale, goal)
         lowering, stream = int(_lowering(np.array([scale]))[0]), range_coder.encoder()
         search = self._lattice(self._models, lowering)
-        for part in _parts(np.arange(len(residuals)), search.rows):
+        for part in _row_blocks(np.arange(len(residuals)), search.rows):
             columns = self._columns(residuals[part], lowering, self._steps_of(np.full(len(part), scale)))
             chosen = search.best(columns, np.full(len(part), slope, dtype=np.float32))
             for centre, numbers in zip(centres[part].tolist(), self._numbers(chosen, lowering), strict=True):
@@ -633,8 +651,8 @@ class EntropyCoded(Codec):
             read.append(self._read(coder, int(_lowering(scales[row : row + 1])[0])))
         decoded = self._predictions(centres)
         for lowering, rows in _grouped(scales):
-            places = np.array([read[row] for row in rows.tolist()], dtype=np.int64).reshape(len(rows), -1)
-            numbers = self._steps_of(scales[rows])[:, None] * self.levels_[places]
+            positions = np.array([read[row] for row in rows.tolist()], dtype=np.int64).reshape(len(rows), -1)
+            numbers = self._steps_of(scales[rows])[:, None] * self.levels_[positions]
             decoded[np.ix_(rows, self._coded(lowering))] += numbers
         return decoded
 
@@ -650,7 +668,8 @@ def _grouped(scales: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
     return [(int(value), np.flatnonzero(lowering == value)) for value in np.unique(lowering).tolist()]
 
 
-def _parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+def _row_blocks(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    """Return rows cut into parts of at most so many."""
     return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
@@ -659,7 +678,8 @@ def _above_rounding(deviation: Array, docs: Float32) -> Array:
     return np.where(deviation > 1e-6 * np.abs(docs).max(), deviation, 0)
 
 
-def _joined(arrays: list[Array]) -> Float32:
+def _concatenated(arrays: list[Array]) -> Float32:
+    """Return the numbers of all arrays in one, float32."""
     return np.concatenate([np.empty(0), *(array.ravel() for array in arrays)]).astype(np.float32)
 
 

@@ -272,6 +272,7 @@ def plan_blocks(variances: Array, total_bits: int, leech: bool) -> list[tuple[in
 
 
 def _run_rows(run: int, as_one: bool, wholes: Array, eights: Array) -> list[Array]:
+    """Return the errors of a run's blocks: those of one block of 24 dimensions, or of three of 8."""
     return [wholes[run]] if as_one else list(eights[3 * run : 3 * run + 3])
 
 
@@ -331,6 +332,7 @@ class _Codebook:
     bits: int
 
     def _number(self, families: list[Classes], classes: list[tuple[int, int]], scales: Sequence[float]) -> None:
+        """Set out the points' numbers: those of (family, class) pairs one after the other, each class at its scale."""
         self.families = families
         self.family = np.array([family for family, _ in classes])
         self.member = np.array([member for _, member in classes])
@@ -352,24 +354,26 @@ class _Codebook:
 
     @functools.cached_property
     def _table(self) -> Float32:
+        """All points of a small codebook, float32 (2**bits, width)."""
         return self._compute(np.arange(1 << self.bits))
 
     def _compute(self, numbers: Int64) -> Float32:
+        """Return the points of numbers (n,), float32 (n, width), without the table."""
         numbers = np.minimum(numbers, self.size - 1)
-        which = np.searchsorted(self.starts, numbers, side="right") - 1
+        class_of = np.searchsorted(self.starts, numbers, side="right") - 1
         vectors = np.empty((len(numbers), self.width), dtype=np.int64)
         for family, classes in enumerate(self.families):
-            rows = np.flatnonzero(self.family[which] == family)
-            vectors[rows] = classes.vectors(numbers[rows] - self.starts[which[rows]], self.member[which[rows]])
-        points: Float32 = (vectors * self.scales[which][:, None]).astype(np.float32)
+            rows = np.flatnonzero(self.family[class_of] == family)
+            vectors[rows] = classes.vectors(numbers[rows] - self.starts[class_of[rows]], self.member[class_of[rows]])
+        points: Float32 = (vectors * self.scales[class_of][:, None]).astype(np.float32)
         return points
 
-    def _numbers(self, vectors: Int64, which: Int64) -> Int64:
+    def _numbers(self, vectors: Int64, class_of: Int64) -> Int64:
         """Return the numbers of integer vectors (n, width) of known classes."""
-        numbers = self.starts[which]
+        numbers = self.starts[class_of]
         for family, classes in enumerate(self.families):
-            rows = np.flatnonzero(self.family[which] == family)
-            numbers[rows] += classes.number(vectors[rows], self.member[which[rows]])
+            rows = np.flatnonzero(self.family[class_of] == family)
+            numbers[rows] += classes.number(vectors[rows], self.member[class_of[rows]])
         return numbers
 
 
@@ -437,13 +441,13 @@ class _E8Codebook(_Codebook):
             odd = negative.sum(axis=1) % 2
             last = absolute[:, -1]
             turned = np.where(odd == 1, -last, last)
-            which = (np.column_stack([absolute, turned, -turned, np.ones(len(block))]) @ self.weights).argmax(axis=1)
+            class_of = (np.column_stack([absolute, turned, -turned, np.ones(len(block))]) @ self.weights).argmax(axis=1)
             vectors = np.empty((len(block), self.width), dtype=np.int64)
-            np.put_along_axis(vectors, order, self.values[which], axis=1)
+            np.put_along_axis(vectors, order, self.values[class_of], axis=1)
             vectors[negative] *= -1
-            wrong = np.flatnonzero(self.parity[which] == 1 - odd)
+            wrong = np.flatnonzero(self.parity[class_of] == 1 - odd)
             vectors[wrong, order[wrong, -1]] *= -1
-            numbers[start:stop] = self._numbers(vectors, which)
+            numbers[start:stop] = self._numbers(vectors, class_of)
         return numbers
 
 
@@ -509,7 +513,7 @@ class _LeechCodebook(_Codebook):
 
     def _which(self, vectors: Int64, balls: Int64) -> Int64:
         """Return the class of each vector, int64 (n,)."""
-        which = np.empty(len(vectors), dtype=np.int64)
+        class_of = np.empty(len(vectors), dtype=np.int64)
         odd = vectors[:, 0] % 2 == 1
         weight = np.where(odd, 0, (vectors % 4 == 2).sum(axis=1))
         for family, classes in enumerate(self.families):
@@ -517,5 +521,5 @@ class _LeechCodebook(_Codebook):
             members = classes.find(vectors[rows])
             for ball, classes_of in enumerate(self.classes_of):
                 here = balls[rows] == ball
-                which[rows[here]] = classes_of[family][members[here]]
-        return which
+                class_of[rows[here]] = classes_of[family][members[here]]
+        return class_of

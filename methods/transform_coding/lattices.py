@@ -49,10 +49,10 @@ def nearest_e8(points: Array) -> Array:
     float64 (n, 8)
     """
     wide = np.asarray(points, dtype=np.float64)
-    whole = _nearest_d8(wide)
-    half = _nearest_d8(wide - 0.5) + 0.5
-    nearer = ((wide - half) ** 2).sum(axis=1) < ((wide - whole) ** 2).sum(axis=1)
-    return np.where(nearer[:, None], half, whole)
+    integer = _nearest_d8(wide)
+    half_integer = _nearest_d8(wide - 0.5) + 0.5
+    nearer = ((wide - half_integer) ** 2).sum(axis=1) < ((wide - integer) ** 2).sum(axis=1)
+    return np.where(nearer[:, None], half_integer, integer)
 
 
 def _nearest_d8(points: Array) -> Array:
@@ -92,6 +92,7 @@ def _parities() -> NDArray[np.bool_]:
 
 @functools.cache
 def _words_as_columns() -> NDArray[np.float32]:
+    """Return the codewords in columns, float32 (24, 4096)."""
     return np.ascontiguousarray(golay_codewords().T, dtype=np.float32)
 
 
@@ -128,12 +129,12 @@ def nearest_leech(points: Array) -> Array:
 def _nearest_half_leech(points: Array, offset: int) -> tuple[Array, Array]:
     """Return (nearest points, squared errors) among the Leech vectors that are all even (0) or all odd (1)."""
     words = golay_codewords()
-    # places[c]: the nearest integers that are offset + 2c mod 4; turns[c]: how many times 4 is in them, mod 2
+    # integers[c]: the nearest integers that are offset + 2c mod 4; turns[c]: how many times 4 is in them, mod 2
     shifts = np.array([offset, offset + 2])[:, None, None]
     quarters = np.rint((points - shifts) / 4)
-    places = shifts + 4 * quarters
+    integers = shifts + 4 * quarters
     turns = quarters.astype(np.int64) & 1
-    gaps = points - places
+    gaps = points - integers
     errors = gaps**2
     repairs = 16 - 8 * np.abs(gaps)
 
@@ -155,7 +156,7 @@ def _nearest_half_leech(points: Array, offset: int) -> tuple[Array, Array]:
     least[row[first]] = mended[first]
 
     chosen = words[best] == 1
-    nearest = np.where(chosen, places[1], places[0])
+    nearest = np.where(chosen, integers[1], integers[0])
     to_mend = row[first]
     costs = np.where(chosen[to_mend], repairs[1, to_mend], repairs[0, to_mend])
     coordinate = costs.argmin(axis=1)
@@ -274,8 +275,8 @@ class Classes:
         signed = absolute > 0
         # the last sign on the support follows from the others
         signed[:, max(self.weight - 1, 0) : self.weight] = False
-        places = np.cumsum(signed, axis=1) - 1
-        signs: Int64 = ((negative & signed) << np.maximum(places, 0)).sum(axis=1)
+        sign_bit = np.cumsum(signed, axis=1) - 1
+        signs: Int64 = ((negative & signed) << np.maximum(sign_bit, 0)).sum(axis=1)
         return (numbers << self.sign_bits[members]) + signs
 
     def vectors(self, numbers: Int64, members: Int64) -> Int64:
@@ -296,8 +297,8 @@ class Classes:
             return np.where((ordered // 2 + words) % 2 == 1, -ordered, ordered)
         signed = ordered > 0
         signed[:, max(weight - 1, 0) : weight] = False
-        places = np.maximum(np.cumsum(signed, axis=1) - 1, 0)
-        negative = (signs[:, None] >> places & 1) * signed
+        sign_bit = np.maximum(np.cumsum(signed, axis=1) - 1, 0)
+        negative = (signs[:, None] >> sign_bit & 1) * signed
         if weight:
             negative[:, weight - 1] = (negative[:, :weight].sum(axis=1) + self.parity[members]) % 2
         ordered = np.where(negative == 1, -ordered, ordered)
@@ -310,19 +311,23 @@ class Classes:
 
     @functools.cached_property
     def _word_keys(self) -> Int64:
+        """Each codeword as one integer, int64."""
         return _word_keys(self.words)
 
     @functools.cached_property
     def _orders_as_int(self) -> tuple[Int64, Int64]:
+        """The orders on and off the support, int64 (K,) each; for classes whose numbers fit."""
         on, off = self.orders
         return on.astype(np.int64), off.astype(np.int64)
 
 
 def _sorted(words: Array) -> Array:
+    """Return codewords in the order of their keys."""
     return words[np.argsort(_word_keys(words))]
 
 
 def _word_keys(words: Array) -> Int64:
+    """Return each codeword as one integer, int64, its first bit the lowest."""
     return words.astype(np.int64) @ (1 << np.arange(words.shape[1]))
 
 
@@ -367,15 +372,17 @@ def _unrank(rank: Int64, counts: Int64, orders: Int64, length: int) -> Int64:
 
 
 def _multinomials(counts: Int64) -> Array:
+    """Return how many orders multisets of given counts (K, V) have, exact Python integers (K,)."""
     ways = [math.factorial(sum(row)) // math.prod(map(math.factorial, row)) for row in counts.tolist()]
     return np.array(ways, dtype=object)
 
 
-def _multisets(places: int, values: Int64, limit: int) -> Int64:
+def _multisets(size: int, values: Int64, limit: int) -> Int64:
     """Return how often each of ascending `values` occurs, (K, V), in all multisets of squared norm up to `limit`."""
     multisets: list[list[int]] = []
 
     def fill(counts: list[int], places_left: int, room: int) -> None:
+        """Append all ways to fill the places that are left within what is left of the squared norm, `room`."""
         value = len(values) - 1 - len(counts)
         if value == 0:
             if places_left * int(values[0]) ** 2 <= room:
@@ -388,11 +395,12 @@ def _multisets(places: int, values: Int64, limit: int) -> Int64:
                 break
             fill([*counts, count], places_left - count, room - count * square)
 
-    fill([], places, limit)
+    fill([], size, limit)
     return np.array(multisets, dtype=np.int64).reshape(-1, len(values))
 
 
 def _values(first: int, step: int, limit: int) -> Int64:
+    """Return first, first + step, ... as far as the square is within the limit, and at least the first one."""
     return np.arange(first, max(math.isqrt(max(limit, 0)), first) + 1, step)
 
 

@@ -122,15 +122,15 @@ class Search:
         self.coupled = sum(len(quantiser.levels) > 1 for quantiser in quantisers)
         # a window is a state and the path bit that leaves it; its last log2(states) bits are the next state
         window = np.arange(2 * states)
-        parity, which = UNGERBOECK.get(states, (0, 0))
-        self.groups = 2 * bitfields.parity(window & parity) + bitfields.parity(window & which)
+        parity_check, quantiser_check = UNGERBOECK.get(states, (0, 0))
+        self.groups = 2 * bitfields.parity(window & parity_check) + bitfields.parity(window & quantiser_check)
 
     @property
     def transitions(self) -> list[tuple[int, tuple[int, int]]]:
         """The quantiser of each state, and the next states after an even number and after an odd one."""
         ends = np.argsort(self.groups.reshape(-1, 2) >> 1, axis=1) + 2 * np.arange(self.states)[:, None]
-        which = (self.groups[::2] & 1).tolist()
-        return [(q, (even, odd)) for q, (even, odd) in zip(which, (ends % self.states).tolist(), strict=True)]
+        quantiser_of = (self.groups[::2] & 1).tolist()
+        return [(q, (even, odd)) for q, (even, odd) in zip(quantiser_of, (ends % self.states).tolist(), strict=True)]
 
     @property
     def rows(self) -> int:
@@ -230,8 +230,8 @@ class Search:
             low[bad], low_bits[bad] = now[bad], tried.bits[~fits]
             # bits fall by about a sixth when the slope doubles: a first guess that lies beyond the budget
             ratio = np.clip(tried.bits / budget[todo], 0.7, 1.4)
-            beyond = now[todo] * ratio**2 * ratio**2 * ratio**2
-            now[todo] = np.where(fits, 0.9 * beyond, np.maximum(1.1 * beyond, step * now[todo]))
+            flatter = now[todo] * ratio**2 * ratio**2 * ratio**2
+            now[todo] = np.where(fits, 0.9 * flatter, np.maximum(1.1 * flatter, step * now[todo]))
             step *= 1.2
             inner = todo[(low[todo] > 0) & np.isfinite(high[todo])]
             share = (low_bits[inner] - budget[inner]) / np.maximum(low_bits[inner] - high_bits[inner], 1e-9)

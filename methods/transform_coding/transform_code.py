@@ -125,6 +125,7 @@ class TransformCode(Codec):
 
     @property
     def _is_joint(self) -> bool:
+        """Whether a byte's centroids were fitted jointly."""
         return self.codebook == "joint" and bool(self.whole_bytes_)
 
     def _bits_per_dimension(self) -> Array:
@@ -167,6 +168,7 @@ class TransformCode(Codec):
         return dict(zip(self.order_.tolist(), np.split(self.levels_, ends), strict=True))
 
     def _product_tables(self) -> list[Float32]:
+        """Return each byte's centroids, float32 (256, w), as all combinations of its dimensions' levels."""
         levels, tables = self._scalar_levels(), []
         for dims in self._groups:
             table, low = np.empty((1 << BYTE, len(dims)), dtype=np.float32), 0
@@ -193,8 +195,8 @@ class TransformCode(Codec):
                 continue
             for byte, dims in enumerate(self._groups):
                 bits = self.bits_[dims]
-                places = (np.cumsum(bits) - bits).astype(np.uint8)
-                packed[start:stop, byte] = np.bitwise_or.reduce(numbers[dims] << places[:, None], axis=0)
+                first_bits = (np.cumsum(bits) - bits).astype(np.uint8)
+                packed[start:stop, byte] = np.bitwise_or.reduce(numbers[dims] << first_bits[:, None], axis=0)
         return Codes.packed(packed)
 
     def _decode(self, codes: Codes) -> Float32:

@@ -125,6 +125,7 @@ class Trellis:
         return self._trace_back(metric.argmin(axis=0), survivors, nearest)
 
     def _trace_back(self, state: Int64, survivors: NDArray[np.bool_], nearest: list[UInt8]) -> tuple[UInt8, UInt8]:
+        """Return the path, uint8 (steps, n), that ends in a state (n,), and the numbers of the levels along it."""
         columns = np.arange(len(state))
         path = np.empty((len(self.steps), len(state)), dtype=np.uint8)
         windows = np.empty((len(self.steps), len(state)), dtype=np.int64)
@@ -286,6 +287,7 @@ class TrellisCoded(Codec):
         return self.rates_ / 2
 
     def _trellis(self) -> Trellis:
+        """Return the trellis of the fitted rates and levels."""
         books: dict[int, Float32] = {}
         start = 0
         for rate in np.unique(self.rates_[self.rates_ > 0]).tolist():

@@ -92,5 +92,6 @@ class KernelPCA(Transform):
 
 
 def _squared_norms(vectors: Float32) -> Array:
+    """Return each row's squared length, float64 (n,)."""
     norms: Array = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return norms

@@ -143,6 +143,7 @@ class RandomProjection(Transform):
 
 
 def _sign_odds(sparsity: float) -> list[float]:
+    """Return the probabilities of -1, 0 and 1 (Achlioptas, 2003)."""
     tail = 1 / (2 * sparsity)
     return [tail, 1 - 2 * tail, tail]
 

@@ -56,6 +56,7 @@ class OPQ(Transform):
         self.rotation_ = np.ascontiguousarray(rotation, dtype=np.float32)
 
     def _alternate(self, docs: Float32) -> Array:
+        """Return the rotation, float64 (d, d), after alternating between codebooks and the rotation that fits them."""
         rotation = balanced_eigenbasis(second_moment(docs), self.m)
         quantiser = product_quantiser(docs.shape[1], self.m, self.bits, self.seed, iterations=4)
         for _ in range(self.rounds):

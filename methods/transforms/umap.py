@@ -80,8 +80,8 @@ class UMAP(Transform):
         with warnings.catch_warnings():
             # spectral starts that fail on disconnected graphs fall back to random ones, with a warning each
             warnings.simplefilter("ignore")
-            places = np.asarray(model.fit_transform(self.landmarks_), dtype=np.float32)
-        self.places_ = np.nan_to_num(places - places.mean(axis=0))
+            embedded = np.asarray(model.fit_transform(self.landmarks_), dtype=np.float32)
+        self.places_ = np.nan_to_num(embedded - embedded.mean(axis=0))
 
     def _transform_docs(self, docs: Float32) -> Float32:
         out = np.empty((len(docs), self.dim), dtype=np.float32)
@@ -96,12 +96,12 @@ class UMAP(Transform):
 
 def memberships(distances: Float32) -> Array:
     """Return UMAP's membership weights of neighbours, float64 (n, k), for ascending distances (n, k)."""
-    beyond = distances.astype(np.float64) - distances[:, :1]
+    excess = distances.astype(np.float64) - distances[:, :1]
     target = np.log2(distances.shape[1])
     low: NDArray[np.float64] = np.zeros((len(distances), 1))
-    high: NDArray[np.float64] = np.maximum(beyond[:, -1:], 1e-12) * 64
+    high: NDArray[np.float64] = np.maximum(excess[:, -1:], 1e-12) * 64
     for _ in range(64):
         sigma = (low + high) / 2
-        over = np.exp(-beyond / sigma).sum(axis=1, keepdims=True) > target
+        over = np.exp(-excess / sigma).sum(axis=1, keepdims=True) > target
         low, high = np.where(over, low, sigma), np.where(over, sigma, high)
-    return np.exp(-beyond / high)
+    return np.exp(-excess / high)

@@ -94,8 +94,8 @@ def test_annealing_ends_at_k(docs: np.ndarray) -> None:
     annealed = small(anneal_from=20)
     kept = []
     for annealed._step in (0, 52, 105, 150):
-        kept.append(annealed._kept(training=True))
-    assert kept == [20, 13, 6, 6] and annealed._kept(training=False) == K
+        kept.append(annealed._features_kept(training=True))
+    assert kept == [20, 13, 6, 6] and annealed._features_kept(training=False) == K
     fitted = small(anneal_from=20).fit(docs)
     assert fitted.encode(docs).nbytes == N * (6 + 6)
 
