@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 from harness.report.marks import _legend, _ranks, _Significance
-from harness.report.view import BASELINE_BEST, REFERENCE, Column, TableOptions, View, _setting_names
+from harness.report.table import Column
+from harness.report.view import BASELINE_BEST, REFERENCE, TableOptions, View, _setting_names
 
 BUDGETS = (16, 32, 48, 64, 96, 128, 256)
 """Bytes per vector."""
@@ -39,17 +40,10 @@ def save(view: View, folder: Path) -> list[Path]:
 
     CSV and Parquet hold the values as on record, with all their digits; the others what people read.
     """
-    from harness.report import latex
-
     folder.mkdir(parents=True, exist_ok=True)
-    frame = view.frame
-    for suffix, text in (
-        ("md", view.markdown()),
-        ("csv", frame.to_csv(index=False)),
-        ("tex", latex.table(view)),
-    ):
+    for suffix, text in (("md", view.markdown()), ("csv", view.csv()), ("tex", view.latex())):
         (folder / f"{view.stem}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
-    frame.to_parquet(folder / f"{view.stem}.parquet", index=False)
+    view.parquet(folder / f"{view.stem}.parquet")
     return [folder / f"{view.stem}.{suffix}" for suffix in ("md", "csv", "parquet", "tex")]
 
 
@@ -175,7 +169,7 @@ def _settings_view(
     raw = settings[keys].reset_index(drop=True)
     marks = {column.key: _ranks(column, raw[column.key], plain) for column in columns if column.ranked}
     notes = [page.size + ("." if judged else ", without relevance judgements.")]
-    return View(stem, title, columns, raw, marks, notes, plain.tolist())
+    return View(columns, raw, marks, stem, title, notes, plain.tolist())
 
 
 def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
@@ -406,7 +400,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: _Sign
         marks[name] = [(*ranks, *own.get(key, ())) for ranks, key in zip(marks[name], raw["setting"], strict=True)]
     notes = ["Share of float32's quality; mean and lowest: of settings measured on all collections."]
     raw = raw[[column.key for column in columns]]
-    return View("kept", "% of float32 kept", columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(columns, raw, marks, "kept", "% of float32 kept", [*notes, *_legend(marks, options)], plain.tolist())
 
 
 def all_views(
@@ -487,7 +481,7 @@ def _matrix_view(
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]
         marks[key] = [(*ranks, *own) for ranks, own in zip(marks[key], more, strict=True)]
     all_columns = [Column("method", "method"), *shown]
-    return View(stem, title, all_columns, raw, marks, [*notes, *_legend(marks, options)], plain.tolist())
+    return View(all_columns, raw, marks, stem, title, [*notes, *_legend(marks, options)], plain.tolist())
 
 
 def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
