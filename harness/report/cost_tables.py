@@ -54,10 +54,9 @@ def cost_table(page: Page) -> str:
         _ranged("p95", p95),
         _ranged("p99", p99),
         _ranged("load ms", "cost_load_seconds", 1000),
-        *(
-            numbers(label, name, _in(1e6))
-            for label, name in zip(("peak MB: fit", "encode", "search"), peaks, strict=True)
-        ),
+        numbers("peak MB: fit", fit, _in(1e6)),
+        numbers("encode", encode, _in(1e6)),
+        numbers("search", search, _in(1e6)),
         words("", lambda row: "disturbed" if row["cost_disturbed"] > 0 else ""),
     ]
     return Table(columns, _with_costs(page)).markdown()

@@ -262,7 +262,7 @@ def _steps_table(page: Page, steps: Sequence[Step]) -> str:
         numbers("bytes/vector", lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
         words("on the frontier", lambda step: both(step, setting_name)),
         numbers(f"{measure} above the next smaller one", lambda step: step.difference, "{:+.4f}".format),
-        words("95 % interval", lambda step: f"{step.low:+.4f} to {step.high:+.4f}"),
+        words("95 % interval", lambda step: formatting.signed_interval(step.low, step.high, 4)),
         numbers("p", lambda step: p_value(step.p_holm).removeprefix("= ")),
         words("", lambda step: "better" if step.p_holm < ALPHA else "undecided"),
     ]

@@ -288,7 +288,7 @@ def _signs(cell: Cell) -> str:
 
 
 def _markdown(cell: Cell, *, escaped: bool) -> str:
-    shown = markdown_module.cell(cell.text) if escaped and "code" not in cell.marks else cell.text
+    shown = markdown_module.cell(cell.text).strip() if escaped and "code" not in cell.marks else cell.text
     if cell.links:
         shown = ", ".join(f"[{markdown_module.cell(name)}]({target})" for name, target in cell.links)
     shown = f"`{shown}`" if "code" in cell.marks else shown
