@@ -291,7 +291,8 @@ def _markdown(cell: Cell, *, escaped: bool) -> str:
     shown = markdown_module.cell(cell.text).strip() if escaped and "code" not in cell.marks else cell.text
     if cell.links:
         shown = ", ".join(f"[{markdown_module.cell(name)}]({target})" for name, target in cell.links)
-    shown = f"`{shown}`" if "code" in cell.marks else shown
+    if "code" in cell.marks:
+        shown = "`" + cell.text.replace("|", r"\|") + "`"
     shown = f"**{shown}**" if "best" in cell.marks else f"<ins>{shown}</ins>" if "second" in cell.marks else shown
     return shown + _signs(cell)
 
