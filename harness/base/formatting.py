@@ -64,6 +64,26 @@ def digits(value: float) -> str:
     return f"{value:,.{min(decimals, 6)}f}"
 
 
+def plain(value: float) -> str:
+    """Return a whole number as one, one of two digits or more with a decimal, and a smaller one with three."""
+    if not np.isfinite(value):
+        return UNKNOWN
+    if value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def small_percent(share: float) -> str:
+    """Return a share in per cent, with three decimals if it is less than one."""
+    percentage = 100 * share
+    return UNKNOWN if not np.isfinite(percentage) else f"{percentage:.{1 if percentage >= 1 else 3}f} %"
+
+
+def exact(value: float) -> str:
+    """Return a number with ten significant digits, for machines; nothing if it is not finite."""
+    return f"{value:.10g}" if np.isfinite(value) else ""
+
+
 def size(value: float, *, fixed: bool = False) -> str:
     """Return bytes per vector to a tenth, without a unit; `fixed` keeps a zero after the point."""
     if not np.isfinite(value):
@@ -78,9 +98,17 @@ def ratio(value: float) -> str:
 
 
 def interval(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:
-    """Return the ends of a measure's interval, the columns `<measure>_low` and `_high` of a row, times a factor."""
-    low, high = factor * row[f"{measure}_low"], factor * row[f"{measure}_high"]
+    """Return the ends of a measure's interval, the columns `<measure>_low` and `_high` of a row, times a factor.
+
+    A dash where the row does not have them.
+    """
+    low, high = factor * row.get(f"{measure}_low", np.nan), factor * row.get(f"{measure}_high", np.nan)
     return f"{low:.{decimals}f} to {high:.{decimals}f}" if np.isfinite(low) else UNKNOWN
+
+
+def signed_interval(low: float, high: float, decimals: int, factor: float = 1) -> str:
+    """Return the ends of a difference's interval times a factor, each with its sign."""
+    return f"{factor * low:+.{decimals}f} to {factor * high:+.{decimals}f}"
 
 
 def spread(row: pd.Series[Any], measure: str, decimals: int, factor: float = 1) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 
 from harness.analysis import pareto, settings, statistics
 from harness.analysis.significance import PerQuery, load_scores
-from harness.evaluation.reference import REFERENCE
+from harness.base import formatting
+from harness.evaluation.metric_registry import metric
 from harness.report import markdown
+from harness.report.table import Table, numbers, words
 from harness.runs.distinct_names import with_distinct_names
 
 if TYPE_CHECKING:
@@ -30,6 +32,32 @@ class _Measured:
 
 
 Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A setting in both folders; their comparison if the queries are the same, and its corrected p."""
+
+    key: Key
+    before: _Measured
+    after: _Measured
+    compared: statistics.Comparison | None
+    p: float
+
+    @property
+    def interval(self) -> str:
+        if self.compared is None:
+            return "–"
+        return formatting.signed_interval(self.compared.difference.low[0], self.compared.difference.high[0], 4)
+
+    @property
+    def verdict(self) -> str:
+        one = self.compared
+        if one is None:
+            return "other queries"
+        if not one.better[0] + one.worse[0]:
+            return "the same"
+        return "undecided" if self.p >= statistics.ALPHA else "better" if one.difference.estimate[0] > 0 else "worse"
 
 
 def changes_markdown(
@@ -102,32 +130,21 @@ def _differs(first: _Measured, second: _Measured) -> bool:
 def _table(rows: list[tuple[Key, _Measured, _Measured]]) -> str:
     found = [_compared(first, second) for _, first, second in rows]
     corrected = statistics.holm([np.nan if one is None else float(one.p[0]) for one in found])
-    header = ["collection · model", "setting", "metric", "before", "after", "difference", "95 % interval", "p"]
-    header += ["bytes/vector before", "after", ""]
-    cells = []
-    for (key, first, second), one, p in zip(rows, found, corrected.tolist(), strict=True):
-        title, quality, name = key
-        interval, verdict = "–", "other queries"
-        if one is not None:
-            interval = f"{one.difference.low[0]:+.4f} to {one.difference.high[0]:+.4f}"
-            verdict = "undecided" if p >= statistics.ALPHA else "better" if one.difference.estimate[0] > 0 else "worse"
-            verdict = "the same" if not one.better[0] + one.worse[0] else verdict
-        cells.append(
-            [
-                markdown.cell(title),
-                markdown.cell(name),
-                "nDCG@10" if quality == REFERENCE.judged_metric else "overlap@10",
-                f"{first.quality:.4f}",
-                f"{second.quality:.4f}",
-                f"{second.quality - first.quality:+.4f}",
-                interval,
-                "–" if one is None else markdown.p_value(p).removeprefix("= "),
-                f"{first.cost:,.1f}",
-                f"{second.cost:,.1f}",
-                verdict,
-            ]
-        )
-    return markdown.table(header, cells, right={3, 4, 5, 7, 8, 9})
+    changes = [_Change(*row, one, p) for row, one, p in zip(rows, found, corrected.tolist(), strict=True)]
+    columns = [
+        words("collection · model", lambda row: row.key[0]),
+        words("setting", lambda row: row.key[2]),
+        words("metric", lambda row: metric(row.key[1]).label),
+        numbers("before", lambda row: row.before.quality, 4),
+        numbers("after", lambda row: row.after.quality, 4),
+        numbers("difference", lambda row: row.after.quality - row.before.quality, "{:+.4f}".format),
+        words("95 % interval", lambda row: row.interval),
+        numbers("p", lambda row: "–" if row.compared is None else markdown.p_value(row.p).removeprefix("= ")),
+        numbers("bytes/vector before", lambda row: row.before.cost, "{:,.1f}".format),
+        numbers("after", lambda row: row.after.cost, "{:,.1f}".format),
+        words("", lambda row: row.verdict),
+    ]
+    return Table(columns, changes).markdown()
 
 
 def _compared(first: _Measured, second: _Measured) -> statistics.Comparison | None:

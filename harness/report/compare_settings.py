@@ -10,8 +10,10 @@ import numpy as np
 
 from harness.analysis import settings, statistics
 from harness.analysis.significance import PerQuery, load_scores
+from harness.base import formatting
 from harness.base.errors import ConfigError
 from harness.report import markdown
+from harness.report.table import Table, numbers, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,30 +70,20 @@ def _named(asked: str, known: list[str]) -> str:
 def _page(first: str, second: str, titles: list[str], metrics: list[str], pairs: Sequence[statistics.Float64]) -> str:
     found = [statistics.compare(pair[:1], pair[1]) for pair in pairs]
     corrected = statistics.holm([float(one.p[0]) for one in found])
-    header = ["collection · model", "metric", first, second, "difference", "95 % interval", "p", "d"]
-    header += ["queries better / same / worse", ""]
-    rows = []
-    for title, metric, pair, one, p in zip(titles, metrics, pairs, found, corrected.tolist(), strict=True):
-        means, queries = pair.mean(axis=1), pair.shape[1]
-        better, worse = int(one.better[0]), int(one.worse[0])
-        rows.append(
-            [
-                markdown.cell(title),
-                metric,
-                f"{means[0]:.4f}",
-                f"{means[1]:.4f}",
-                f"{one.difference.estimate[0]:+.4f}",
-                f"{one.difference.low[0]:+.4f} to {one.difference.high[0]:+.4f}",
-                markdown.p_value(p).removeprefix("= "),
-                f"{one.effect[0]:+.2f}",
-                f"{better} / {queries - better - worse} / {worse}",
-                _verdict(one, p, first, second),
-            ]
-        )
-    blocks = [
-        f"# {markdown.cell(first)} against {markdown.cell(second)}",
-        markdown.table(header, rows, {2, 3, 4, 6, 7}),
+    rows = list(zip(titles, metrics, pairs, found, corrected.tolist(), strict=True))
+    columns = [
+        words("collection · model", 0),
+        words("metric", 1),
+        numbers(first, lambda row: row[2][0].mean(), 4),
+        numbers(second, lambda row: row[2][1].mean(), 4),
+        numbers("difference", lambda row: row[3].difference.estimate[0], "{:+.4f}".format),
+        words("95 % interval", lambda row: _interval(row[3].difference)),
+        numbers("p", lambda row: markdown.p_value(row[4]).removeprefix("= ")),
+        numbers("d", lambda row: row[3].effect[0], "{:+.2f}".format),
+        words("queries better / same / worse", lambda row: _tally(row[3], row[2].shape[1])),
+        words("", lambda row: _verdict(row[3], row[4], first, second)),
     ]
+    blocks = [f"# {markdown.cell(first)} against {markdown.cell(second)}", Table(columns, rows).markdown()]
     blocks.append(
         "Paired over the queries. Interval: bootstrap, 10,000 resamples, BCa (Efron, 1987). p: randomisation test, "
         f"{statistics.FLIPS:,} sign flips{', with Holm correction over the collections' if len(pairs) > 1 else ''}. d: "
@@ -101,18 +93,27 @@ def _page(first: str, second: str, titles: list[str], metrics: list[str], pairs:
         macro = statistics.macro_interval([pair[:1] - pair[1:] for pair in pairs])
         blocks.append(
             f"Mean difference over the {len(pairs)} collections: {macro.estimate[0]:+.4f}, 95 % interval "
-            f"{macro.low[0]:+.4f} to {macro.high[0]:+.4f} over the choice of collections and of queries (hierarchical "
+            f"{_interval(macro)} over the choice of collections and of queries (hierarchical "
             "bootstrap, percentile"
             + ("; with fewer than five collections it is too narrow)." if len(pairs) < 5 else ").")
         )
     return "\n\n".join(blocks) + "\n"
 
 
+def _interval(difference: statistics.Interval) -> str:
+    return formatting.signed_interval(difference.low[0], difference.high[0], 4)
+
+
+def _tally(one: statistics.Comparison, queries: int) -> str:
+    better, worse = int(one.better[0]), int(one.worse[0])
+    return f"{better} / {queries - better - worse} / {worse}"
+
+
 def _verdict(one: statistics.Comparison, p: float, first: str, second: str) -> str:
     if not one.better[0] + one.worse[0]:
         return "the same"
     if p < statistics.ALPHA:
-        return f"{markdown.cell(first if one.difference.estimate[0] > 0 else second)} is better"
+        return f"{first if one.difference.estimate[0] > 0 else second} is better"
     # both ways round, as neither of them is the standard
     close = max(abs(float(one.ratio.low[0]) - 1), abs(float(one.ratio.high[0]) - 1)) < statistics.MARGIN
     return f"undecided, less than {100 * statistics.MARGIN:g} % apart" if close else "undecided"

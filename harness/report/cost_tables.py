@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import pareto
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 from harness.analysis.settings import Page, setting_name
-from harness.report.markdown import cell, table
+from harness.report.table import Column, Table, numbers, words
 
 
 def has_costs(page: Page) -> bool:
@@ -25,55 +26,56 @@ def _with_costs(page: Page) -> pd.DataFrame:
     return page.settings[page.settings["queries_per_second"].notna()]
 
 
-def _range_of(row: pd.Series[Any], measure: str, factor: float = 1) -> str:
-    """Return a median and the range of its repeats."""
-    ends = (formatting.digits(factor * row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
-    return "{} ({} to {})".format(*ends)
+def _ranged(label: str, measure: str, factor: float = 1) -> Column:
+    """Return a column of medians and the range of their repeats."""
+
+    def text(row: pd.Series[Any]) -> str:
+        ends = (formatting.digits(factor * row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
+        return "{} ({} to {})".format(*ends)
+
+    return numbers(label, text)
+
+
+def _in(unit: float) -> Callable[[float], str]:
+    return lambda value: formatting.digits(value / unit)
 
 
 def cost_table(page: Page) -> str:
-    """Return the table of measured costs, in Markdown."""
-    header = ["method", "bytes/vector", "fit s", "encode vectors/s", "queries/s, in batch"]
-    header += ["one query at a time, ms: p50", "p95", "p99", "load ms", "peak MB: fit", "encode", "search", ""]
-    rows = []
-    for _, row in _with_costs(page).iterrows():
-        peaks = [formatting.digits(row[name] / 1e6) for name in PEAKS if not name.startswith("load")]
-        rows.append(
-            [
-                cell(setting_name(row)),
-                formatting.size(row[pareto.COST]),
-                _range_of(row, "cost_fit_seconds"),
-                _range_of(row, "docs_per_second"),
-                _range_of(row, "queries_per_second"),
-                *(_range_of(row, name) for name in QUERY_MS),
-                _range_of(row, "cost_load_seconds", 1000),
-                *peaks,
-                "disturbed" if row["cost_disturbed"] > 0 else "",
-            ]
-        )
-    return table(header, rows, right=set(range(1, len(header) - 1)))
+    """Return what each setting costs here, as Markdown."""
+    fit, encode, search = (name for name in PEAKS if not name.startswith("load"))
+    p50, p95, p99 = QUERY_MS
+    columns = [
+        words("method", setting_name),
+        numbers("bytes/vector", pareto.COST, formatting.size),
+        _ranged("fit s", "cost_fit_seconds"),
+        _ranged("encode vectors/s", "docs_per_second"),
+        _ranged("queries/s, in batch", "queries_per_second"),
+        _ranged("one query at a time, ms: p50", p50),
+        _ranged("p95", p95),
+        _ranged("p99", p99),
+        _ranged("load ms", "cost_load_seconds", 1000),
+        numbers("peak MB: fit", fit, _in(1e6)),
+        numbers("encode", encode, _in(1e6)),
+        numbers("search", search, _in(1e6)),
+        words("", lambda row: "disturbed" if row["cost_disturbed"] > 0 else ""),
+    ]
+    return Table(columns, _with_costs(page)).markdown()
 
 
 def corpora_table(page: Page) -> str:
-    """Return the table of costs extrapolated to larger corpora, in Markdown."""
-    header = ["method"]
+    """Return what each setting would cost on larger corpora, as Markdown."""
+    columns = [words("method", setting_name)]
     for name in CORPORA:
-        header += [f"{name} documents: index GB", "encode h", "s/query"]
-    rows = []
-    for _, row in _with_costs(page).iterrows():
-        cells = [cell(setting_name(row))]
-        for name in CORPORA:
-            cells += [
-                formatting.digits(row[f"index_bytes_at_{name}"] / 1e9),
-                _range_of(row, f"encode_seconds_at_{name}", 1 / 3600),
-                _range_of(row, f"search_seconds_at_{name}"),
-            ]
-        rows.append(cells)
-    return table(header, rows, right=set(range(1, len(header))))
+        columns += [
+            numbers(f"{name} documents: index GB", f"index_bytes_at_{name}", _in(1e9)),
+            _ranged("encode h", f"encode_seconds_at_{name}", 1 / 3600),
+            _ranged("s/query", f"search_seconds_at_{name}"),
+        ]
+    return Table(columns, _with_costs(page)).markdown()
 
 
 def cost_note(page: Page) -> str:
-    """Return what a reader of both tables must know."""
+    """Return what the two tables mean."""
     busy = (_with_costs(page)["cost_disturbed"] > 0).any()
     text = (
         "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search; runs that "

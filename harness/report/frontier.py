@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis import statistics
 from harness.base import formatting
 from harness.report import markdown
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 from harness.analysis.frontier_uncertainty import (
     LEAST_BYTES,
@@ -21,85 +22,61 @@ from harness.analysis.frontier_uncertainty import (
     frontier_table,
     kept_table,
 )
+from harness.report.table import Column, Table, numbers, words
 
 
 def dominance_markdown(shares: Shares, margin: float = statistics.MARGIN, level: int = 1) -> str:
     """Return the whole analysis as Markdown; `level` is that of its first heading."""
     head = "#" * level
     blocks = [f"{head} What is worth its bytes: {markdown.cell(shares.title)}"]
-    share = f"% of float32's {shares.measure}"
-    rows = [
-        [
-            "●" if row["on_frontier"] else "",
-            markdown.cell(row["setting"]),
-            formatting.size(row["bytes_per_vector"], fixed=True),
-            formatting.number(100 * row["share"], 1),
-            f"{formatting.number(100 * row['share_low'], 1)} to {formatting.number(100 * row['share_high'], 1)}",
-            formatting.number(100 * row["probability"], 0),
-        ]
-        for row in frontier_table(shares).to_dict("records")
+    share = numbers(f"% of float32's {shares.measure}", "share", 1, 100)
+    size = numbers("bytes/vector", "bytes_per_vector", _size)
+    between = numbers("95 % interval", lambda row: _interval(row, "share"))
+    columns = [words("", "on_frontier"), words("setting", "setting"), size, share, between]
+    columns.append(numbers("on the frontier, % of resamples", "probability", 0, 100))
+    blocks += [f"{head}# The frontier, and what might be on it", _markdown(columns, frontier_table(shares))]
+    columns = [
+        numbers("at most, bytes", "budget", "{:g}".format),
+        words("best", lambda row: row["setting"] or "nothing measured"),
+        *(size, share, between),
+        numbers("best, % of resamples", "probability", 0, 100),
+        words("next", lambda row: row["runner_up"] or formatting.UNKNOWN),
+        numbers("keeps, %", "runner_up_share", 1, 100),
     ]
-    header = ["", "setting", "bytes/vector", share, "95 % interval", "on the frontier, % of resamples"]
-    blocks += [f"{head}# The frontier, and what might be on it", markdown.table(header, rows, {2, 3, 4, 5})]
-    rows = [
-        [
-            f"{row['budget']:g}",
-            markdown.cell(row["setting"]) or "nothing measured",
-            formatting.size(row["bytes_per_vector"], fixed=True),
-            formatting.number(100 * row["share"], 1),
-            f"{formatting.number(100 * row['share_low'], 1)} to {formatting.number(100 * row['share_high'], 1)}",
-            formatting.number(100 * row["probability"], 0),
-            markdown.cell(row["runner_up"]) or "–",
-            formatting.number(100 * row["runner_up_share"], 1),
-        ]
-        for row in budget_table(shares).to_dict("records")
+    blocks += [f"{head}# The best for a budget", _markdown(columns, budget_table(shares))]
+    columns = [
+        numbers("keeps at least", lambda row: f"{formatting.number(100 * row['keeps'], 0)} %"),
+        words("smallest, with 95 % confidence", lambda row: row["setting"] or "nothing measured"),
+        *(size, share, numbers("no less than, %", "share_bound", 1, 100)),
+        words("even as the smallest of many", lambda row: row["joint_setting"] or formatting.UNKNOWN),
+        numbers("bytes/vector", "joint_bytes", _size),
+        words("smallest as measured", lambda row: row["measured_setting"] or formatting.UNKNOWN),
+        numbers("bytes/vector", "measured_bytes", _size),
     ]
-    header = [
-        "at most, bytes",
-        "best",
-        "bytes/vector",
-        share,
-        "95 % interval",
-        "best, % of resamples",
-        "next",
-        "keeps, %",
-    ]
-    blocks += [f"{head}# The best for a budget", markdown.table(header, rows, {0, 2, 3, 4, 5, 7})]
-    rows = [
-        [
-            f"{formatting.number(100 * row['keeps'], 0)} %",
-            markdown.cell(row["setting"]) or "nothing measured",
-            formatting.size(row["bytes_per_vector"], fixed=True),
-            formatting.number(100 * row["share"], 1),
-            formatting.number(100 * row["share_bound"], 1),
-            markdown.cell(row["joint_setting"]) or "–",
-            formatting.size(row["joint_bytes"], fixed=True),
-            markdown.cell(row["measured_setting"]) or "–",
-            formatting.size(row["measured_bytes"], fixed=True),
-        ]
-        for row in kept_table(shares).to_dict("records")
-    ]
-    header = ["keeps at least", "smallest, with 95 % confidence", "bytes/vector", share, "no less than, %"]
-    header += ["even as the smallest of many", "bytes/vector", "smallest as measured", "bytes/vector"]
-    blocks += [f"{head}# The smallest that keeps a share of float32", markdown.table(header, rows, {0, 2, 3, 4, 6, 8})]
-    rows = [
-        [
-            markdown.cell(row["family"]),
-            str(row["settings"]),
-            f"{row['hypervolume']:.3f}",
-            formatting.number(100 * row["area"], 1),
-            f"{formatting.number(100 * row['area_low'], 1)} to {formatting.number(100 * row['area_high'], 1)}",
-            formatting.number(100 * row["first"], 0),
-        ]
-        for row in family_table(shares).to_dict("records")
-    ]
-    header = ["family", "settings", "hypervolume", "area, %", "95 % interval", "first, % of resamples"]
-    blocks += [f"{head}# Families in one number", markdown.table(header, rows, {1, 2, 3, 4, 5})]
+    blocks += [f"{head}# The smallest that keeps a share of float32", _markdown(columns, kept_table(shares))]
+    columns = [words("family", "family"), numbers("settings", "settings", 0)]
+    columns += [numbers("hypervolume", "hypervolume", 3), numbers("area, %", "area", 1, 100)]
+    columns.append(numbers("95 % interval", lambda row: _interval(row, "area")))
+    columns.append(numbers("first, % of resamples", "first", 0, 100))
+    blocks += [f"{head}# Families in one number", _markdown(columns, family_table(shares))]
     sentences = beaten_table(shares, margin)["sentence"]
     blocks.append(f"{head}# What is beaten, and by what")
     blocks.append("\n".join(f"- {markdown.cell(sentence)}" for sentence in sentences) or "Nothing.")
     blocks.append(_notes(shares, margin))
     return "\n\n".join(blocks) + "\n"
+
+
+def _markdown(columns: Sequence[Column], found: pd.DataFrame) -> str:
+    return Table(columns, found.to_dict("records")).markdown()
+
+
+def _size(value: float) -> str:
+    return formatting.size(value, fixed=True)
+
+
+def _interval(row: Mapping[str, Any], measure: str) -> str:
+    ends = (formatting.number(100 * row[f"{measure}_{end}"], 1) for end in ("low", "high"))
+    return " to ".join(ends)
 
 
 def _notes(shares: Shares, margin: float) -> str:

@@ -8,7 +8,7 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from harness.base import formatting
 from harness.base.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from harness.analysis.diagnostics import Diagnosis
 
 from harness.analysis.inspection import LABELS, SIZES, InspectConfig, Inspected, Inspection, inspect
+from harness.report.table import Table, numbers, words
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def main(cfg: DictConfig) -> None:
 def text(found: Inspection) -> str:
     """Return the page for a terminal."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     console = Console(
         file=io.StringIO(),
@@ -57,14 +59,13 @@ def text(found: Inspection) -> str:
     )
     console.print(_title(found))
     console.print(_size(found))
-    for header, rows in _tables(found):
-        shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-        explained = header[-1] == ""
-        for place, name in enumerate(header):
-            last = explained and place == len(header) - 1
-            shown.add_column(name, justify="right" if place and not last else "left", no_wrap=not last)
-        for row in rows:
-            shown.add_row(*row)
+    for table in _tables(found):
+        shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+        for place, column in enumerate(table.columns):
+            explains = bool(place) and not column.is_right
+            shown.add_column(column.label, justify="right" if column.is_right else "left", no_wrap=not explains)
+        for row in table.cells:
+            shown.add_row(*(cell.text for cell in row))
         console.print()
         console.print(shown)
     for line in _notes(found):
@@ -76,15 +77,10 @@ def text(found: Inspection) -> str:
 
 def markdown(found: Inspection) -> str:
     """Return the page in markdown."""
-    from harness.report.markdown import cell, table
+    from harness.report.markdown import cell
 
     parts = [f"# {cell(_title(found))}", f"{_size(found)} Written by `{found.command}`.", "![diagnostics](inspect.png)"]
-    for header, rows in _tables(found):
-        explained = header[-1] == ""
-        right = set(range(1, len(header) - explained))
-        escaped = [[cell(part).strip() for part in row] for row in rows]
-        parts.append(table([cell(name) for name in header], escaped, right))
-    return "\n\n".join([*parts, *map(cell, _notes(found))]) + "\n"
+    return "\n\n".join([*parts, *(table.markdown() for table in _tables(found)), *map(cell, _notes(found))]) + "\n"
 
 
 def as_json(found: Inspection) -> dict[str, Any]:
@@ -203,38 +199,41 @@ def _size(found: Inspection) -> str:
     return f"{size} {found.sampling}".strip()
 
 
-def _tables(found: Inspection) -> list[tuple[list[str], list[list[str]]]]:
-    """Return the tables as header and rows, without markup; a last column without a name explains the row."""
-    columns = [
-        (role if len(found.sets) == 1 else f"{one.model} {role}", getattr(one, role))
+def _tables(found: Inspection) -> list[Table]:
+    """Return the tables; a last column without a name explains the row."""
+    sets = {
+        role if len(found.sets) == 1 else f"{one.model} {role}": getattr(one, role)
         for one in found.sets
         for role in ("documents", "queries")
-    ]
-    names = [name for name, _ in columns]
-    rows = [
-        [label, *(_number(one.figures[name]) for _, one in columns), meaning]
-        for name, (label, meaning) in LABELS.items()
-    ]
-    widest = max(one.dim for _, one in columns)
-    curve = [
-        [
-            str(size),
-            *(_percent(one.distortion_share(size)) if size <= one.dim else "–" for _, one in columns),
-            "",
-        ]
-        for size in SIZES
-        if size <= widest
-    ]
-    curve[0][-1] = "mean squared error over power of the best code, were the set Gaussian"
-    tables = [(["", *names, ""], rows), (["bytes per vector", *names, ""], curve)]
+    }
+    sizes = [size for size in SIZES if size <= max(one.dim for one in sets.values())]
+
+    def figure(one: Diagnosis) -> Callable[[tuple[str, tuple[str, str]]], float]:
+        return lambda row: one.figures[row[0]]
+
+    def error(one: Diagnosis) -> Callable[[int], float]:
+        return lambda size: one.distortion_share(size) if size <= one.dim else np.nan
+
+    columns = [words("", lambda row: row[1][0])]
+    columns += [numbers(name, figure(one), formatting.plain) for name, one in sets.items()]
+    columns.append(words("", lambda row: row[1][1]))
+    curve = [words("bytes per vector", str)]
+    curve += [numbers(name, error(one), formatting.small_percent) for name, one in sets.items()]
+    meaning = "mean squared error over power of the best code, were the set Gaussian"
+    curve.append(words("", lambda size: meaning if size == sizes[0] else ""))
+    tables = [Table(columns, LABELS.items()), Table(curve, sizes)]
     if found.agreement:
         labels = {
             "linear_cka": ("linear CKA", "1: the same up to rotation and scale"),
             "linear_cka_unbiased": ("linear CKA, unbiased", "0: unrelated"),
             "neighbour_overlap_at_10": ("overlap of the 10 nearest", "share of each document's neighbours in common"),
         }
-        agreement = [[labels[name][0], _number(value), labels[name][1]] for name, value in found.agreement.items()]
-        tables.append((["", "documents of both", ""], agreement))
+        columns = [
+            words("", lambda row: labels[row[0]][0]),
+            numbers("documents of both", 1, formatting.plain),
+            words("", lambda row: labels[row[0]][1]),
+        ]
+        tables.append(Table(columns, found.agreement.items()))
     return tables
 
 
@@ -277,16 +276,3 @@ def _diagnosis_json(one: Diagnosis) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _number(value: float) -> str:
-    if not np.isfinite(value):
-        return "–"
-    if value == round(value):
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return "–" if not np.isfinite(percent) else f"{percent:.1f} %" if percent >= 1 else f"{percent:.3f} %"

@@ -1,4 +1,4 @@
-r"""Views as LaTeX, for papers: booktabs rules, numbers aligned at the decimal point by siunitx.
+r"""Tables as LaTeX, for papers: booktabs rules, numbers aligned at the decimal point by siunitx.
 
 The best is bold, the second best underlined. siunitx aligns numbers, and no underlined ones: the rule is drawn by a
 command behind the number that takes no room, and so are the marks of significance.
@@ -11,12 +11,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.view import DASH
+from harness.base.formatting import UNKNOWN
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from harness.report.view import Column, View
+    from harness.report.table import Cell, Column, Table
 
 LONG = 45
 """Rows that fit on a page; a table of more goes over several."""
@@ -108,36 +106,31 @@ def _plain(letter: str) -> str:
     return "".join(_ESCAPED.get(part, part) for part in plain if part.isprintable()) or "?"
 
 
-def table(view: View) -> str:
-    r"""Return a view as a LaTeX table with caption and label, to be used by \input.
+def table(shown: Table) -> str:
+    r"""Return a table as LaTeX, with its title as caption and a label, to be used by \input.
 
     A table of more than 45 rows is a longtable. The first lines are comments that say what the preamble needs.
     """
-    text = view.text
-    long = len(text) > LONG
-    formats = [_format(column, text[column.key].tolist()) for column in view.columns]
-    head = " & ".join(_heading(column) for column in view.columns) + r" \\"
+    rows = shown.cells
+    long = len(rows) > LONG
+    texts = [[row[place].text for row in rows] for place in range(len(shown.columns))]
+    formats = [_format(column, own) for column, own in zip(shown.columns, texts, strict=True)]
+    head = " & ".join(_heading(column) for column in shown.columns) + r" \\"
     lines = []
-    for place in range(len(text)):
-        if place and view.reference and view.reference[place] and not view.reference[place - 1]:
+    for place, row in enumerate(rows):
+        if place and shown.reference and shown.reference[place] and not shown.reference[place - 1]:
             lines.append(r"\midrule")
-        cells = [
-            _cell(
-                column, text[column.key].iloc[place], view.marks[column.key][place] if column.key in view.marks else ()
-            )
-            for column in view.columns
-        ]
-        lines.append(" & ".join(cells) + r" \\")
-    caption = rf"\caption{{{escape(view.title)}}}\label{{tab:{_label(view.stem)}}}"
-    notes = escape(" ".join(view.notes))
+        lines.append(" & ".join(_cell(column, cell) for column, cell in zip(shown.columns, row, strict=True)) + r" \\")
+    caption = rf"\caption{{{escape(shown.title)}}}\label{{tab:{_label(shown.stem)}}}"
+    notes = escape(" ".join(shown.notes))
     needs = "".join(f"% {line}\n" for line in PREAMBLE.splitlines())
-    size = _size(view, text)
+    size = _size(shown.columns, texts)
     setup = (
         COMMANDS
         + f"\\begingroup\n{size}\n\\setlength{{\\tabcolsep}}{{4pt}}\n\\sisetup{{detect-weight=true, mode=text}}\n"
     )
     if long:
-        columns = len(view.columns)
+        columns = len(shown.columns)
         body = [
             rf"\begin{{longtable}}{{{' '.join(formats)}}}",
             rf"{caption}\\",
@@ -190,18 +183,18 @@ def document(names: Sequence[str]) -> str:
     )
 
 
-def _size(view: View, text: pd.DataFrame) -> str:
+def _size(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> str:
     letters = sum(
-        max([len(shown) for shown in text[column.key]] + ([len(column.label)] if column.decimals is None else [4]))
-        for column in view.columns
+        max([len(text) for text in own] + ([len(column.label)] if column.decimals is None else [4]))
+        for column, own in zip(columns, texts, strict=True)
     )
-    return r"\footnotesize" if letters + 2 * len(view.columns) <= _WIDE else r"\scriptsize"
+    return r"\footnotesize" if letters + 2 * len(columns) <= _WIDE else r"\scriptsize"
 
 
 def _format(column: Column, texts: Sequence[str]) -> str:
     if column.decimals is None:
-        return "l"
-    digits = max((len(text.partition(".")[0]) for text in texts if text != DASH), default=1)
+        return "r" if column.is_right else "l"
+    digits = max((len(text.partition(".")[0]) for text in texts if text != UNKNOWN), default=1)
     return f"S[table-format={digits}.{column.decimals}]" if column.decimals else f"S[table-format={digits}]"
 
 
@@ -217,14 +210,19 @@ def _heading(column: Column) -> str:
     return rf"{{\shortstack{{{escape(label[:middle].strip())}\\{escape(label[middle:])}}}}}"
 
 
-def _cell(column: Column, text: str, marks: Sequence[str]) -> str:
+def _cell(column: Column, cell: Cell) -> str:
+    marks = cell.marks
+    signs = [sign for name, sign in _SIGNS.items() if name in marks]
     if column.decimals is None:
-        return escape(text)
-    if text == DASH:
+        shown = escape(cell.text)
+        for mark, command in (("code", "texttt"), ("best", "textbf"), ("second", "underline")):
+            shown = rf"\{command}{{{shown}}}" if mark in marks else shown
+        return shown + "".join(rf"\vbmark{{{sign}}}" for sign in signs)
+    if cell.text == UNKNOWN:
         return "{--}"
-    after = rf"\vbsecond{{{text}}}" if "second" in marks else ""
-    after += "".join(rf"\vbmark{{{sign}}}" for name, sign in _SIGNS.items() if name in marks)
-    return (r"\bfseries " if "best" in marks else "") + text + (f"{{{after}}}" if after else "")
+    after = rf"\vbsecond{{{cell.text}}}" if "second" in marks else ""
+    after += "".join(rf"\vbmark{{{sign}}}" for sign in signs)
+    return (r"\bfseries " if "best" in marks else "") + cell.text + (f"{{{after}}}" if after else "")
 
 
 def _label(stem: str) -> str:

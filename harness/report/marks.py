@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from harness.analysis.settings import Page
 
-from harness.report.view import BASELINE_BEST, SIGNS, Column, TableOptions, setting_names
+from harness.report.table import SIGNS, Column
+from harness.report.view import BASELINE_BEST, TableOptions, setting_names
 
 
 def ranks(column: Column, values: pd.Series[Any], plain: NDArray[np.bool_]) -> list[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from harness.analysis.settings import (
     spread_over,
 )
 from harness.report.cost_tables import corpora_table, cost_note, cost_table, has_costs
-from harness.report.markdown import cell, p_value, table
+from harness.report.markdown import cell, p_value
+from harness.report.table import Column, Table, bold, numbers, words
 from harness.runs.distinct_names import marks
 from harness.runs.record import LEAST_POINTS, SUSPICIOUS
 
@@ -130,57 +131,54 @@ def _headline(page: Page) -> str:
 
 
 def _settings_table(page: Page) -> str:
-    judged = page.judged
-    tiers, limits = _has_two_tiers(page), _has_limits(page)
-    header = ["", "method", "bytes/vector", "code bytes/vector", *(["in memory"] if tiers else []), "× smaller"]
-    certain = "verdict" in page.settings
-    header += ["nDCG@10", "% of float32"] if judged else []
-    header += ["95 % interval", "against float32"] if certain else []
-    header += ["overlap@10"] + (["recall@100"] if judged else ["95 % interval"] if _has_scores(page) else [])
-    header += [] if judged else [name for name, _ in _UNJUDGED]
-    header += ["dB over bound"] if limits else []
-    elsewhere = fitted_elsewhere(page.settings)
-    header += ["overlap@10 if fitted elsewhere"] if elsewhere else []
-    header += ["encode s", "search ms/query"]
-    rows = []
-    for place, (_, row) in enumerate(page.settings.iterrows()):
-        name = cell(setting_name(row))
-        cells = ["●", f"**{name}**"] if row["on_frontier"] else ["", name]
-        cells += [
-            formatting.size(row[pareto.COST]),
-            formatting.size(row["code_bytes_per_vector"]),
-            *([formatting.size(row["resident_bytes_per_vector"])] if tiers else []),
-            formatting.ratio(row["compression_ratio"]),
-        ]
-        cells += (
-            [formatting.spread(row, REFERENCE.judged_metric, 4), formatting.spread(row, "retention", 1, 100)]
-            if judged
-            else []
-        )
-        cells += [formatting.interval(row, "retention", 1, 100), row["verdict"] or "–"] if certain else []
-        cells += [formatting.spread(row, REFERENCE.unjudged_metric, 3)] + (
-            [formatting.number(row["recall_at_100"], 3)] if judged else []
-        )
-        cells += [formatting.interval(row, REFERENCE.unjudged_metric, 3)] if _has_scores(page) and not judged else []
-        cells += [] if judged else [formatting.number(row.get(column, np.nan), 3) for _, column in _UNJUDGED]
-        cells += [formatting.spread(row, "vector_db_over_bound", 2)] if limits else []
-        cells += [_elsewhere_cell(page.settings, elsewhere.get(place, []))] if elsewhere else []
-        cells += [
-            formatting.digits(row["encode_seconds"]),
-            formatting.digits(1000 * row["search_seconds"] / row["n_queries"]),
-        ]
-        rows.append(cells)
-    words = {"method", "95 % interval", "against float32"}
-    return table(header, rows, right={place for place in range(2, len(header)) if header[place] not in words})
+    settings, judged, certain = page.settings, page.judged, "verdict" in page.settings
+    size, elsewhere = formatting.size, fitted_elsewhere(page.settings)
+    columns = [
+        words("", lambda row: "●" if row["on_frontier"] else ""),
+        words("method", lambda row: bold(setting_name(row), bool(row["on_frontier"]))),
+        numbers("bytes/vector", pareto.COST, size),
+        numbers("code bytes/vector", "code_bytes_per_vector", size),
+    ]
+    columns += [numbers("in memory", "resident_bytes_per_vector", size)] if _has_two_tiers(page) else []
+    columns.append(numbers("× smaller", "compression_ratio", formatting.ratio))
+    columns += (
+        [_spread("nDCG@10", REFERENCE.judged_metric, 4), _spread("% of float32", "retention", 1, 100)] if judged else []
+    )
+    if certain:
+        columns.append(words("95 % interval", lambda row: formatting.interval(row, "retention", 1, 100)))
+        columns.append(words("against float32", lambda row: row["verdict"] or "–"))
+    columns.append(_spread("overlap@10", REFERENCE.unjudged_metric, 3))
+    if judged:
+        columns.append(numbers("recall@100", "recall_at_100", 3))
+    elif _has_scores(page):
+        columns.append(words("95 % interval", lambda row: formatting.interval(row, REFERENCE.unjudged_metric, 3)))
+    if not judged:
+        settings = settings.assign(**{key: np.nan for _, key in _UNJUDGED if key not in settings})
+        columns += [numbers(label, key, 3) for label, key in _UNJUDGED]
+    columns += [_spread("dB over bound", "vector_db_over_bound", 2)] if _has_limits(page) else []
+    if elsewhere:
+        texts = [_elsewhere_text(settings, elsewhere.get(place, [])) for place in range(len(settings))]
+        settings = settings.assign(elsewhere=texts)
+        columns.append(words("overlap@10 if fitted elsewhere", "elsewhere", right=True))
+    columns.append(numbers("encode s", "encode_seconds", formatting.digits))
+    columns.append(
+        numbers("search ms/query", lambda row: 1000 * row["search_seconds"] / row["n_queries"], formatting.digits)
+    )
+    return Table(columns, settings).markdown()
 
 
-def _elsewhere_cell(settings: pd.DataFrame, places: Sequence[int]) -> str:
-    cells = []
+def _spread(label: str, measure: str, decimals: int, factor: float = 1) -> Column:
+    """Return a column of a measure with its deviation between seeds."""
+    return numbers(label, lambda row: formatting.spread(row, measure, decimals, factor))
+
+
+def _elsewhere_text(settings: pd.DataFrame, places: Sequence[int]) -> str:
+    texts = []
     for place in places:
         row = settings.iloc[place]
         conditions = " ".join(part for part in row["params"].split() if part.startswith(ELSEWHERE))
-        cells.append(f"{formatting.number(row['overlap_at_10'], 3)} ({cell(conditions)})")
-    return ", ".join(cells) or "–"
+        texts.append(f"{formatting.number(row['overlap_at_10'], 3)} ({conditions})")
+    return ", ".join(texts) or "–"
 
 
 def _has_two_tiers(page: Page) -> bool:
@@ -254,14 +252,8 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    judged = page.judged
-    header = ["bytes/vector at most", "best", "bytes/vector", "× smaller"]
-    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
-    rows = []
-    for budget in BUDGETS:
-        row = pareto.best_within(page.settings, budget, spare=SPARE_BYTE)
-        rows.append([str(budget), *_answer(row, judged)])
-    return table(header, rows, right={0, *range(2, len(header))})
+    rows = [(str(budget), pareto.best_within(page.settings, budget, spare=SPARE_BYTE)) for budget in BUDGETS]
+    return _answers("bytes/vector at most", "best", page, rows)
 
 
 def _budget_note() -> str:
@@ -269,45 +261,45 @@ def _budget_note() -> str:
 
 
 def _share_table(page: Page) -> str:
-    judged = page.judged
-    header = ["keeps at least", "smallest", "bytes/vector", "× smaller"]
-    header += ["nDCG@10", "% of float32"] if judged else ["overlap@10"]
-    rows = [
-        [f"{100 * share:.0f} %", *_answer(pareto.smallest_keeping(page.settings, share), judged)] for share in SHARES
+    rows = [(f"{100 * share:.0f} %", pareto.smallest_keeping(page.settings, share)) for share in SHARES]
+    return _answers("keeps at least", "smallest", page, rows)
+
+
+def _answers(asked: str, best: str, page: Page, rows: Sequence[tuple[str, pd.Series[Any] | None]]) -> str:
+    """Return a table of what was asked and the setting that answers it, None if there is none."""
+
+    def figure(label: str, key: str, show: Callable[[float], str]) -> Column:
+        return numbers(label, lambda row: "–" if row[1] is None else show(row[1][key]))
+
+    columns = [
+        numbers(asked, 0),
+        words(best, lambda row: "nothing measured" if row[1] is None else setting_name(row[1])),
+        figure("bytes/vector", pareto.COST, formatting.size),
+        figure("× smaller", "compression_ratio", formatting.ratio),
     ]
-    return table(header, rows, right={0, *range(2, len(header))})
-
-
-def _answer(row: pd.Series[Any] | None, judged: bool) -> list[str]:
-    if row is None:
-        return ["nothing measured", *["–"] * (4 if judged else 3)]
-    cells = [cell(setting_name(row)), formatting.size(row[pareto.COST]), formatting.ratio(row["compression_ratio"])]
-    if judged:
-        return [
-            *cells,
-            formatting.number(row[REFERENCE.judged_metric], 4),
-            formatting.number(100 * row["retention"], 1),
-        ]
-    return [*cells, formatting.number(row[REFERENCE.unjudged_metric], 3)]
+    if page.judged:
+        columns.append(figure("nDCG@10", REFERENCE.judged_metric, lambda value: formatting.number(value, 4)))
+        columns.append(figure("% of float32", "retention", lambda value: formatting.number(100 * value, 1)))
+    else:
+        columns.append(figure("overlap@10", REFERENCE.unjudged_metric, lambda value: formatting.number(value, 3)))
+    return Table(columns, rows).markdown()
 
 
 def _steps_table(page: Page, steps: Sequence[Step]) -> str:
     measure = page.quality_label
-    header = ["bytes/vector", "on the frontier", f"{measure} above the next smaller one", "95 % interval", "p", ""]
-    rows = []
-    for step in steps:
-        row, below = page.settings.iloc[step.row], page.settings.iloc[step.below]
-        rows.append(
-            [
-                f"{formatting.size(below[pareto.COST])} → {formatting.size(row[pareto.COST])}",
-                f"{cell(setting_name(below))} → {cell(setting_name(row))}",
-                f"{step.difference:+.4f}",
-                f"{step.low:+.4f} to {step.high:+.4f}",
-                p_value(step.p_holm).removeprefix("= "),
-                "better" if step.p_holm < ALPHA else "undecided",
-            ]
-        )
-    return table(header, rows, right={0, 2, 4})
+
+    def both(step: Step, text: Callable[[pd.Series[Any]], str]) -> str:
+        return f"{text(page.settings.iloc[step.below])} → {text(page.settings.iloc[step.row])}"
+
+    columns = [
+        numbers("bytes/vector", lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
+        words("on the frontier", lambda step: both(step, setting_name)),
+        numbers(f"{measure} above the next smaller one", lambda step: step.difference, "{:+.4f}".format),
+        words("95 % interval", lambda step: formatting.signed_interval(step.low, step.high, 4)),
+        numbers("p", lambda step: p_value(step.p_holm).removeprefix("= ")),
+        words("", lambda step: "better" if step.p_holm < ALPHA else "undecided"),
+    ]
+    return Table(columns, steps).markdown()
 
 
 def _steps_note() -> str:
@@ -318,14 +310,13 @@ def _steps_note() -> str:
 
 
 def failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:
-    """Return the table of failed runs and their errors, in Markdown; `where` adds collection and model."""
+    """Return the runs that failed and why, as Markdown; `where` says on which collection and model."""
     import pandas as pd
 
-    rows = []
-    for _, row in failed.sort_values(["dataset", "model", *SETTING, "run_id"]).iterrows():
-        seed = "–" if pd.isna(row["seed"]) else str(int(row["seed"]))
-        name = cell(f"{row['method']} {row['params']}".strip())
-        error = "no message" if pd.isna(row["error"]) else cell(" ".join(str(row["error"]).split()))
-        place = [cell(f"{row['dataset']} · {row['model']}")] if where else []
-        rows.append([*place, name, seed, error])
-    return table([*(["collection · model"] if where else []), "method", "seed", "error"], rows, right=set())
+    columns = [words("collection · model", lambda row: f"{row['dataset']} · {row['model']}")] if where else []
+    columns += [
+        words("method", lambda row: f"{row['method']} {row['params']}".strip()),
+        words("seed", lambda row: "–" if pd.isna(row["seed"]) else str(int(row["seed"]))),
+        words("error", lambda row: "no message" if pd.isna(row["error"]) else " ".join(str(row["error"]).split())),
+    ]
+    return Table(columns, failed.sort_values(["dataset", "model", *SETTING, "run_id"])).markdown()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from harness.analysis.budgets import SPARE_BYTE
 from harness.analysis.settings import setting_name, spread_over
 from harness.base import formatting
 from harness.evaluation.reference import REFERENCE
-from harness.report.markdown import cell, table
+from harness.report.markdown import cell
 from harness.report.page import provenance
+from harness.report.table import Table, bold, numbers, words
 from harness.runs.presets import DOCUMENTED
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ def frame(found: Switches) -> pd.DataFrame:
                 "kept": figures[share],
                 "kept_low": figures.get(f"{share}_low", np.nan),
                 "kept_high": figures.get(f"{share}_high", np.nan),
-                "ndcg_at_10": figures[REFERENCE.judged_metric],
-                "overlap_at_10": figures[REFERENCE.unjudged_metric],
+                REFERENCE.judged_metric: figures[REFERENCE.judged_metric],
+                REFERENCE.unjudged_metric: figures[REFERENCE.unjudged_metric],
                 "query": row.recipe.query,
                 "read_again": row.recipe.rescoring,
                 "best_of_store": found.best.get(preset.store) == number,
@@ -96,34 +98,30 @@ def _headline(found: Switches) -> str:
 
 
 def _table(found: Switches) -> str:
-    page, settings, ram, disk = found.page, found.page.settings, found.memory, beside(found.page.settings)
+    settings, ram, disk = found.page.settings, found.memory, beside(found.page.settings)
     share = pareto.share_column(settings)
-    header = ["store", "", "setting", "what the user sets", "bytes in memory", "bytes on disk", "× smaller in memory"]
-    header += [f"% of {share_measure(page)} kept", "95 % interval", "overlap@10", "query", "read again", "made from"]
-    rows, previous = [], ""
-    for number, row in enumerate(found.rows):
-        figures, preset = settings.iloc[row.place], row.match.preset
-        best = found.best.get(preset.store) == number
-        name = cell(row.match.name)
-        rows.append(
-            [
-                cell(preset.store) if preset.store != previous else "",
-                "●" if best else "",
-                f"**{name}**" if best else name,
-                cell(preset.switch),
-                formatting.size(ram[row.place]),
-                formatting.size(disk[row.place]),
-                formatting.ratio(4 * figures["dim"] / ram[row.place]),
-                formatting.number(100 * figures[share], 1),
-                formatting.interval(figures, share, 1, 100) if f"{share}_low" in settings else formatting.UNKNOWN,
-                formatting.number(figures[REFERENCE.unjudged_metric], 3),
-                cell(row.recipe.query),
-                cell(row.recipe.rescoring),
-                cell(f"{preset.evidence}: {preset.version}"),
-            ]
-        )
-        previous = preset.store
-    return table(header, rows, right={4, 5, 6, 7, 9})
+    stores = ["", *(row.match.preset.store for row in found.rows)]
+    # of each: the row, its figures, whether it is its store's best, and the store unless it is that of the row above
+    rows = [
+        (row, settings.iloc[row.place], found.best.get(store) == number, store if store != stores[number] else "")
+        for number, (row, store) in enumerate(zip(found.rows, stores[1:], strict=True))
+    ]
+    columns = [
+        words("store", 3),
+        words("", 2),
+        words("setting", lambda row: bold(row[0].match.name, row[2])),
+        words("what the user sets", lambda row: row[0].match.preset.switch),
+        numbers("bytes in memory", lambda row: ram[row[0].place], formatting.size),
+        numbers("bytes on disk", lambda row: disk[row[0].place], formatting.size),
+        numbers("× smaller in memory", lambda row: 4 * row[1]["dim"] / ram[row[0].place], formatting.ratio),
+        numbers(f"% of {share_measure(found.page)} kept", lambda row: row[1][share], 1, 100),
+        words("95 % interval", lambda row: formatting.interval(row[1], share, 1, 100)),
+        numbers("overlap@10", lambda row: row[1][REFERENCE.unjudged_metric], 3),
+        words("query", lambda row: row[0].recipe.query),
+        words("read again", lambda row: row[0].recipe.rescoring),
+        words("made from", lambda row: f"{row[0].match.preset.evidence}: {row[0].match.preset.version}"),
+    ]
+    return Table(columns, rows).markdown()
 
 
 def _legend(found: Switches) -> str:
@@ -155,25 +153,29 @@ def verdict(rival: Rival) -> str:
 
 def _rivals_table(found: Switches) -> str:
     settings, ram, disk = found.page.settings, found.memory, beside(found.page.settings)
-    share = pareto.share_column(settings)
-    header = ["store", "best setting", "bytes in memory", "on disk", "% kept", "chosen as"]
-    header += ["the project's best", "bytes in memory", "on disk", "% kept", "store less project, points"]
-    header += ["95 % interval", "the store keeps"]
-    no_loss, rows = lossless(found.page), []
-    for store, number in found.best.items():
-        place, rival = found.rows[number].place, found.rivals.get(store)
-        cells = [cell(store), cell(found.rows[number].match.name), formatting.size(ram[place])]
-        cells += [formatting.size(disk[place]), formatting.number(100 * settings[share].iloc[place], 1)]
-        cells.append("smallest at no significant loss" if no_loss[place] else "keeps most")
-        if rival is None:
-            cells += ["nothing as small"] + [formatting.UNKNOWN] * 6
-        else:
-            cells += [cell(setting_name(settings.iloc[rival.place])), formatting.size(ram[rival.place])]
-            cells += [formatting.size(disk[rival.place]), formatting.number(100 * settings[share].iloc[rival.place], 1)]
-            cells += [f"{100 * rival.difference:+.1f}", f"{100 * rival.low:+.1f} to {100 * rival.high:+.1f}"]
-            cells.append(verdict(rival))
-        rows.append(cells)
-    return table(header, rows, right={2, 3, 4, 7, 8, 9, 10})
+    share, no_loss = pareto.share_column(settings), lossless(found.page)
+
+    def rival(show: Callable[[Rival], str], otherwise: str = formatting.UNKNOWN) -> Callable[[Any], str]:
+        return lambda row: otherwise if row[2] is None else show(row[2])
+
+    # of each: the store, its best row, and the project's best for the same memory
+    rows = [(store, found.rows[number], found.rivals.get(store)) for store, number in found.best.items()]
+    columns = [
+        words("store", 0),
+        words("best setting", lambda row: row[1].match.name),
+        numbers("bytes in memory", lambda row: ram[row[1].place], formatting.size),
+        numbers("on disk", lambda row: disk[row[1].place], formatting.size),
+        numbers("% kept", lambda row: settings[share].iloc[row[1].place], 1, 100),
+        words("chosen as", lambda row: "smallest at no significant loss" if no_loss[row[1].place] else "keeps most"),
+        words("the project's best", rival(lambda own: setting_name(settings.iloc[own.place]), "nothing as small")),
+        numbers("bytes in memory", rival(lambda own: formatting.size(ram[own.place]))),
+        numbers("on disk", rival(lambda own: formatting.size(disk[own.place]))),
+        numbers("% kept", rival(lambda own: formatting.number(100 * settings[share].iloc[own.place], 1))),
+        numbers("store less project, points", rival(lambda own: f"{100 * own.difference:+.1f}")),
+        words("95 % interval", rival(lambda own: formatting.signed_interval(own.low, own.high, 1, 100))),
+        words("the store keeps", rival(verdict)),
+    ]
+    return Table(columns, rows).markdown()
 
 
 def _rivals_note(found: Switches) -> str:

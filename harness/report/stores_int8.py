@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from harness.analysis.describe_setting import SPANS, Recipe
 from harness.analysis.store_settings import Records, Switches, beside
 from harness.base import formatting
 from harness.evaluation.reference import REFERENCE
-from harness.report.markdown import cell, table
+from harness.report.markdown import cell
 from harness.report.page import provenance
+from harness.report.table import Column, Table, numbers, words
 from harness.runs.presets import DOCUMENTED, Match, Preset
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def frame(rows: Sequence[Int8], found: Sequence[Switches]) -> pd.DataFrame:
                     "read_again": row.recipe.rescoring,
                     "memory_bytes_per_vector": found[number].memory[place],
                     "disk_bytes_per_vector": beside(page.settings)[place],
-                    "overlap_at_10": figures[REFERENCE.unjudged_metric],
+                    REFERENCE.unjudged_metric: figures[REFERENCE.unjudged_metric],
                     "kept": figures[share],
                     "kept_low": figures.get(f"{share}_low", np.nan),
                     "kept_high": figures.get(f"{share}_high", np.nan),
@@ -113,7 +114,7 @@ def markdown(rows: Sequence[Int8], found: Sequence[Switches], records: Records, 
     blocks = [f"# What int8 really means in {_in_words(stores)} stores", _spread(rows, found)]
     blocks.append(_differences(rows, found, records))
     blocks += ["## What it keeps", _kept_table(rows, found), _kept_note()]
-    blocks += ["## What it does", _means_table(rows, found), _means_note(rows)]
+    blocks += ["## What it does", _means_table(rows), _means_note(rows)]
     pages = sorted({number for row in rows for number in row.places})
     runs = pd.concat([found[number].page.runs for number in pages])
     blocks.append(f"*{provenance(runs, command)}*")
@@ -157,7 +158,7 @@ def _spread(rows: Sequence[Int8], found: Sequence[Switches]) -> str:
     for number, own in enumerate(found):
         settings, here = own.page.settings, [row for row in rows if number in row.places]
         once = [row for row in here if not row.recipe.rescored]
-        where = _title(number, found)
+        where = cell(_title(number, found))
         if len(once) > 1:
             overlaps = {row.match.name: settings[REFERENCE.unjudged_metric].iloc[row.places[number]] for row in once}
             low, high = (pick(once, key=lambda row: overlaps[row.match.name]) for pick in (min, max))
@@ -191,7 +192,7 @@ def _title(number: int, found: Sequence[Switches]) -> str:
     """Return a collection's name, with the model where there are several."""
     models = {str(own.page.settings["model"].iloc[0]) for own in found}
     page = found[number].page
-    return cell(str(page.settings["dataset"].iloc[0]) if len(models) == 1 else page.title)
+    return str(page.settings["dataset"].iloc[0]) if len(models) == 1 else page.title
 
 
 def _from_to(values: Sequence[float], unit: str) -> str:
@@ -205,14 +206,14 @@ def _differences(rows: Sequence[Int8], found: Sequence[Switches], records: Recor
     again = [row for row in rows if row.recipe.rescored]
     raw = [row for row in rows if row.recipe.raw and not row.recipe.rescored]
     groups = []
-    for span, words in SPANS.items():
+    for span, description in SPANS.items():
         members = [row for row in once if row.recipe.span == span]
         if members:
             values = [_overlap(row, found) for row in members]
-            groups.append((float(np.mean(values)), f"{words}: {_shares(members, found)} ({_stores(members)})"))
+            groups.append((float(np.mean(values)), f"{description}: {_shares(members, found)} ({_stores(members)})"))
     text = ""
     if groups:
-        ordered = "; ".join(words for _, words in sorted(groups, reverse=True))
+        ordered = "; ".join(part for _, part in sorted(groups, reverse=True))
         text = (
             "They differ first in the range that the steps divide. By whose it is, and overlap@10 where nothing is "
             f"read again: {ordered}."
@@ -259,38 +260,44 @@ def _fixed(rows: Sequence[Int8], found: Sequence[Switches], records: Records) ->
 
 
 def _kept_table(rows: Sequence[Int8], found: Sequence[Switches]) -> str:
-    pages = sorted({number for row in rows for number in row.places})
-    header = ["store", "setting", "bytes in memory", "on disk"]
-    for number in pages:
-        page = found[number].page
-        header += [f"{_title(number, found)}: overlap@10", f"% of {_measure(page)} kept", "95 % interval"]
-    lines = []
-    for row in rows:
-        ram = [found[number].memory[place] for number, place in row.places.items()]
+    def on_disk(row: Int8) -> str:
         disk = [beside(found[number].page.settings)[place] for number, place in row.places.items()]
-        cells = [cell(row.preset.store), cell(row.match.name), _from_to(ram, "").strip()]
-        cells.append(_from_to(disk, "").strip())
-        for number in pages:
-            cells += _kept(found[number], row.places.get(number))
-        lines.append(cells)
-    right = {2, 3, *(4 + 3 * place for place in range(len(pages))), *(5 + 3 * place for place in range(len(pages)))}
-    return table(header, lines, right=right)
+        return _from_to(disk, "").strip()
+
+    def in_memory(row: Int8) -> str:
+        return _from_to([found[number].memory[place] for number, place in row.places.items()], "").strip()
+
+    columns = [words("store", lambda row: row.preset.store), words("setting", lambda row: row.match.name)]
+    columns += [numbers("bytes in memory", in_memory), numbers("on disk", on_disk)]
+    for number in sorted({number for row in rows for number in row.places}):
+        columns += _kept_columns(number, found)
+    return Table(columns, rows).markdown()
+
+
+def _kept_columns(number: int, found: Sequence[Switches]) -> list[Column]:
+    """Return what settings keep on one of the pages."""
+    page = found[number].page
+    share = pareto.share_column(page.settings)
+
+    def figure(show: Callable[[pd.Series[Any]], str]) -> Callable[[Int8], str]:
+        def text(row: Int8) -> str:
+            place = row.places.get(number)
+            return formatting.UNKNOWN if place is None else show(page.settings.iloc[place])
+
+        return text
+
+    return [
+        numbers(
+            f"{_title(number, found)}: overlap@10",
+            figure(lambda own: formatting.number(own[REFERENCE.unjudged_metric], 3)),
+        ),
+        numbers(f"% of {_measure(page)} kept", figure(lambda own: formatting.number(100 * own[share], 1))),
+        words("95 % interval", figure(lambda own: formatting.interval(own, share, 1, 100))),
+    ]
 
 
 def _measure(page: Page) -> str:
     return page.quality_label
-
-
-def _kept(own: Switches, place: int | None) -> list[str]:
-    if place is None:
-        return [formatting.UNKNOWN] * 3
-    figures, share = own.page.settings.iloc[place], pareto.share_column(own.page.settings)
-    interval = formatting.interval(figures, share, 1, 100) if f"{share}_low" in figures else formatting.UNKNOWN
-    return [
-        formatting.number(figures[REFERENCE.unjudged_metric], 3),
-        formatting.number(100 * figures[share], 1),
-        interval,
-    ]
 
 
 def _kept_note() -> str:
@@ -301,25 +308,20 @@ def _kept_note() -> str:
     )
 
 
-def _means_table(rows: Sequence[Int8], found: Sequence[Switches]) -> str:
-    header = ["store", "setting", "what the user sets", "bits", "steps", "range that they divide", "rounding"]
-    header += ["query", "read again", "made from"]
-    lines = [
-        [
-            cell(row.preset.store),
-            cell(row.match.name),
-            cell(row.preset.switch),
-            f"{row.recipe.bits:g}",
-            str(row.recipe.steps),
-            cell(row.recipe.span_in_words),
-            cell(row.recipe.rounding),
-            cell(row.recipe.query),
-            cell(row.recipe.rescoring),
-            cell(f"{row.preset.evidence}: {row.preset.version}"),
-        ]
-        for row in rows
+def _means_table(rows: Sequence[Int8]) -> str:
+    columns = [
+        words("store", lambda row: row.preset.store),
+        words("setting", lambda row: row.match.name),
+        words("what the user sets", lambda row: row.preset.switch),
+        numbers("bits", lambda row: row.recipe.bits, "{:g}".format),
+        numbers("steps", lambda row: row.recipe.steps, str),
+        words("range that they divide", lambda row: row.recipe.span_in_words),
+        words("rounding", lambda row: row.recipe.rounding),
+        words("query", lambda row: row.recipe.query),
+        words("read again", lambda row: row.recipe.rescoring),
+        words("made from", lambda row: f"{row.preset.evidence}: {row.preset.version}"),
     ]
-    return table(header, lines, right={3, 4})
+    return Table(columns, rows).markdown()
 
 
 def _means_note(rows: Sequence[Int8]) -> str:

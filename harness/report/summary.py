@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from harness.analysis.significance import Equals
 
 from harness.analysis.settings import SCORINGS, SETTING, SHARES, Page, setting_name
-from harness.report.markdown import cell, p_value, table
+from harness.report.markdown import cell, p_value
 from harness.report.page import failed_table, provenance
+from harness.report.table import Cell, Table, linked, numbers, words
 from harness.runs.distinct_names import marks
 
 
@@ -36,30 +38,7 @@ def summary_markdown(
     `overall` are the headings and names of plots over several pages, `analyses` the titles and names of Pareto analyses
     over several collections.
     """
-    drawn = set(figures)
-    rows = []
-    for page in found:
-        links = [f"[CSV]({page.stem}.csv)"] if len(page.settings) else []
-        links += [f"[plot]({page.stem}.png)"] if page.stem in drawn else []
-        smallest = [pareto.smallest_keeping(page.settings, share) for share in SHARES]
-        rows.append(
-            [
-                f"[{cell(page.title)}]({page.stem}.md)",
-                page.size,
-                str(len(page.settings)),
-                str(len(page.failed)),
-                _float32_cell(page),
-                *(
-                    "–" if row is None else f"{cell(setting_name(row))}, {formatting.size(row[pareto.COST])} B"
-                    for row in smallest
-                ),
-                ", ".join(links) or "–",
-            ]
-        )
-    header = ["collection · model", "size", "configurations", "failed runs", "float32 nDCG@10"]
-    header += [f"smallest keeping {100 * share:.0f} %" for share in SHARES] + ["files"]
-    blocks = ["# What each byte of an embedding buys", table(header, rows, right={2, 3, 4})]
-    blocks += marks(frame)
+    blocks = ["# What each byte of an embedding buys", _pages_table(found, set(figures)), *marks(frame)]
     measured = [page for page in found if len(page.settings)]
     if len(measured) > 1:
         blocks += [f"## Over all {len(measured)} collections and models", _overall_table(measured)]
@@ -81,7 +60,28 @@ def summary_markdown(
     return "\n\n".join(blocks) + "\n"
 
 
-def _float32_cell(page: Page) -> str:
+def _pages_table(found: Sequence[Page], drawn: set[str]) -> str:
+    def smallest(page: Page, share: float) -> str:
+        row = pareto.smallest_keeping(page.settings, share)
+        return "–" if row is None else f"{setting_name(row)}, {formatting.size(row[pareto.COST])} B"
+
+    def files(page: Page) -> Cell:
+        links = [("CSV", f"{page.stem}.csv")] if len(page.settings) else []
+        return linked(*links, *([("plot", f"{page.stem}.png")] if page.stem in drawn else []))
+
+    columns = [
+        words("collection · model", lambda page: linked((page.title, f"{page.stem}.md"))),
+        words("size", lambda page: page.size),
+        numbers("configurations", lambda page: len(page.settings), 0),
+        numbers("failed runs", lambda page: len(page.failed), 0),
+        numbers("float32 nDCG@10", _float32_text),
+        *(words(f"smallest keeping {100 * share:.0f} %", partial(smallest, share=share)) for share in SHARES),
+        words("files", files),
+    ]
+    return Table(columns, found).markdown()
+
+
+def _float32_text(page: Page) -> str:
     if page.settings.empty:
         return "–"
     return formatting.number(page.float32_score, 4) if page.judged else "no judgements"
@@ -90,57 +90,51 @@ def _float32_cell(page: Page) -> str:
 def _overall_table(found: Sequence[Page]) -> str:
     import pandas as pd
 
-    parts = [page.settings.assign(page=page.title) for page in found]
-    rows = []
-    for key, group in pd.concat(parts).groupby(SETTING, sort=True):
-        if len(group) < 2:
-            continue
-        complete = len(group) == len(found)
-        kept, overlap = 100 * group["retention"], group[REFERENCE.unjudged_metric]
-        worst = "–"
-        if kept.notna().any():
-            lowest = int(np.nanargmin(kept))
-            worst = f"{formatting.number(kept.iloc[lowest], 1)} ({cell(group['page'].iloc[lowest])})"
-        rows.append(
-            (
-                -group["compression_ratio"].mean(),
-                [
-                    cell(setting_name(pd.Series(dict(zip(SETTING, key, strict=True))))),
-                    _range(group["compression_ratio"]),
-                    f"{len(group)} of {len(found)}",
-                    formatting.number(kept.mean(), 1) if complete else "–",
-                    worst,
-                    formatting.number(overlap.mean(), 3) if complete else "–",
-                ],
-            )
-        )
-    header = ["method", "× smaller", "measured on", "% of float32, mean", "worst", "overlap@10, mean"]
-    return table(header, [cells for _, cells in sorted(rows)], right={1, 2, 3, 5})
+    def mean(group: pd.DataFrame, measure: str, factor: float = 1) -> float:
+        return float((factor * group[measure]).mean()) if len(group) == len(found) else np.nan
+
+    def worst(group: pd.DataFrame) -> str:
+        kept = 100 * group["retention"]
+        if not kept.notna().any():
+            return "–"
+        lowest = int(np.nanargmin(kept))
+        return f"{formatting.number(kept.iloc[lowest], 1)} ({group['page'].iloc[lowest]})"
+
+    def order(group: pd.DataFrame) -> tuple[float, str]:
+        return -group["compression_ratio"].mean(), cell(setting_name(group.iloc[0]))
+
+    columns = [
+        words("method", lambda group: setting_name(group.iloc[0])),
+        numbers("× smaller", lambda group: _range(group["compression_ratio"])),
+        numbers("measured on", lambda group: f"{len(group)} of {len(found)}"),
+        numbers("% of float32, mean", lambda group: mean(group, "retention", 100), 1),
+        words("worst", worst),
+        numbers("overlap@10, mean", lambda group: mean(group, REFERENCE.unjudged_metric), 3),
+    ]
+    settings = pd.concat([page.settings.assign(page=page.title) for page in found])
+    groups = [group for _, group in settings.groupby(SETTING, sort=True) if len(group) > 1]
+    return Table(columns, sorted(groups, key=order)).markdown()
 
 
 def _equals_table(equals: Equals) -> str:
-    header = ["method", "% of float32, mean", "95 % interval", "lowest", "mean rank", "Borda", "group"]
-    letters: list[str] = ["" for _ in equals.keys]
-    for number, group in enumerate(equals.groups):
-        for place in group:
-            letters[place] += _letter(number)
-    rows = []
-    for place in np.argsort(equals.ranks, kind="stable").tolist():
+    def letters(place: int) -> str:
+        return "".join(_letter(number) for number, group in enumerate(equals.groups) if place in group)
+
+    def name(place: int) -> str:
         method, params, scoring = equals.keys[place]
-        name = f"{method} {params}".strip() + (f" ({scoring})" if scoring in SCORINGS else "")
-        low, high = 100 * equals.interval.low[place], 100 * equals.interval.high[place]
-        rows.append(
-            [
-                cell(name),
-                f"{100 * equals.interval.estimate[place]:.1f}",
-                f"{low:.1f} to {high:.1f}",
-                f"{100 * equals.shares[place].min():.1f}",
-                f"{equals.ranks[place]:.2f}",
-                f"{equals.points[place]:g}",
-                letters[place],
-            ]
-        )
-    return table(header, rows, right={1, 3, 4, 5})
+        return f"{method} {params}".strip() + (f" ({scoring})" if scoring in SCORINGS else "")
+
+    between = equals.interval
+    columns = [
+        words("method", name),
+        numbers("% of float32, mean", lambda place: between.estimate[place], 1, 100),
+        words("95 % interval", lambda place: f"{100 * between.low[place]:.1f} to {100 * between.high[place]:.1f}"),
+        numbers("lowest", lambda place: equals.shares[place].min(), 1, 100),
+        numbers("mean rank", lambda place: equals.ranks[place], 2),
+        numbers("Borda", lambda place: equals.points[place], "{:g}".format),
+        words("group", letters),
+    ]
+    return Table(columns, np.argsort(equals.ranks, kind="stable").tolist()).markdown()
 
 
 def _equals_note(equals: Equals) -> str:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 from harness.report.marks import Significance, marks_legend, ranks
-from harness.report.view import BASELINE_BEST, Column, TableOptions, View, setting_names
+from harness.report.table import Column
+from harness.report.view import BASELINE_BEST, TableOptions, View, setting_names
 
 
 def save(view: View, folder: Path) -> list[Path]:
@@ -38,17 +39,10 @@ def save(view: View, folder: Path) -> list[Path]:
 
     CSV and Parquet hold the values as on record, with all their digits; the others what people read.
     """
-    from harness.report import latex
-
     folder.mkdir(parents=True, exist_ok=True)
-    frame = view.frame
-    for suffix, text in (
-        ("md", view.markdown()),
-        ("csv", frame.to_csv(index=False)),
-        ("tex", latex.table(view)),
-    ):
+    for suffix, text in (("md", view.markdown()), ("csv", view.csv()), ("tex", view.latex())):
         (folder / f"{view.stem}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
-    frame.to_parquet(folder / f"{view.stem}.parquet", index=False)
+    view.parquet(folder / f"{view.stem}.parquet")
     return [folder / f"{view.stem}.{suffix}" for suffix in ("md", "csv", "parquet", "tex")]
 
 
@@ -169,7 +163,7 @@ def _settings_view(
     raw = settings[keys].reset_index(drop=True)
     marks = {column.key: ranks(column, raw[column.key], plain) for column in columns if column.ranked}
     notes = [page.size + ("." if judged else ", without relevance judgements.")]
-    return View(stem, title, columns, raw, marks, notes, plain.tolist())
+    return View(columns, raw, marks, stem, title, notes, plain.tolist())
 
 
 def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
@@ -401,7 +395,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: Signi
     notes = ["Share of float32's quality; mean and lowest: of settings measured on all collections."]
     raw = raw[[column.key for column in columns]]
     return View(
-        "kept", "% of float32 kept", columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist()
+        columns, raw, marks, "kept", "% of float32 kept", [*notes, *marks_legend(marks, options)], plain.tolist()
     )
 
 
@@ -483,7 +477,7 @@ def _matrix_view(
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]
         marks[key] = [(*ranks, *own) for ranks, own in zip(marks[key], more, strict=True)]
     all_columns = [Column("method", "method"), *shown]
-    return View(stem, title, all_columns, raw, marks, [*notes, *marks_legend(marks, options)], plain.tolist())
+    return View(all_columns, raw, marks, stem, title, [*notes, *marks_legend(marks, options)], plain.tolist())
 
 
 def _check_baseline(pages: Sequence[Page], options: TableOptions) -> None:
@@ -527,5 +521,5 @@ def _page_names(pages: Sequence[Page]) -> list[str]:
 
 
 def _quality_name(pages: Sequence[Page]) -> str:
-    names = {"ndcg_at_10": "nDCG@10", "overlap_at_10": "overlap@10"}
+    names = {REFERENCE.judged_metric: "nDCG@10", REFERENCE.unjudged_metric: "overlap@10"}
     return " or ".join(dict.fromkeys(names[page.quality] for page in pages))

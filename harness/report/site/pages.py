@@ -167,7 +167,7 @@ class Entry:
             "encode": row["encode_seconds"],
             "search": self._search_ms,
         }
-        return {key: f"{value:.10g}" if np.isfinite(value) else "" for key, value in values.items()}
+        return {key: formatting.exact(value) for key, value in values.items()}
 
     @property
     def _search_ms(self) -> float:
@@ -392,7 +392,7 @@ class _Site:
             entry=entry,
             recorded=recorded,
             command=portable(recorded, run["dataset"]) if recorded else "",
-            figures={label: f"{run[key]:.10g}" for key, label in FIGURES.items() if np.isfinite(run[key])},
+            figures={label: text for key, label in FIGURES.items() if (text := formatting.exact(run[key]))},
             record=None if record is None else json.dumps(_as_written(record), indent=1, ensure_ascii=False),
         )
 

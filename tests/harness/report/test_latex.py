@@ -12,7 +12,8 @@ from harness.analysis import settings as settings_module
 from harness.analysis.significance import with_intervals
 from harness.report import latex, views
 from harness.report.latex import escape
-from harness.report.view import Column, View
+from harness.report.table import Column
+from harness.report.view import View
 from harness.report.views import collection_view
 from tests.harness.analysis.test_significance import records
 from tests.harness.report.test_write import frame_of, run
@@ -26,7 +27,7 @@ def view_of(names: list[str], values: list[float], marks: list[tuple[str, ...]],
         stem="t",
         title="a_title 100 %",
         columns=[Column("name", "name_of"), Column("score", "nDCG@10 & more", decimals, ranked=True)],
-        raw=pd.DataFrame({"name": names, "score": values}),
+        rows=pd.DataFrame({"name": names, "score": values}),
         marks={"score": marks},
         notes=["50 % of #1 & a_b."],
     )
