@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.report.markdown import table
+from harness.report.table import Table, by_place, code
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
 
@@ -88,7 +88,7 @@ def main() -> None:
         same = all(np.array_equal(whole[key], cut[key]) for key in whole)
         rows.append(
             [
-                f"`{METHODS[method].replace(' method.', ' ')}`",
+                code(METHODS[method].replace(" method.", " ")),
                 *(f"{seconds:,.1f}" for seconds in stages[1]),
                 f"{grown:.2f}",
                 *(f"{one[name]['peak_memory_bytes'] / 1e9:.2f}" for name in ("whole", "few", "many")),
@@ -97,7 +97,7 @@ def main() -> None:
         )
     sizes = (f"GB at {few:,}, whole", f"GB at {few:,}", f"GB at {many:,}")
     header = ["method", "fit s", "encode s", "search s", "growth / 10", *sizes, "same ranking"]
-    text = table(header, rows, set(range(1, 8)))
+    text = Table(by_place(header, range(1, 8)), rows).markdown()
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text + "\n", encoding="utf-8")

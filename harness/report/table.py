@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html as html_module
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,11 @@ def numbers(
     if isinstance(show, int):
         return Column(key, label, show, factor, of=of)
     return Column(key, label, of=of, show=show, number=True)
+
+
+def by_place(labels: Iterable[str], right: Collection[int]) -> list[Column]:
+    """Return columns of rows that are sequences of cells already: numbers in the places `right`, words elsewhere."""
+    return [numbers(label, place) if place in right else words(label, place) for place, label in enumerate(labels)]
 
 
 @dataclass(frozen=True)
