@@ -13,7 +13,7 @@ from harness.analysis.significance import PerQuery, load_scores
 from harness.base import formatting
 from harness.base.errors import ConfigError
 from harness.report import markdown
-from harness.report.table import Table, numbers, words
+from harness.report.table import Column, Table, numbers, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +74,8 @@ def _page(first: str, second: str, titles: list[str], metrics: list[str], pairs:
     columns = [
         words("collection · model", 0),
         words("metric", 1),
-        numbers(first, lambda row: row[2][0].mean(), 4),
-        numbers(second, lambda row: row[2][1].mean(), 4),
+        Column(first, first, 4, of=lambda row: row[2][0].mean(), verbatim=True),
+        Column(second, second, 4, of=lambda row: row[2][1].mean(), verbatim=True),
         numbers("difference", lambda row: row[3].difference.estimate[0], "{:+.4f}".format),
         words("95 % interval", lambda row: _interval(row[3].difference)),
         numbers("p", lambda row: markdown.p_value(row[4]).removeprefix("= ")),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html as html_module
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,8 @@ class Column:
         Whether it holds numbers, which need no escapes; None if there are decimals.
     right : bool or None
         Whether it is aligned to the right; None if it holds numbers.
+    verbatim : bool
+        Whether its heading is set in Markdown without escapes.
     """
 
     key: str
@@ -98,6 +100,7 @@ class Column:
     show: Callable[[Any], str] | None = None
     number: bool | None = None
     right: bool | None = None
+    verbatim: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -151,6 +154,11 @@ def numbers(
     if isinstance(show, int):
         return Column(key, label, show, factor, of=of)
     return Column(key, label, of=of, show=show, number=True)
+
+
+def by_place(labels: Iterable[str], right: Collection[int]) -> list[Column]:
+    """Return columns of rows that are sequences of cells already: numbers in the places `right`, words elsewhere."""
+    return [numbers(label, place) if place in right else words(label, place) for place, label in enumerate(labels)]
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,7 @@ class Table:
 
         One with a title is a section of its own, with a heading of that `level` and the notes.
         """
-        header = [markdown_module.cell(column.label) for column in self.columns]
+        header = [column.label if column.verbatim else markdown_module.cell(column.label) for column in self.columns]
         lines = [
             [_markdown(cell, escaped=not column.is_number) for column, cell in zip(self.columns, row, strict=True)]
             for row in self.cells

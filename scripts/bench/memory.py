@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.report.markdown import table
+from harness.report.table import Table, by_place, code
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
 
@@ -50,7 +50,15 @@ def sweep(folder: Path, docs: Path, results: str, chunk_rows: int | None, sample
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
     for setting in METHODS.values():
         command = [
-            *(sys.executable, "-m", "harness.cli", "run", "dataset=vectors", f"dataset.docs={docs}"),
+            *(
+                sys.executable,
+                "-m",
+                "harness.cli",
+                "run",
+                "dataset=vectors",
+                f"dataset.docs={docs}",
+                "dataset.metric=dot",
+            ),
             *(f"dataset.queries={folder / 'queries.npy'}", "model=vectors", f"results_dir={folder / results}"),
             *(f"chunk_rows={'null' if chunk_rows is None else chunk_rows}", f"fit_sample={sample}", "fit_queries=none"),
             *f"method={setting}".split(),
@@ -88,7 +96,7 @@ def main() -> None:
         same = all(np.array_equal(whole[key], cut[key]) for key in whole)
         rows.append(
             [
-                f"`{METHODS[method].replace(' method.', ' ')}`",
+                code(METHODS[method].replace(" method.", " ")),
                 *(f"{seconds:,.1f}" for seconds in stages[1]),
                 f"{grown:.2f}",
                 *(f"{one[name]['peak_memory_bytes'] / 1e9:.2f}" for name in ("whole", "few", "many")),
@@ -97,7 +105,7 @@ def main() -> None:
         )
     sizes = (f"GB at {few:,}, whole", f"GB at {few:,}", f"GB at {many:,}")
     header = ["method", "fit s", "encode s", "search s", "growth / 10", *sizes, "same ranking"]
-    text = table(header, rows, set(range(1, 8)))
+    text = Table(by_place(header, range(1, 8)), rows).markdown()
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text + "\n", encoding="utf-8")

@@ -209,7 +209,12 @@ def run(source: Path) -> None:
     subprocess.run(
         [
             *(sys.executable, "-m", "harness.cli", "run", "dataset=vectors", "model=vectors", "method=int8"),
-            *(f"dataset.docs={source}/docs.npy", f"dataset.queries={source}/queries.npy", "keep_index=true"),
+            *(
+                f"dataset.docs={source}/docs.npy",
+                f"dataset.queries={source}/queries.npy",
+                "dataset.metric=dot",
+                "keep_index=true",
+            ),
             *(f"results_dir={source}/results", f"cache_dir={source}/cache"),
         ],
         check=True,
@@ -317,7 +322,7 @@ def squeeze(job: Job, place: Path, expected: object, rooms: list[int], mounted: 
 
 
 def main() -> None:
-    from harness.report.markdown import table
+    from harness.report.table import Table, numbers, words
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mount", action="store_true", help="fill a small file system rather than limit files")
@@ -344,8 +349,13 @@ def main() -> None:
                 place.mkdir()
                 rooms = [0, 100, 1000, 5000, 20_000, 60_000, 120_000, 190_000, 240_000, 500_000, 1 << 30]
                 tallies[name] = squeeze(job, place, expected, rooms, False)
-    rows = [[name, str(t.attempts), str(t.refused), t.wrong or "yes"] for name, t in tallies.items()]
-    print(table(["written", "attempts", "refused by name", "whole in the end"], rows, {1, 2}))
+    columns = [
+        words("written", 0),
+        numbers("attempts", lambda row: row[1].attempts, 0),
+        numbers("refused by name", lambda row: row[1].refused, 0),
+        words("whole in the end", lambda row: row[1].wrong or "yes"),
+    ]
+    print(Table(columns, list(tallies.items())).markdown())
     sys.exit(1 if any(t.wrong for t in tallies.values()) else 0)
 
 

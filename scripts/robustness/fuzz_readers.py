@@ -678,7 +678,7 @@ def fuzz(reader: str, seed: int, seconds: float, cases: int | None = None) -> Ta
 
 
 def main() -> None:
-    from harness.report.markdown import table
+    from harness.report.table import Table, numbers, words
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -697,16 +697,15 @@ def main() -> None:
         return
     names = [name for name in made if options.only in name]
     tallies = [fuzz(name, options.seed, options.seconds / len(names)) for name in names]
-    rows = [[t.reader, *(f"{n:,}" for n in (t.tried, t.refused, t.read, len(t.findings)))] for t in tallies]
-    totals = [
-        sum(column) for column in zip(*((t.tried, t.refused, t.read, len(t.findings)) for t in tallies), strict=True)
-    ]
-    rows.append(["all", *(f"{n:,}" for n in totals)])
-    print(table(["reader", "tried", "refused by name", "read", "findings"], rows, {1, 2, 3, 4}))
+    rows = [(t.reader, t.tried, t.refused, t.read, len(t.findings)) for t in tallies]
+    rows.append(("all", *(sum(row[place] for row in rows) for place in range(1, 5))))
+    counted = enumerate(("tried", "refused by name", "read", "findings"), start=1)
+    columns = [words("reader", 0), *(numbers(label, place, "{:,}".format) for place, label in counted)]
+    print(Table(columns, rows).markdown())
     for tally in tallies:
         for number, what in tally.findings.values():
             print(f"--case {tally.reader!r} {number}: {what}")
-    sys.exit(1 if totals[-1] else 0)
+    sys.exit(1 if rows[-1][-1] else 0)
 
 
 if __name__ == "__main__":

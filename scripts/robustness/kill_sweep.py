@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.report.markdown import table
+from harness.report.table import Table, by_place
 from harness.runs.store import PER_QUERY, RANKING, Store
 
 RUNS = (
@@ -107,7 +107,9 @@ def main() -> None:
         both = [start(shared, dataset) for _ in range(2)]
         codes = [process.wait() for process in both]
         rows.append(_row(f"two at a time, exit statuses {codes[0]} and {codes[1]}", 0, expected, shared))
-    print(table(["sweep", "kills", "records", "same as undisturbed", "drafts left"], rows, {1, 2, 4}))
+    print(
+        Table(by_place(["sweep", "kills", "records", "same as undisturbed", "drafts left"], {1, 2, 4}), rows).markdown()
+    )
     sounds = len(expected) == EXPECTED and all(row[3] in ("yes", "–") and row[4] in ("0", "–") for row in rows)
     sys.exit(0 if sounds else 1)
 

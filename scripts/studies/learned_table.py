@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from harness.analysis import statistics
 from harness.data.datasets import Dataset
-from harness.report.markdown import table
+from harness.report.table import Cell, Table, by_place, code
 from harness.runs.config import shared
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
@@ -49,14 +49,14 @@ def interval(difference: statistics.Interval, row: int = 0) -> str:
 
 def collection_table(store: Store, runs: pd.DataFrame) -> str:
     """Return a collection's table: methods by budget, best first."""
-    rows: list[list[str]] = []
+    rows: list[list[str | Cell]] = []
     for budget in BUDGETS:
         at = runs[runs["budget"] == budget]
         if not len(at):
             continue
         base = at[at["method"] == BASELINE]
         reference = {metric: mean_scores(store, base, metric) for metric in METRICS}
-        lines: list[tuple[float, list[str]]] = []
+        lines: list[tuple[float, list[str | Cell]]] = []
         for (method, params), group in at.groupby(["method", "params"], sort=False):
             scores = {metric: mean_scores(store, group, metric) for metric in METRICS}
             compared = {metric: statistics.compare(scores[metric][None], reference[metric]) for metric in METRICS}
@@ -66,7 +66,7 @@ def collection_table(store: Store, runs: pd.DataFrame) -> str:
                     -float(scores["overlap_at_10"].mean()),
                     [
                         str(budget),
-                        f"`{method} {params}`",
+                        code(f"{method} {params}"),
                         "learned" if group["family"].iloc[0] == "learned" else "",
                         str(len(group)),
                         f"{scores['ndcg_at_10'].mean():.4f}",
@@ -85,7 +85,7 @@ def collection_table(store: Store, runs: pd.DataFrame) -> str:
         *("B/doc", "method", "", "seeds", "nDCG@10", "against transform coding", "overlap@10"),
         *("against transform coding", "overlap is", "state MB", "fit s", "taught by"),
     ]
-    return table(header, rows, {0, 3, 4, 5, 6, 7, 9, 10})
+    return Table(by_place(header, {0, 3, 4, 5, 6, 7, 9, 10}), rows).markdown()
 
 
 def taught_documents(dataset: Dataset) -> set[str]:
@@ -100,7 +100,7 @@ def divided_table(store: Store, runs: pd.DataFrame, dataset: Dataset) -> str:
     known = np.array(
         [any(grade > 0 and doc_id in taught for doc_id, grade in qrels[query].items()) for query in dataset.query_ids]
     )
-    rows: list[list[str]] = []
+    rows: list[list[str | Cell]] = []
     for budget in BUDGETS:
         at = runs[runs["budget"] == budget]
         reference = mean_scores(store, at[at["method"] == BASELINE], "ndcg_at_10")
@@ -108,7 +108,7 @@ def divided_table(store: Store, runs: pd.DataFrame, dataset: Dataset) -> str:
             if method != BASELINE and not str(group["fit_queries"].iloc[0]).endswith("train queries"):
                 continue
             scores = mean_scores(store, group, "ndcg_at_10")
-            cells = [str(budget), f"`{method} {params}`"]
+            cells = [str(budget), code(f"{method} {params}")]
             for part in (known, ~known):
                 against = statistics.compare(scores[None, part], reference[part]).difference
                 cells += [f"{scores[part].mean():.4f}", "" if method == BASELINE else interval(against)]
@@ -117,7 +117,7 @@ def divided_table(store: Store, runs: pd.DataFrame, dataset: Dataset) -> str:
         *("B/doc", "method", f"{known.sum()} queries with a taught document", "against transform coding"),
         *(f"{(~known).sum()} others", "against transform coding"),
     ]
-    return table(header, rows, {0, 2, 3, 4, 5})
+    return Table(by_place(header, {0, 2, 3, 4, 5}), rows).markdown()
 
 
 def budgeted(folder: Path) -> pd.DataFrame:

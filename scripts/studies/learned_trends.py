@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import statistics
-from harness.report.markdown import table
+from harness.report.table import Table, by_place
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
 from scripts.studies.learned_table import interval, mean_scores
@@ -115,7 +115,7 @@ def main() -> None:
     frame = frame[frame["status"] == "ok"]
     rows = [row_of(store, runs, trend) for _, runs in frame.groupby("dataset", sort=False) for trend in TRENDS]
     header = ["collection", "claim", "measure", "the first", "the second", "difference (95 %)", "holds"]
-    text = table(header, rows, {3, 4, 5})
+    text = Table(by_place(header, {3, 4, 5}), rows).markdown()
     print(text)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from harness.data.models.minilm import Minilm
-from harness.report.markdown import table
+from harness.report.table import Table, by_place, code
 from harness.runs.frame import load_runs
 
 SYSTEMS = {
@@ -74,14 +74,14 @@ def main() -> None:
             rows.append(
                 [
                     system,
-                    f"`{setting}`",
+                    code(setting),
                     f"{run['code_bytes_per_vector']:.0f}",
                     f"{run['ndcg_at_10']:.4f}",
                     "" if system.endswith("anew") else f"{run['retention']:.0%}",
                 ]
             )
     header = ["system", "method", "B/doc", "nDCG@10", "of the old float32 system"]
-    text = table(header, rows, {2, 3, 4})
+    text = Table(by_place(header, {2, 3, 4}), rows).markdown()
     print(text)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from harness.analysis.inspection import LABELS
 from harness.analysis.statistics import holm
 from harness.base.sampling import sampled
 from harness.report.figures import style
-from harness.report.markdown import table
+from harness.report.table import Table, by_place, code, numbers, words
 from harness.runs.config import shared
 from harness.runs.frame import load_runs
 from harness.runs.inputs import load_dataset, load_vectors
@@ -281,7 +281,7 @@ def collections_part(across: pd.DataFrame) -> list[str]:
         header = ["diagnostic", "rho", "exact p", "p of any", "methods: median rho (range)"]
         parts += [
             f"### {title}, mean over methods, {n} collections",
-            table(header, rows, {1, 2, 3, 4}),
+            Table(by_place(header, range(1, 5)), rows).markdown(),
             f"### {title}, each method: rho (exact p) with the first {SHOWN} of these",
             method_table(methods, list(order[:SHOWN])),
         ]
@@ -296,8 +296,8 @@ def method_table(methods: pd.DataFrame, names: list[str]) -> str:
             f"{by_name.loc[name, 'rho']:+.2f} ({by_name.loc[name, 'p']:.3f})" if name in by_name.index else "–"
             for name in names
         ]
-        rows.append([f"`{method}`", str(some["collections"].iloc[0]), *cells])
-    return table(["method", "collections", *names], rows, set(range(1, len(names) + 2)))
+        rows.append([code(method), str(some["collections"].iloc[0]), *cells])
+    return Table(by_place(["method", "collections", *names], range(1, len(names) + 2)), rows).markdown()
 
 
 def queries_part(found: list[Collection], within: pd.DataFrame) -> list[str]:
@@ -312,7 +312,6 @@ def queries_part(found: list[Collection], within: pd.DataFrame) -> list[str]:
         rows.append([label, *cells])
     header = ["over queries, rho with their mean overlap@10", *(one.name.split(" · ")[0] for one in found)]
     sizes = ["queries; settings", *(f"{one.overlap.shape[1]:,}; {len(one.overlap)}" for one in found)]
-    right = set(range(1, len(header)))
     settings = within[within["method"] != "(all)"]
     by_method = []
     for method, some in settings.groupby("method"):
@@ -321,18 +320,19 @@ def queries_part(found: list[Collection], within: pd.DataFrame) -> list[str]:
             here = some[some["diagnostic"] == name]
             certain = (here["p_holm"] < 0.05) & (np.sign(here["rho"]) == np.sign(here["rho"].median()))
             cells.append(f"{here['rho'].median():+.2f} ({certain.sum()}/{len(here)})")
-        by_method.append([f"`{method}`", *cells])
+        by_method.append([code(method), *cells])
+    columns = by_place(["collection", "queries", "R² within", "R² from the others"], {1, 2, 3})
     return [
         "## Over queries: strong evidence",
-        table(header, [sizes, *rows], right),
+        Table(by_place(header, range(1, len(header))), [sizes, *rows]).markdown(),
         "In brackets 95 % intervals (Bonett and Wright, 2000). Figure: the same.",
         "![rho over queries](predictors.png)",
         "### Each method: median rho over settings and collections (settings of that sign and p < 0.05 after Holm)",
-        table(["method", *QUERY_LABELS.values()], by_method, set(range(1, len(QUERY_LABELS) + 1))),
+        Table(by_place(["method", *QUERY_LABELS.values()], range(1, len(QUERY_LABELS) + 1)), by_method).markdown(),
         "### All of them together",
         "R² of a linear model of ranks for the rank of a query's mean overlap@10: tenfold cross-validation within the "
         "collection, and learnt on the other collections only. Ranks are within a collection.",
-        table(["collection", "queries", "R² within", "R² from the others"], explained(found), {1, 2, 3}),
+        Table(columns, explained(found)).markdown(),
     ]
 
 
@@ -387,12 +387,9 @@ def answer(across: pd.DataFrame, within: pd.DataFrame) -> str:
 
 def page(found: list[Collection], across: pd.DataFrame, within: pd.DataFrame) -> str:
     figures = pd.DataFrame({one.name.split(" · ")[0]: one.figures for one in found})
-    values = [
-        [name, *(f"{value:.4g}" for value in row)] for name, row in zip(figures.index, figures.to_numpy(), strict=True)
-    ]
+    collections = [numbers(name, name, "{:.4g}".format) for name in figures.columns]
     n = int(across["collections"].max()) if len(across) else 0
     least = 2 / float(np.prod(np.arange(1, n + 1))) if n else 1.0
-    right = set(range(1, len(found) + 1))
     parts = [
         "# Which diagnostics predict how well methods compress?",
         "Spearman's rank correlation between diagnostics (`vecbudget inspect`) and what methods keep. Written by "
@@ -407,7 +404,7 @@ def page(found: list[Collection], across: pd.DataFrame, within: pd.DataFrame) ->
         "other is no further evidence. All collections were embedded by one model, and they differ in size, which "
         "moves intrinsic dimension and hubness by itself. A diagnostic that is the same everywhere is left out.",
         "## The diagnostics",
-        table(["", *figures.columns], values, right),
+        Table([words("", "name"), *collections], figures.rename_axis("name").reset_index()).markdown(),
         "What each is: `harness/analysis/diagnostics.py`. All correlations over collections, and those over queries "
         "with the mean of all settings: [predictors.csv](predictors.csv).",
     ]

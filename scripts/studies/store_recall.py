@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_module
 
 from harness.data.datasets.stdlib import StandardLibrary
 from harness.data.models.minilm import Minilm
-from harness.report.markdown import table
+from harness.report.table import Table, by_place, code
 from harness.runs.config import MethodSpec
 from methods.base import Codec
 from methods.composed.rescore import Rescore
@@ -129,10 +129,11 @@ def main() -> None:
         missed += sum(far)
         figures = [f"{mine[i]:.3f}{' !' if far[i] else ''}" for i in range(2)]
         figures = [figures[0], f"{row.scifact:.3f}", figures[1], f"{row.builtin:.3f}"]
-        cells.append([f"{row.bits:g}", row.code, f"`{row.method}`", *figures])
-        print(*cells[-1], flush=True)
+        cells.append([f"{row.bits:g}", row.code, code(row.method), *figures])
+        print(row.bits, row.code, row.method, *figures, flush=True)
     lengths = [float(np.linalg.norm(docs.mean(axis=0))) for docs, _ in sets]
     (titles, claims), (functions, sentences) = sets
+    columns = by_place(["bits", "code", "method", "SciFact", "other", "built-in", "other"], {0, 3, 4, 5, 6})
     text = [
         "# Recall@10 of the stores' codes, before anything is read again",
         "",
@@ -142,7 +143,7 @@ def main() -> None:
         "implementation of the same sources, on an earlier state of the built-in set. "
         f"{missed} of {2 * len(ROWS)} figures differ by more than {CLOSE} (marked !).",
         "",
-        table(["bits", "code", "method", "SciFact", "other", "built-in", "other"], cells, {0, 3, 4, 5, 6}),
+        Table(columns, cells).markdown(),
     ]
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

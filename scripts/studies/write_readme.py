@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.base import formatting
-from harness.report.markdown import table
+from harness.report.table import Table, code, numbers, words
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADLINE = ROOT / "results" / "reference" / "quick" / "stdlib--all-MiniLM-L6-v2.csv"
@@ -17,32 +17,22 @@ def headline() -> str:
     exact = rows[rows["method"] == "float32"]
     best = rows[rows["on_frontier"].astype(str) == "True"]
     shown = pd.concat([best[best["method"] != "float32"].sort_values("bytes_per_vector"), exact])
-    lines = [
-        [
-            f"`{row['method']} {row['params']}".rstrip() + "`",
-            formatting.size(float(row["bytes_per_vector"])),
-            formatting.ratio(float(row["compression_ratio"])),
-            f"{row['ndcg_at_10']:.3f}",
-            f"{100 * float(row['retention']):.1f} % {_interval(row)}".rstrip(),
-            f"{row['overlap_at_10']:.3f}",
-        ]
-        for row in shown.to_dict("records")
+    columns = [
+        words("on the frontier", lambda row: code(f"{row['method']} {row['params']}".rstrip())),
+        numbers("bytes/vector", "bytes_per_vector", formatting.size),
+        numbers("× smaller", "compression_ratio", formatting.ratio),
+        numbers("nDCG@10", "ndcg_at_10", 3),
+        numbers("kept of float32 (95 % interval)", _kept),
+        numbers("overlap@10", "overlap_at_10", 3),
     ]
-    header = [
-        "on the frontier",
-        "bytes/vector",
-        "× smaller",
-        "nDCG@10",
-        "kept of float32 (95 % interval)",
-        "overlap@10",
-    ]
-    return table(header, lines, {1, 2, 3, 4, 5}) + "\n"
+    return Table(columns, shown.to_dict("records")).markdown() + "\n"
 
 
-def _interval(row: dict[str, object]) -> str:
+def _kept(row: dict[str, object]) -> str:
+    kept = f"{100 * float(str(row['retention'])):.1f} %"
     if row["method"] == "float32":
-        return ""
-    return f"({100 * float(str(row['retention_low'])):.1f} to {100 * float(str(row['retention_high'])):.1f})"
+        return kept
+    return f"{kept} ({100 * float(str(row['retention_low'])):.1f} to {100 * float(str(row['retention_high'])):.1f})"
 
 
 def written(text: str) -> str:
