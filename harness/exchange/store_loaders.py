@@ -20,9 +20,20 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError
 from harness.base.memmap import blocks
 from harness.base.suggestions import did_you_mean, nearest
+from harness.data.metric import Lengths
 from harness.runs.record import Record
 
 Float32 = NDArray[np.float32]
+
+INNER_PRODUCT = {
+    "Distance.COSINE": "Distance.DOT",
+    'distance_type("cosine")': 'distance_type("dot")',
+    'metric="cosine"': 'metric="dot"',
+    "DISTANCE_METRIC COSINE": "DISTANCE_METRIC IP",
+    '"similarity": "cosine"': '"similarity": "max_inner_product"',
+    "vector_cosine_ops": "vector_ip_ops",
+}
+"""How stores that have both write the inner product, by how they write the cosine."""
 
 LIBRARIES = ("faiss", "numpy", "usearch")
 """Targets that take the codes; the others are vector stores, which take the vectors."""
@@ -109,6 +120,24 @@ def with_parameters(setting: str, params: str) -> str:
     return setting
 
 
+def by_inner_product(text: str, store: str) -> str:
+    """Return a store's setting or loader with the inner product in the place of the cosine.
+
+    Raises
+    ------
+    ConfigError
+        If it compares by cosine in a way that has no inner product here.
+    """
+    for cosine, inner_product in INNER_PRODUCT.items():
+        text = text.replace(cosine, inner_product)
+    if re.search("cosine", re.sub(r"#.*|--.*", "", text), re.IGNORECASE):
+        raise ConfigError(
+            f"{store} compares by cosine here, but these documents differ in length and the run compared inner "
+            "products, so that it would rank otherwise; measure with dataset.metric=cosine, and export that run"
+        )
+    return text
+
+
 def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence[str]) -> tuple[str, ...]:
     """Write the vectors, the store's setting, and the code or SQL that loads them; return notes for the user.
 
@@ -121,7 +150,10 @@ def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence
     ids : sequence of str
     """
     dim = docs.shape[1]
+    # of unit length the cosine is the inner product, which every run compares by
+    lengths_differ = not Lengths.of(docs).equal
     setting = preset.for_dim(dim)
+    setting = by_inner_product(setting, preset.store) if lengths_differ else setting
     (folder / "setting.txt").write_text(setting + "\n", encoding="utf-8")
     loader = LOADERS.get(preset.store)
     if loader is None:
@@ -133,9 +165,9 @@ def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence
     loader.write(folder / loader.data, docs, ids)
     template = Template(files("harness.exchange").joinpath("templates", f"{loader.template}.txt").read_text("utf-8"))
     values = {"dim": str(dim), "store": preset.store, "version": preset.version, "data": loader.data}
-    (folder / loader.script).write_text(
-        template.substitute(values | loader.values(setting, dim, preset.store)), encoding="utf-8"
-    )
+    script = template.substitute(values | loader.values(setting, dim, preset.store))
+    script = by_inner_product(script, preset.store) if lengths_differ else script
+    (folder / loader.script).write_text(script, encoding="utf-8")
     return (
         f"{loader.script} makes the table and loads {loader.data}; read it, then {loader.how}",
         f"written for {preset.store} {preset.version}; the store compresses the vectors itself",

@@ -120,7 +120,10 @@ class ModelEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry(Entry):
-    """A collection of `n_docs` documents and `n_queries` queries, as far as it was searched."""
+    """A collection of `n_docs` documents and `n_queries` queries, as far as it was searched.
+
+    `metric` is how a dataset's own vectors are compared ("dot", "cosine" or "l2"): their inner products rank so.
+    """
 
     name: str
     revision: str | None = None
@@ -128,6 +131,7 @@ class DatasetEntry(Entry):
     n_docs: int
     n_queries: int
     has_qrels: bool | None = None
+    metric: str = "dot"
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
@@ -139,6 +143,7 @@ class DatasetEntry(Entry):
             n_docs=len(dataset.doc_ids),
             n_queries=len(dataset.query_ids),
             has_qrels=dataset.qrels is not None,
+            metric=dataset.metric,
         )
 
 

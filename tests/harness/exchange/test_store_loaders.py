@@ -330,3 +330,27 @@ def test_a_run_of_other_parameters_is_its_store_s_still(small_collection: Path, 
     assert "'quantile': 0.9," in (out / "qdrant" / "load.py").read_text()
     with pytest.raises(ConfigError, match="which is no setting of LanceDB"):
         exported(small_collection, results, tmp_path / "other", ["lancedb"], "method=qdrant_int8")
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_no_loader_compares_by_cosine_where_lengths_count(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    docs = rng.standard_normal((40, 384)).astype(np.float32)
+    unit = (docs / np.linalg.norm(docs, axis=1, keepdims=True)).astype(np.float32)
+    preset = presets()[name]
+    chosen = ChosenPreset(name, preset.store, folder_name(preset.store), preset.setting, preset.version)
+    ids = [f"d{row}" for row in range(40)]
+    (tmp_path / "unit").mkdir()
+    write_store(tmp_path / "unit", chosen, unit, ids)
+    (tmp_path / "long").mkdir()
+    lengthened = unit * np.linspace(0.5, 2, 40, dtype=np.float32)[:, None]
+    try:
+        write_store(tmp_path / "long", chosen, lengthened, ids)
+    except ConfigError as error:
+        assert "dataset.metric=cosine" in str(error)
+        return
+    texts = [
+        path.read_text() for path in (tmp_path / "long").iterdir() if path.suffix in (".txt", ".py", ".sql", ".redis")
+    ]
+    lines = [line.partition("#")[0].partition("--")[0] for text in texts for line in text.splitlines()]
+    assert not [line for line in lines if "cosine" in line.lower()]
