@@ -34,7 +34,7 @@ from harness.runs.store import INDEX, Store
 from methods.base import MethodError
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
 
-OURS = r"(methods|harness\.data\.datasets|harness\.data\.models)\.[A-Z]\w*"
+OURS = r"(methods|harness\.data\.(datasets|models)(\.[a-z]\w*)?)\.[A-Z]\w*"
 """Classes that a record may name: a record may be another person's."""
 
 Float32 = NDArray[np.float32]

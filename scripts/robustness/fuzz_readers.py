@@ -509,6 +509,19 @@ def _vector_files(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple
     (place / "docs.bvecs").write_bytes(b"".join(width + row.tobytes() for row in small))
     ids = [f"d{i}" for i in range(len(vectors))]
     pq.write_table(pa.table({"id": ids, "v": vectors.tolist()}), place / "lists.parquet", row_group_size=25)
+    np.savez(place / "docs.npz", docs=vectors)
+    shape = np.array(vectors.shape, "<u4").tobytes()
+    (place / "docs.fbin").write_bytes(shape + vectors.astype("<f4").tobytes())
+    lines = [json.dumps({"id": name, "v": row.tolist()}) for name, row in zip(ids, vectors, strict=True)]
+    (place / "lists.jsonl").write_text("\n".join(lines) + "\n")
+    cells = [",".join(map(str, row.tolist())) for row in vectors]
+    (place / "columns.csv").write_text(
+        ",".join(f"x{i}" for i in range(vectors.shape[1])) + "\n" + "\n".join(cells) + "\n"
+    )
+    with pa.OSFile(str(place / "lists.arrow"), "wb") as sink:
+        table = pa.table({"id": ids, "v": vectors.tolist()})
+        with pa.ipc.new_stream(sink, table.schema) as out:
+            out.write_table(table)
     columns = {f"x{i}": vectors[:, i] for i in range(vectors.shape[1])}
     pq.write_table(pa.table(columns), place / "columns.parquet", compression="zstd")
     with h5py.File(place / "docs.hdf5", "w") as file:
@@ -520,13 +533,18 @@ def _vector_files(folder: Path, vectors: np.ndarray[Any, Any]) -> Iterator[tuple
 
     def read(name: str, options: dict[str, str], into: Path) -> None:
         more = {key: str(into / value) for key, value in options.items()}
-        _ = VectorFiles(docs=str(into / name), held_out=3, **more).load().fingerprint  # type: ignore[arg-type]
+        _ = VectorFiles(docs=str(into / name), held_out=3, metric="dot", **more).load().fingerprint  # type: ignore[arg-type]
 
     kinds = (
         "docs.npy",
         "docs.safetensors",
         "docs.fvecs",
         "docs.bvecs",
+        "docs.npz",
+        "docs.fbin",
+        "lists.jsonl",
+        "columns.csv",
+        "lists.arrow",
         "lists.parquet",
         "columns.parquet",
         "docs.hdf5",

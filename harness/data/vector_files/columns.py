@@ -60,7 +60,7 @@ def read_csv(path: Path, source: VectorSource) -> StoredVectors:
         with opened(path) as file, pa.csv.open_csv(file) as batches:
             schema = batches.schema
             first = batches.read_next_batch()
-            texts = [name for name in schema.names if _holds_lists(first.column(name))]
+            texts = [name for place, name in enumerate(schema.names) if _holds_lists(first.column(place))]
             chosen = choose_columns(path, schema, source, texts)
             return _from_batches(path, chosen, _chain(first, batches))
     except StopIteration:
@@ -119,6 +119,9 @@ def choose_columns(path: Path, schema: Any, source: VectorSource, list_texts: Se
     import pyarrow as pa
 
     kinds = {field.name: field.type for field in schema}
+    repeated = next((name for name in kinds if schema.names.count(name) > 1), None)
+    if repeated is not None:
+        raise DatasetError(f"{path} has {schema.names.count(repeated)} columns of the name '{repeated}'")
     named_index, nameless_index = _pandas_index(schema)
     ids = source.id_column or next((name for name in ID_COLUMNS if name in kinds), None)
     if ids is None and len(named_index) == 1 and named_index[0] in kinds:

@@ -382,7 +382,9 @@ def test_a_run_on_float16_is_a_run_on_the_rounded_vectors(toy: Path, overrides: 
     docs, queries = sorted((array for array in arrays if array.dtype == np.float16), key=len, reverse=True)
     vectors = {"docs": docs[::-1].astype(np.float32), "queries": queries.astype(np.float32)}
     save_file({name: np.ascontiguousarray(array) for name, array in vectors.items()}, toy / "rounded.safetensors")
-    cfg = configuration(toy, "method=int8", f"model.path={toy / 'rounded.safetensors'}", *overrides, model="vectors")
+    cfg = configuration(
+        toy, "method=int8", f"model.path={toy / 'rounded.safetensors'}", "model.metric=dot", *overrides, model="vectors"
+    )
     same = Store(toy / "results").read(run(cfg, "int8"))
     for key in ("metrics", "float32", "limits", "storage"):
         assert getattr(found["float16"], key) == getattr(same, key), key

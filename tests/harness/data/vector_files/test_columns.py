@@ -121,3 +121,11 @@ def test_streams_of_arrow(tmp_path: Path) -> None:
         with pa.OSFile(str(tmp_path / f"{name}.arrow"), "wb") as sink, writer(sink, table.schema) as out:
             out.write_table(table, max_chunksize=7)
         assert np.array_equal(read(tmp_path / f"{name}.arrow").vectors, ROWS), "a column of words is no vector"
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x0,x1,x0\n1,2,3\n")
+    pq.write_table(pa.Table.from_arrays([pa.array([1.0])] * 2, names=["x0", "x0"]), tmp_path / "a.parquet")
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(DatasetError, match=r"2 columns of the name 'x0'"):
+            read(tmp_path / name)
