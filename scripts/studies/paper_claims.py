@@ -3,7 +3,8 @@
     python scripts/studies/paper_claims.py --runs results/reference-runs --out results/reference/papers.md
 
 Each claim is "A beats B", read off the records of the experiments `paper_2505_00105` and `paper_corect`. A difference
-is the mean over queries of nDCG@10, with its 95 % bootstrap interval (10,000 resamples of the queries, percentile).
+is the mean over queries of nDCG@10, with the 95 % interval of all reports (bootstrap over the queries, 10,000 resamples,
+BCa; Efron, 1987).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
+from harness.analysis import statistics
 from harness.runs.frame import load_runs
 from harness.runs.store import Store
 
@@ -172,13 +173,12 @@ def write(records: Records) -> str:
             for pair in pairs:
                 (a, a_scores), (b, b_scores) = records.find(pair.runs, pair.a), records.find(pair.runs, pair.b)
                 difference = a_scores - b_scores
-                interval = bootstrap(
-                    (difference,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
-                ).confidence_interval
+                interval = statistics.mean_interval(difference[None])
+                low, high = float(interval.low[0]), float(interval.high[0])
                 lines.append(
                     f"| {text} | {pair.convention} | {a['ndcg_at_10']:.4f} | {b['ndcg_at_10']:.4f} "
-                    f"| {difference.mean():+.4f} [{interval.low:+.4f}, {interval.high:+.4f}] "
-                    f"| {a['overlap_at_10']:.3f}, {b['overlap_at_10']:.3f} | {verdict(interval.low, interval.high)} |"
+                    f"| {difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] "
+                    f"| {a['overlap_at_10']:.3f}, {b['overlap_at_10']:.3f} | {verdict(low, high)} |"
                 )
         lines.append("")
     return "\n".join(lines) + "\n"
