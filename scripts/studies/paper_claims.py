@@ -3,7 +3,7 @@
     python scripts/studies/paper_claims.py --runs results/reference-runs --out results/reference/papers.md
 
 Each claim is "A beats B", read off the records of the experiments `paper_2505_00105` and `paper_corect`. A difference
-is the mean over queries of nDCG@10, with the 95 % interval of all reports (bootstrap over the queries, 10,000 resamples,
+is the mean over queries of nDCG@10, with the 95 % interval of reports (bootstrap over the queries, 10,000 resamples,
 BCa; Efron, 1987).
 """
 
