@@ -20,8 +20,8 @@ code's own error."""
 
 LEAST_SLOPE = 0.04
 """Of decoded lengths over true ones, each over its mean. Over the catalogue, fitted on 600 documents whose lengths
-vary as exp(.5 normal), the methods that normalise have at most .025; of the others the coarsest tables have .06 (dedup),
-.16 (dhe) and .29 (robe), and all the rest at least .38."""
+vary as exp(.5 normal), the methods that normalise have at most .025; of the others the coarsest tables have .06
+(dedup), .16 (dhe) and .29 (robe), and all the rest at least .38."""
 
 
 def slope_of_lengths(codec: Codec, docs: NDArray[Any]) -> float:
