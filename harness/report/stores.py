@@ -20,7 +20,6 @@ from harness.runs.presets import DOCUMENTED
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.settings import Page
 
 from harness.analysis.store_settings import Rival, Switches, beside, lossless
 
@@ -73,11 +72,6 @@ def markdown(found: Switches, figure: str | None, command: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def share_measure(page: Page) -> str:
-    """Return what a page's shares of float32 are shares of."""
-    return page.quality_label
-
-
 def _headline(found: Switches) -> str:
     page = found.page
     stores = {row.match.preset.store for row in found.rows}
@@ -114,7 +108,7 @@ def _table(found: Switches) -> str:
         numbers("bytes in memory", lambda row: ram[row[0].place], formatting.size),
         numbers("bytes on disk", lambda row: disk[row[0].place], formatting.size),
         numbers("× smaller in memory", lambda row: 4 * row[1]["dim"] / ram[row[0].place], formatting.ratio),
-        numbers(f"% of {share_measure(found.page)} kept", lambda row: row[1][share], 1, 100),
+        numbers(f"% of {found.page.quality_label} kept", lambda row: row[1][share], 1, 100),
         words("95 % interval", lambda row: formatting.interval(row[1], share, 1, 100)),
         numbers("overlap@10", lambda row: row[1][REFERENCE.unjudged_metric], 3),
         words("query", lambda row: row[0].recipe.query),
@@ -182,6 +176,6 @@ def _rivals_note(found: Switches) -> str:
     return (
         "**the project's best**: the highest of all settings on record that are no presets and need at most as much "
         f"memory (to {SPARE_BYTE:.0f} byte of shared state). It is the highest of many on these queries, and so "
-        f"flattered. Differences are paired over the queries, in points of float32's {share_measure(found.page)}; "
+        f"flattered. Differences are paired over the queries, in points of float32's {found.page.quality_label}; "
         "*at par*: the interval holds 0."
     )

@@ -21,7 +21,6 @@ from harness.runs.presets import DOCUMENTED, Match, Preset
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.settings import Page
 
 BITS = (7, 8)
 """Of each number, in what stores call int8: some use seven of the eight."""
@@ -291,13 +290,9 @@ def _kept_columns(number: int, found: Sequence[Switches]) -> list[Column]:
             f"{_title(number, found)}: overlap@10",
             figure(lambda own: formatting.number(own[REFERENCE.unjudged_metric], 3)),
         ),
-        numbers(f"% of {_measure(page)} kept", figure(lambda own: formatting.number(100 * own[share], 1))),
+        numbers(f"% of {page.quality_label} kept", figure(lambda own: formatting.number(100 * own[share], 1))),
         words("95 % interval", figure(lambda own: formatting.interval(own, share, 1, 100))),
     ]
-
-
-def _measure(page: Page) -> str:
-    return page.quality_label
 
 
 def _kept_note() -> str:

@@ -18,9 +18,6 @@ from harness.runs.record import Identity, Record
 if TYPE_CHECKING:
     import pandas as pd
 
-WEIGHTS = ("content", "model", "mteb", "revision")
-"""Entries of a model's identity that say which model it is, whatever the collection."""
-
 IDS = ("dataset_id", "model_id", "weights_id", "method_id")
 """Columns of a frame that say what a run's names stand for."""
 
@@ -31,11 +28,10 @@ SHORT = 6
 def identity_columns(record: Record) -> dict[str, Any]:
     """Return what a record's names stand for: a hash each of `IDS`, and the depth `k` of its rankings."""
     identity = record.identity
-    weights = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in identity.model.items()}
     return {
         "dataset_id": record.dataset.fingerprint or identity.dataset,
         "model_id": _hash(identity.model),
-        "weights_id": _hash(weights) if any(weights.values()) else "",
+        "weights_id": _hash(identity.weights) if identity.weights else "",
         "method_id": _hash(_method(identity)),
         "k": identity.k or float("nan"),
     }
@@ -86,7 +82,7 @@ def marks(frame: pd.DataFrame) -> list[str]:
     sentences = []
     for column, ids, what, by in (
         ("dataset", ["dataset_id"], "collections", "the begin of their fingerprints"),
-        ("model", ["weights_id", "model_id"], "models", "the begin of the hash of their weights and settings"),
+        ("model", ["model_id", "weights_id"], "models", "the begin of the hash of their weights and settings"),
     ):
         shared: dict[str, set[str]] = {}
         for label, *hashes in frame[[column, *ids]].drop_duplicates().itertuples(index=False):
@@ -105,11 +101,13 @@ def _without_depth(params: str, depth: float) -> str:
 
 
 def _unmarked(label: str, hashes: Iterable[str]) -> str:
+    """Return a label without the marks that the hashes gave it, the last one first."""
     for value in hashes:
         for digits in range(min(SHORT, len(value)), len(value) + 1):
             mark = f"[{value[:digits]}]"
             if value and (label == mark or label.endswith(f" {mark}")):
-                return label.removesuffix(mark).rstrip()
+                label = label.removesuffix(mark).rstrip()
+                break
     return label
 
 

@@ -22,9 +22,6 @@ TOLERANCE = 1e-6
 SHOWN = 5
 """Conflicts that are spelt out."""
 
-WEIGHTS = ("content", "model", "mteb", "revision")
-"""Entries of a model's identity that say which model it is, whatever the collection."""
-
 
 @dataclass
 class Merged:
@@ -150,9 +147,8 @@ def _named(record: Record) -> Iterator[tuple[tuple[str, ...], str]]:
     yield ("dataset", dataset), identity.dataset
     if record.fit_dataset is not None:
         yield ("dataset", record.fit_dataset.name), str(identity.fit_dataset)
-    weights = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in identity.model.items()}
-    if any(weights.values()):
-        yield ("model", model), json.dumps(weights, sort_keys=True)
+    if identity.weights:
+        yield ("model", model), json.dumps(identity.weights, sort_keys=True)
     yield ("the encoding by model", model, dataset), json.dumps(identity.model, sort_keys=True)
 
 

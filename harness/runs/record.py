@@ -35,6 +35,9 @@ FILES, CHECKSUM = "files", "checksum"
 
 STATUSES = ("ok", "failed")
 
+WEIGHTS = ("content", "model", "mteb", "revision")
+"""Entries of a model's identity that say which model it is, whatever the collection."""
+
 LEAST_POINTS = 39
 """Training points a centroid below which FAISS warns: with fewer, codebooks know their documents by heart."""
 
@@ -104,6 +107,12 @@ class Identity(Entry):
     fit_disjoint: bool = False
     fit_sample: int | None = None
     fit_queries: dict[str, Any] | None = None
+
+    @property
+    def weights(self) -> dict[str, dict[str, Any]]:
+        """What says by role which model it is, whatever the collection; empty for vectors that exist already."""
+        by_role = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in self.model.items()}
+        return by_role if any(by_role.values()) else {}
 
     @property
     def fitted_elsewhere(self) -> bool:

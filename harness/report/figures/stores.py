@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 from harness.analysis.store_settings import Switches
-from harness.report.stores import share_measure
 
 Float64 = NDArray[np.float64]
 
@@ -90,7 +89,7 @@ def draw(found: Switches) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:.3g}" if cost < 100 else f"{cost:,.0f}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda kept, _: f"{100 * kept:.4g} %"))
         axes.set_xlabel("bytes per vector in memory, with their share of state   (← fewer is better)")
-        axes.set_ylabel(f"{share_measure(page)} kept of float32   (higher is better →)")
+        axes.set_ylabel(f"{page.quality_label} kept of float32   (higher is better →)")
         axes.axhline(1.0, color=style.QUIET, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
         steps = [*((ram[place], share[place]) for place in line)]
         steps += [(axes.get_xlim()[1], share[line[-1]])] if line else []

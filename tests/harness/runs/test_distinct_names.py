@@ -139,3 +139,16 @@ def test_a_metric_that_is_deeper_than_the_ranking_is_not_shown(
     assert frame[["ndcg_at_10", "recall_at_10", "overlap_at_10"]].isna().all(axis=None)
     assert frame["ndcg_at_1"].notna().all()
     assert "nDCG@1 " in caplog.text and "@10" not in caplog.text
+
+
+def test_a_model_that_is_marked_twice_is_called_by_its_own_name_and_marked_once_more_alike() -> None:
+    kinds = [("w1", "m1"), ("w1", "m2"), ("w2", "m3")]
+    rows = [
+        {"run_id": f"r{number}", "dataset": "docs", "dataset_id": "a", "model": "bge", "weights_id": weights}
+        | {"model_id": model, "method": "pq", "params": "", "method_id": "p", "k": 100.0, "seed": 0}
+        for number, (weights, model) in enumerate(kinds)
+    ]
+    named = with_distinct_names(frame_of(rows))
+    assert sorted(named["model"]) == ["bge [w1] [m1]", "bge [w1] [m2]", "bge [w2]"]
+    assert marks(named)[0].startswith("3 models are called bge;")
+    assert with_distinct_names(named)["model"].tolist() == named["model"].tolist()
