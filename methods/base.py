@@ -27,6 +27,9 @@ Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 Scoring = Literal["asymmetric", "symmetric", "raw_codes"]
 
+UNIT_TOLERANCE = 0.01
+"""Lengths that far from 1 are as good as 1: half-precision vectors are, and what it changes in a ranking is noise."""
+
 BLOCK_BYTES = 16 << 20
 """Decoded documents are held in blocks of about this many bytes: small enough for cache-friendly products."""
 
@@ -218,6 +221,14 @@ def type_name(hint: Any) -> str:
     return str(getattr(hint, "__name__", hint))
 
 
+def added_parameter(default: Any) -> Any:
+    """Return the dataclass field of a parameter that came later, with the default that means what was done before.
+
+    At its default it is no part of a method's identity: runs that were recorded without it are still found.
+    """
+    return field(default=default, metadata={"added": True})
+
+
 @dataclass(kw_only=True, eq=False)
 class Part:
     """What transforms and codecs share: checked hyper-parameters, and state in attributes ending in `_`."""
@@ -237,6 +248,14 @@ class Part:
             if not accepts(hint, value):
                 raise MethodError(f"{type(self).__name__}: {name} must be {type_name(hint)}, got {value!r}")
         self._check_parameters()
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that make the part what it is, by name: all but `added_parameter`s at their default."""
+        return {
+            item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if not (item.metadata.get("added") and getattr(self, item.name) == item.default)
+        }
 
     def _check_parameters(self) -> None:
         """Refuse hyper-parameters that no data could make sense of; stores nothing."""
@@ -339,6 +358,9 @@ class Transform(Part, ABC):
     principal: ClassVar[bool] = False
     """Whether the new dimensions are principal axes, in the order of falling variance."""
 
+    is_linear: ClassVar[bool] = False
+    """Whether documents and queries are mapped by matrices, once a constant is taken from the documents."""
+
     def transform_docs(self, docs: ArrayLike) -> Float32:
         """Return documents (n, d) in the new space, float32 (n, d')."""
         return self._transform_docs(as_vectors(docs, "docs", self._check_fitted()))
@@ -357,6 +379,14 @@ class Transform(Part, ABC):
         """Return the lengths, float64 (n,), that documents of the new space (n, d') are renormalised by."""
         return row_lengths(docs)
 
+    def _taken(self) -> Float32 | None:
+        """Return what is subtracted from documents, not from queries, before they are mapped, (d,); None: nothing."""
+        return None
+
+    def _map_linearly(self, docs: Float32) -> Float32:
+        """Return documents (n, d) mapped without the constant: `_transform_docs(docs + _taken())`."""
+        return self._transform_docs(docs)
+
 
 @dataclass(kw_only=True, eq=False)
 class Codec(Part, ABC):
@@ -364,15 +394,16 @@ class Codec(Part, ABC):
 
     Parameters
     ----------
-    renormalize : bool
-        Scale each decoded document to unit length. Free when the inputs had unit length: nothing is stored.
+    renormalize : bool or "auto"
+        Scale each decoded document to unit length. Free when the inputs had unit length: nothing is stored. *auto*:
+        where the documents that `fit` saw had.
     scoring : {"asymmetric", "symmetric", "raw_codes"}
         *asymmetric*: the float query against the decoded document. *symmetric*: the query is encoded and decoded
         too. *raw_codes*: cosine between the integer codes themselves, on both sides, never mapped back. That last
         one is a mistake that published comparisons made; it is here so that their figures can be reproduced.
     """
 
-    renormalize: bool = False
+    renormalize: bool | Literal["auto"] = False
     scoring: Scoring = "asymmetric"
 
     row_wise: ClassVar[bool] = True
@@ -380,6 +411,26 @@ class Codec(Part, ABC):
 
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
+
+    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None, pairs: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d) as `Part.fit` does, and for renormalize=auto whether they have unit length."""
+        vectors = as_vectors(docs, "docs")
+        if self.renormalize == "auto":
+            self.unit_length_ = has_unit_rows(vectors)
+        return super().fit(vectors, queries, pairs)
+
+    @property
+    def decodes_to_unit_length(self) -> bool:
+        """Whether a code stands for a vector of a length that is fixed beforehand, and not for one about a centre."""
+        return False
+
+    @property
+    def renormalizes(self) -> bool:
+        """Whether decoded documents are scaled to unit length."""
+        if self.renormalize == "auto":
+            self._check_fitted()
+            return bool(self.unit_length_)
+        return self.renormalize
 
     def fit_rows(self, n: int) -> slice:
         """Return which of n documents `fit` looks at, for those who would have to prepare all of them."""
@@ -393,7 +444,7 @@ class Codec(Part, ABC):
         """Return the documents that the bytes stand for, float32 (n, d')."""
         self._check_fitted()
         decoded = self._decode(codes)
-        return unit_rows(decoded, self._lengths(decoded)) if self.renormalize else decoded
+        return unit_rows(decoded, self._lengths(decoded)) if self.renormalizes else decoded
 
     def query_matrix(self, queries: ArrayLike) -> Float32:
         """Return the queries as they enter the dot product, float32 (m, d'): projected, quantised or as they are."""
@@ -484,6 +535,14 @@ class Codec(Part, ABC):
 def row_lengths(vectors: Float32) -> Array:
     """Return each row's Euclidean length, float64 (n,), summed in float64."""
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)))
+
+
+def has_unit_rows(vectors: Float32) -> bool:
+    """Return whether every row (n, d) has unit Euclidean length, within `UNIT_TOLERANCE`."""
+    return all(
+        bool(np.all(np.abs(row_lengths(vectors[start:stop]) - 1) <= UNIT_TOLERANCE))
+        for start, stop in row_blocks(len(vectors), 4 * vectors.shape[1])
+    )
 
 
 def unit_rows(vectors: Float32, lengths: Array | None = None) -> Float32:

@@ -39,6 +39,26 @@ SHARING = (
 )
 """Methods of then that share the parameters, and so the id, of one that the samples name."""
 
+PLAIN = ["method.renormalize=false"]
+FORMER_DEFAULTS = (
+    {"binary": ["method.centre=none", "method.scale=unit", *PLAIN]}
+    | {"binary_median": ["method.centre=none", "method.scale=unit", "method.threshold=median", *PLAIN]}
+    | {"int2": ["method.renormalize=true"]}
+    | {name: ["method.centre=none", *PLAIN] for name in ("turboquant", "eden")}
+    | {
+        name: ["method.centre=none", "method.codec.scale=unit", *PLAIN]
+        for name in ("itq", "svd_binary", "lsh", "super_bit")
+    }
+    | {
+        name: PLAIN
+        for name in (
+            *("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq", "rotated_lvq"),
+            *("float4", "mopq", "jpq", "repconc", "poeem"),
+        )
+    }
+)
+"""What brings back the settings that these methods had by default then, and with them the ids of then."""
+
 VECTORS = ["dataset=vectors", "dataset.docs=docs.npy", "dataset.queries=queries.npy", "dataset.qrels=qrels.tsv"]
 
 
@@ -65,7 +85,7 @@ def written(name: str) -> dict[str, Any]:
 
 
 def overrides_of(record: Record) -> list[str]:
-    return shlex.split(record.command)[2:]
+    return [*shlex.split(record.command)[2:], *FORMER_DEFAULTS.get(record.method.name, [])]
 
 
 def test_the_samples_are_there() -> None:
@@ -90,11 +110,19 @@ def test_every_yaml_of_then_still_has_its_id(composed: None, samples: Path) -> N
     for name in methods:
         # as Hydra composes it, which takes a tenth of a second for each
         cfg.method = OmegaConf.create(members("method")[name].read_text(encoding="utf-8"))
+        for key, value in (part.split("=") for part in FORMER_DEFAULTS.get(name, [])):
+            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={value}"]).x)
         ids[name] = Inputs.of(cfg).run_id
     wrong = [name for name, identifier in ids.items() if identifier not in IDENTITIES]
     assert not wrong and set(ids.values()) == set(IDENTITIES)
     for name in methods[::40]:
-        assert Inputs.of(compose("config", overrides=[*VECTORS, "seed=1", f"method={name}"])).run_id == ids[name]
+        overrides = [*VECTORS, "seed=1", f"method={name}", *FORMER_DEFAULTS.get(name, [])]
+        assert Inputs.of(compose("config", overrides=overrides)).run_id == ids[name]
+
+
+@pytest.mark.parametrize("name", FORMER_DEFAULTS)
+def test_new_defaults_are_another_run(composed: None, samples: Path, name: str) -> None:
+    assert Inputs.of(compose("config", overrides=[*VECTORS, "seed=1", f"method={name}"])).run_id not in IDENTITIES
 
 
 @pytest.mark.parametrize("name", RECORDS)

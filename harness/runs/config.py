@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -166,7 +165,7 @@ class MethodSpec:
 
 def _describe(value: Any) -> Any:
     if isinstance(value, Part):
-        parameters = {item.name: _describe(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        parameters = {name: _describe(parameter) for name, parameter in value.parameters().items()}
         return {"_target_": public_name(type(value)), **parameters}
     return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from methods.base import Array, Codes, Float32, Transform
 from methods.composed.chain import Chain
+from methods.transforms.location import Centre
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,10 +29,18 @@ class Euclidean(Chain):
 
     transforms: list[Transform] = field(default_factory=list)
 
+    centre: ClassVar[Centre] = "none"  # type: ignore[misc]
+    """No parameter here: a centre changes no distance."""
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         plain = self.scoring == "asymmetric" and not self.renormalize
         self._require(plain, "scoring belongs on its codec, and renormalize=true would make it the inner product")
+
+    @property
+    def _place(self) -> None:  # type: ignore[override]
+        """None: a distance is between what the codec sees of both sides."""
+        return None
 
     @property
     def _only_forwards(self) -> bool:

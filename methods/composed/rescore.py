@@ -211,7 +211,7 @@ class Rescore(Codec):
         return self.second._query_matrix(queries)
 
     def _doc_matrix(self, codes: Codes) -> Float32:
-        if self.scoring == "asymmetric" and not self.renormalize:
+        if self.scoring == "asymmetric" and not self.renormalizes:
             return self.second._doc_matrix(self._second(codes))
         return super()._doc_matrix(codes)
 

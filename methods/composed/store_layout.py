@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from methods.base import Codes, Float32, Transform
 from methods.composed.chain import Chain
+from methods.transforms.location import Centre
 
 
 @dataclass(kw_only=True, eq=False)
@@ -31,6 +33,9 @@ class AsWritten(Chain):
     transforms: list[Transform] = field(default_factory=list)
     align: int = 1
     spare: int = 0
+
+    centre: ClassVar[Centre] = "none"  # type: ignore[misc]
+    """No parameter here: where a store centres, its codec does."""
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

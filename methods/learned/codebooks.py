@@ -116,7 +116,7 @@ class FactoredPQ(Learned, Codec):
         return self._quantiser._decode(codes)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        if self.scoring == "asymmetric" and not self.renormalize:
+        if self.scoring == "asymmetric" and not self.renormalizes:
             return self._quantiser._search(queries, codes, k)
         return super()._search(queries, codes, k)
 

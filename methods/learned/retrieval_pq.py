@@ -146,7 +146,7 @@ class RetrievalPQ(Learned, Codec):
         )
 
         def scored(decoded: torch.Tensor) -> torch.Tensor:
-            return layers.unit(decoded) if self.renormalize else decoded
+            return layers.unit(decoded) if self.renormalizes else decoded
 
         def loss(rows: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
             drawn = torch.randint(pool.shape[1], (len(rows), self.negatives), generator=chance).to(device)
@@ -221,7 +221,7 @@ class RetrievalPQ(Learned, Codec):
         return project(queries, self.query_map_ if self.rotation == "queries" else self.rotation_)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
-        if self.scoring != "asymmetric" or self.renormalize:
+        if self.scoring != "asymmetric" or self.renormalizes:
             return super()._search(queries, codes, k)
         return self._scanner.search(self._project_queries(queries), codes, k)
 

@@ -196,7 +196,7 @@ class FaissCodec(Codec):
         # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
         # which; decoding is as fast and keeps equal documents equal
         steady = re.match("PQ|SQ", self.factory) is not None
-        if self.scoring != "asymmetric" or self.renormalize or not steady:
+        if self.scoring != "asymmetric" or self.renormalizes or not steady:
             return super()._search(queries, codes, k)
         import faiss
 

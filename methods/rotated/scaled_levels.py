@@ -112,6 +112,11 @@ class ScaledLevels(Codec):
             # for unit-length documents nothing is learned, not even their last digits
             self.rms_ = (1.0 if abs(length - 1) < 1e-3 else length) / float(np.sqrt(docs.shape[1]))
 
+    @property
+    def decodes_to_unit_length(self) -> bool:
+        """Whether the factor follows from unit length."""
+        return self.scale == "unit"
+
     def _half_levels(self, d: int) -> Array:
         """Return the positive levels for entries of unit variance."""
         if self.levels == "uniform":

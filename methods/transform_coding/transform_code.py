@@ -214,7 +214,7 @@ class TransformCode(Codec):
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
         if self.scoring != "asymmetric" or not self.whole_bytes_:
             return super()._search(queries, codes, k)
-        scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalize)
+        scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalizes)
         return scan.search(queries, codes, self.decode, k)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class ITQ(Transform):
     iterations: int = 50
     sample: int = 20_000
     seed: int = 0
+
+    is_linear: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require_at_least(0, "iterations")
@@ -73,6 +75,8 @@ class Hyperplanes(Transform):
     depth: int | None = None
     seed: int = 0
 
+    is_linear: ClassVar[bool] = True
+
     def _check_parameters(self) -> None:
         self._require_at_least(1, "nbits", "depth")
 
@@ -84,8 +88,8 @@ class Hyperplanes(Transform):
         if self.kind == "super_bit":
             for start in range(0, self.nbits, depth):
                 normals[:, start : start + depth] = orthogonal(normals[:, start : start + depth])
-        else:
-            normals /= np.sqrt(d)
+        # as long as the columns of a projection, or beyond d bits of a tight frame: see `Chain`
+        normals *= np.sqrt(min(d, self.nbits) / np.sum(normals**2))
         self.normals_ = normals.astype(np.float32)
 
     def _transform_docs(self, docs: Float32) -> Float32:

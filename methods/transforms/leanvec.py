@@ -48,6 +48,7 @@ class LeanVec(Transform):
     steps: int = 500
 
     wants_queries: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "dim")

@@ -53,6 +53,11 @@ class Truncate(Transform):
         prefix = np.ascontiguousarray(docs[:, : self.dim])
         return unit_rows(prefix) if self.normalize else prefix
 
+    @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        """Whether prefixes keep their lengths."""
+        return not self.normalize
+
 
 @dataclass(kw_only=True, eq=False)
 class SVD(Transform):
@@ -68,8 +73,8 @@ class SVD(Transform):
         Dimensions to keep; None keeps all, which is a rotation (the Karhunen-Loeve transform).
     centre : {"none", "both", "docs"}
         What the documents' mean is subtracted from: nothing; documents and queries, as in PCA followed by inner
-        product (loses about two points of nDCG@10 at half the dimensions); or documents only, which shifts all scores
-        of a query alike and so keeps the ranking.
+        product (loses about two points of nDCG@10 at half the dimensions); or documents only, to which a `Chain` gives
+        it back.
     """
 
     dim: int | None = None
@@ -101,6 +106,17 @@ class SVD(Transform):
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries - self.mean_ if self.centre == "both" else queries, self.components_)
 
+    @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        """Whether queries keep their mean."""
+        return self.centre != "both"
+
+    def _taken(self) -> Float32 | None:
+        return self.mean_ if self.centre == "docs" else None
+
+    def _map_linearly(self, docs: Float32) -> Float32:
+        return project(docs, self.components_)
+
 
 @dataclass(kw_only=True, eq=False)
 class RandomProjection(Transform):
@@ -120,6 +136,8 @@ class RandomProjection(Transform):
     dim: int
     kind: Literal["orthogonal", "gaussian", "sparse", "very_sparse"] = "orthogonal"
     seed: int = 0
+
+    is_linear: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "dim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Pad(Transform):
     multiple: int = 1
     at_least: int = 1
     times: float = 1.0
+
+    is_linear: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "multiple", "times")

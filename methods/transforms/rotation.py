@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class RandomRotation(Transform):
     kind: Literal["hadamard", "orthogonal", "none"] = "hadamard"
     rounds: int = 4
     seed: int = 0
+
+    is_linear: ClassVar[bool] = True
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "rounds")

@@ -40,6 +40,8 @@ class ScoreAware(Transform):
     weight: float = 0.7
     centre: bool = False
 
+    is_linear: ClassVar[bool] = True
+
     wants_queries: ClassVar[bool] = True
     principal: ClassVar[bool] = True
 

@@ -94,7 +94,7 @@ def test_ids_change_with_what_matters_and_with_nothing_else(small_collection: Pa
         return run(configuration(small_collection, tmp_path, *overrides), "x")
 
     assert identity("method=int8", "seed=1") == identity("method=int8"), "int8 draws no random numbers"
-    assert identity("method=int8", "method.bits=4") == identity("method=int4"), "a name determines nothing"
+    assert identity("method=int8", "method.bits=6") == identity("method=int6"), "a name determines nothing"
     assert identity("method=int8", "method.clip=1") != identity("method=int8")
     projections = {identity("method=random_projection", "method.dim=8", f"seed={seed}") for seed in (0, 1)}
     assert len(projections) == 2
