@@ -49,13 +49,7 @@ FORMER_DEFAULTS = (
         name: ["method.centre=none", "method.codec.scale=unit", *PLAIN]
         for name in ("itq", "svd_binary", "lsh", "super_bit")
     }
-    | {
-        name: PLAIN
-        for name in (
-            *("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq", "rotated_lvq"),
-            *("float4", "mopq", "jpq", "repconc", "poeem"),
-        )
-    }
+    | dict.fromkeys((*("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq", "rotated_lvq"), *("float4", "mopq", "jpq", "repconc", "poeem")), PLAIN)
 )
 """What brings back the settings that these methods had by default then, and with them the ids of then."""
 
