@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class Euclidean(Chain):
         With its own scoring, by which the query may be decoded too.
     transforms : list of Transform
     """
+
+    by_distance: ClassVar[bool] = True
 
     transforms: list[Transform] = field(default_factory=list)
 
