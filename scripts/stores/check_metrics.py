@@ -59,7 +59,7 @@ DRIVER = Path(__file__).with_name("load_exported.py")
 HEAD = """# Exports loaded into the stores, by metric
 
 Documents and queries of many lengths, run by a preset under each metric, exported, and loaded into the store by the
-script of the export (`scripts/stores/check_metrics.py`). Each cell has two numbers, *overlap@10 with the run* (a
+script of the export (`scripts/stores/check_metrics.py`). Each cell has three numbers: *overlap@10 with the run* (a
 document that ties with the last of the run's counting as found) and, in brackets, *overlap@10 with the exact answer* of
 the store and of the run. Stores that draw centroids or rotations at random, or end a short list among ties (\\*), find
 other documents than the run, and as many; Qdrant's local mode (†) quantises nothing, so that it must give the exact
