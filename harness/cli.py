@@ -247,6 +247,10 @@ def _export_mteb(arguments: list[str]) -> int:
 
     records = [record for folder in options.results for record in Store(folder).records()]
     done = export(records, options.out, tasks=dict(options.task), models=dict(options.model))
+    for name in done.shared_names:
+        sys.stderr.write(
+            f"vecbudget: several collections are {name}; each has the begin of its fingerprint behind it\n"
+        )
     for run_id, reason in done.skipped.items():
         sys.stderr.write(f"vecbudget: run {run_id} is left out: {reason}\n")
     sys.stdout.write(f"{len(done.files)} task results written to {options.out}\n")

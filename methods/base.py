@@ -409,6 +409,9 @@ class Codec(Part, ABC):
     row_wise: ClassVar[bool] = True
     """Whether each document is encoded on its own, so that codes can be sliced and appended."""
 
+    by_distance: ClassVar[bool] = False
+    """Whether scores rank by Euclidean distance, which is the order of inner products between unit vectors only."""
+
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
 

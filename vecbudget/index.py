@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from methods import HOMES
-from methods.base import Codec, Codes, Part
+from methods.base import Codec, Codes, Part, as_vectors, unit_rows
 from vecbudget.former_names import TARGET, current_names
 from vecbudget.tensors import TensorFileError, read
 
@@ -113,7 +113,8 @@ class CompressedIndex:
     ids : sequence of str
     manifest : mapping
         What the manifest says. `manifest["model"]["query"]` is what a query's vector must be made with: the prompt
-        before its text, and whether it is scaled to unit length.
+        before its text, and whether it is scaled to unit length. `manifest["queries"]` is what `search` does to a
+        query's vector, so that inner products rank as the run's metric does.
     """
 
     codec: Codec
@@ -173,7 +174,8 @@ class CompressedIndex:
         if not self.codec.row_wise:
             return
         try:
-            self.codec.search(np.full((1, self.dim), self.dim**-0.5, dtype=np.float32), self.codes[:1], 1)
+            width = self.codec._query_width()
+            self.codec.search(np.full((1, width), width**-0.5, dtype=np.float32), self.codes[:1], 1)
         except Exception as error:
             message = f"{folder}: codes and state do not fit the method ({type(error).__name__}: {error})"
             raise IndexFileError(message.splitlines()[0]) from error
@@ -184,7 +186,13 @@ class CompressedIndex:
     @property
     def dim(self) -> int:
         """Dimensions of the query vectors."""
-        return self.codec._query_width()
+        return self.codec._query_width() - ("appended" in self._asked)
+
+    @property
+    def _asked(self) -> Mapping[str, Any]:
+        """What a query's vector gets before it is compared; older manifests do not say."""
+        asked: Mapping[str, Any] = self.manifest.get("queries", {})
+        return asked
 
     def search(self, vectors: ArrayLike, k: int = 10) -> tuple[Float32, NDArray[np.object_]]:
         """Return the best `min(k, n)` documents of each query.
@@ -207,8 +215,17 @@ class CompressedIndex:
         methods.base.MethodError
             If the vectors are no matrix of finite numbers of that width, or k is less than 1.
         """
-        scores, rows = self.codec.search(vectors, self.codes, k)
+        scores, rows = self.codec.search(self.compared(vectors), self.codes, k)
         return scores, self.ids.take(rows)
+
+    def compared(self, vectors: ArrayLike) -> Float32:
+        """Return queries, float32 (m, dim), as their inner products are taken: scaled, or with one more number."""
+        queries = as_vectors(vectors, "queries", self.dim)
+        if self._asked.get("unit"):
+            queries = unit_rows(queries)
+        if "appended" in self._asked:
+            queries = np.column_stack([queries, np.full(len(queries), self._asked["appended"], dtype=np.float32)])
+        return queries
 
 
 def make_part(settings: Any, nesting: int = 0) -> Part:
@@ -306,6 +323,11 @@ def _manifest(folder: Path, verify: bool) -> dict[str, Any]:
     for name in ("n", "dim"):
         if type(manifest.get(name)) is not int or not 1 <= manifest[name] < 1 << 48:
             raise IndexFileError(f"{path}: '{name}' must be a number of at least 1, got {str(manifest.get(name))[:20]}")
+    asked = manifest.get("queries", {})
+    known = isinstance(asked, dict) and set(asked) <= {"unit", "appended"} and type(asked.get("unit", True)) is bool
+    appended = asked.get("appended", 0.0) if known else None
+    if type(appended) is not float or not abs(appended) <= float(np.finfo(np.float32).max):
+        raise IndexFileError(f"{path}: 'queries' says what no query can get: {json.dumps(asked)[:80]}")
     if not isinstance(manifest.get("files"), dict):
         raise IndexFileError(f"{path}: it lists no files; export the run again")
     for name in manifest["files"]:

@@ -69,6 +69,32 @@ class Lengths:
         return f"lengths from {self.least:.3g} to {self.greatest:.3g}, {self.mean:.3g} on average"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What becomes of a query before its inner products with the documents rank as a metric does.
+
+    Attributes
+    ----------
+    unit : bool
+        It is scaled to unit length.
+    appended : float or None
+        One more number that it gets at its end.
+    """
+
+    unit: bool = False
+    appended: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what an exported index says of it: empty where a query stays as it is."""
+        appended = {} if self.appended is None else {"appended": self.appended}
+        return {**({"unit": True} if self.unit else {}), **appended}
+
+    def __str__(self) -> str:
+        if self.appended is not None:
+            return f"before it is compared, a query gets one more number at its end: {self.appended!r}"
+        return "before it is compared, a query is scaled to unit length" if self.unit else ""
+
+
 @dataclass(frozen=True, eq=False)
 class Comparable:
     """Documents and queries whose inner products rank as a metric does.
@@ -80,12 +106,15 @@ class Comparable:
     metric : {"dot", "cosine", "l2"}
     note : str
         What was done to the vectors; "" if nothing.
+    asked : Asked
+        What was done to the queries, and is to be done to others.
     """
 
     docs: Array
     queries: Array
     metric: str
     note: str
+    asked: Asked = Asked()
 
 
 def for_inner_products(
@@ -118,7 +147,11 @@ def for_inner_products(
         return Comparable(docs, queries, metric, f"{word} in the file, compared by {metric}" if other else "")
     if metric == "cosine":
         return Comparable(
-            _mapped(docs, unit_rows), _mapped(queries, unit_rows), metric, "cosine: scaled to unit length"
+            _mapped(docs, unit_rows),
+            _mapped(queries, unit_rows),
+            metric,
+            "cosine: scaled to unit length",
+            Asked(unit=True),
         )
     if doc_lengths.equal:
         return Comparable(
@@ -132,7 +165,7 @@ def for_inner_products(
 
     asked = _mapped(queries, lambda block: np.column_stack([block, np.full(len(block), scale)]))
     note = "l2: as an inner product, with the squared length in one more dimension"
-    return Comparable(_mapped(docs, lengthened), asked, metric, note)
+    return Comparable(_mapped(docs, lengthened), asked, metric, note, Asked(appended=float(np.float32(scale))))
 
 
 def _decided(word: str | None, docs: Lengths, source: str, option: str) -> Metric:

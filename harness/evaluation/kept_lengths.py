@@ -1,7 +1,11 @@
-"""Whether a code keeps how long documents are: where lengths count, one that drops them measures another metric."""
+"""Whether a code ranks by inner products where documents' lengths differ.
+
+One that drops lengths, or compares by distance since that is the same between unit vectors, measures another metric.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,7 +13,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError
 from harness.base.memmap import take_vectors
 from harness.base.sampling import evenly_spaced
-from methods.base import Codec, row_lengths
+from methods.base import Codec, Part, row_lengths
 
 SAMPLE = 500
 """Documents that are looked at."""
@@ -39,8 +43,18 @@ def slope_of_lengths(codec: Codec, docs: NDArray[Any]) -> float:
     return float((true * decoded).sum() / (true**2).sum())
 
 
+def compares_by_distance(codec: Part) -> bool:
+    """Whether any tier of a codec ranks by Euclidean distance."""
+    within = [getattr(codec, field.name) for field in dataclasses.fields(codec)]
+    parts = [part for value in within for part in (value if isinstance(value, list) else [value])]
+    nested = any(compares_by_distance(part) for part in parts if isinstance(part, Part))
+    return nested or (isinstance(codec, Codec) and codec.by_distance)
+
+
 def refuse_lost_lengths(codec: Codec, docs: NDArray[Any]) -> None:
     """Refuse a fitted codec that drops the lengths of documents (n, d) whose inner products depend on them.
+
+    So is one that compares by distance refused.
 
     Raises
     ------
@@ -49,11 +63,17 @@ def refuse_lost_lengths(codec: Codec, docs: NDArray[Any]) -> None:
     """
     sample = take_vectors(docs, evenly_spaced(len(docs), SAMPLE))
     lengths = row_lengths(sample)
-    if lengths.std() <= LEAST_SPREAD * lengths.mean() or slope_of_lengths(codec, sample) >= LEAST_SLOPE:
+    if lengths.std() <= LEAST_SPREAD * lengths.mean():
+        return
+    if compares_by_distance(codec):
+        wrong = "ranks by Euclidean distance, which is the order of inner products between unit vectors only"
+    elif slope_of_lengths(codec, sample) < LEAST_SLOPE:
+        wrong = "keeps the direction of a document and not its length"
+    else:
         return
     raise ConfigError(
-        "this method keeps the direction of a document and not its length, but these documents' lengths differ "
-        f"({lengths.min():.3g} to {lengths.max():.3g}) and their inner products depend on it, so that it would be "
-        "measured by another metric than the one it is compared with: compare by cosine (dataset.metric=cosine, or "
-        "model.normalize=true), or choose a method that keeps lengths (renormalize=false, int8, pq)"
+        f"this method {wrong}, but these documents' lengths differ ({lengths.min():.3g} to {lengths.max():.3g}) and "
+        "their inner products depend on it, so that it would be measured by another metric than the one it is compared "
+        "with: compare by cosine (dataset.metric=cosine, or model.normalize=true), or choose a method that keeps "
+        "lengths (renormalize=false, int8, pq)"
     )

@@ -24,6 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 from harness.base.errors import ConfigError, MissingExtraError, StoreError
 from harness.base.files import sync, writing
 from harness.data.datasets import Dataset
+from harness.data.metric import Asked
+from harness.data.models import VectorModel
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE
 from harness.exchange.store_loaders import LIBRARIES, chosen_preset, write_store
 from harness.runs import run as runs
@@ -117,9 +119,9 @@ def export(
             folder = draft / (name if preset is None else preset.folder)
             folder.mkdir()
             if preset is None:
-                notes[name] = _convert(name, folder, index)
+                notes[name] = (*_convert(name, folder, index), *filter(None, [str(run.asked)]))
             else:
-                notes[name] = write_store(folder, preset, run.docs, run.dataset.doc_ids)
+                notes[name] = write_store(folder, preset, run.docs, run.dataset.doc_ids, run.asked)
             (folder / "NOTES.txt").write_text("".join(f"{line}\n" for line in notes[name]), encoding="utf-8")
         written = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         seal(draft, run.manifest(), [name for name in written if name != "manifest.json"])
@@ -187,6 +189,12 @@ class _Run:
         docs: Float32 = self._vectors.docs
         return docs if self._split is None else docs[self._split.searched_rows]
 
+    @cached_property
+    def asked(self) -> Asked:
+        """What was done to the queries' vectors, and is to be done to others."""
+        encoder = model_of(self.cfg)
+        return encoder.asked(self._whole) if isinstance(encoder, VectorModel) else Asked()
+
     def write_index(self, draft: Path) -> bool:
         """Write codes and state; return whether they had to be made again."""
         kept = self.store.path(self.run_id) / INDEX
@@ -221,6 +229,7 @@ class _Run:
             "n": len(self.dataset.doc_ids),
             "dim": record.dim,
             "metric": "inner product",
+            "queries": self.asked.to_json(),
             "model": {"name": record.model.name, **record.identity.model},
             "run": {
                 "run_id": self.run_id,

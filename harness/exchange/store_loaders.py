@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError
 from harness.base.memmap import blocks
 from harness.base.suggestions import did_you_mean, nearest
-from harness.data.metric import Lengths
+from harness.data.metric import Asked, Lengths
 from harness.runs.record import Record
 
 Float32 = NDArray[np.float32]
@@ -138,7 +138,9 @@ def by_inner_product(text: str, store: str) -> str:
     return text
 
 
-def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence[str]) -> tuple[str, ...]:
+def write_store(
+    folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence[str], asked: Asked | None = None
+) -> tuple[str, ...]:
     """Write the vectors, the store's setting, and the code or SQL that loads them; return notes for the user.
 
     Parameters
@@ -148,8 +150,12 @@ def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence
     preset : ChosenPreset
     docs : float32 (n, d)
     ids : sequence of str
+    asked : Asked or None
+        What becomes of a query first; None for nothing.
     """
+    asked = asked or Asked()
     dim = docs.shape[1]
+    more = (str(asked),) if asked.to_json() else ()
     # of unit length the cosine is the inner product, which every run compares by
     lengths_differ = not Lengths.of(docs).equal
     setting = preset.for_dim(dim)
@@ -161,17 +167,38 @@ def write_store(folder: Path, preset: ChosenPreset, docs: Float32, ids: Sequence
         return (
             f"{preset.store} {preset.version}: load id and v of items.parquet by its own means, with setting.txt",
             "the store compresses the vectors itself",
+            *more,
         )
     loader.write(folder / loader.data, docs, ids)
     template = Template(files("harness.exchange").joinpath("templates", f"{loader.template}.txt").read_text("utf-8"))
-    values = {"dim": str(dim), "store": preset.store, "version": preset.version, "data": loader.data}
+    values = {
+        "dim": str(dim),
+        "store": preset.store,
+        "version": preset.version,
+        "data": loader.data,
+        **_compared(asked),
+    }
+    values["asked_dim"] = str(dim - (asked.appended is not None))
     script = template.substitute(values | loader.values(setting, dim, preset.store))
     script = by_inner_product(script, preset.store) if lengths_differ else script
     (folder / loader.script).write_text(script, encoding="utf-8")
     return (
         f"{loader.script} makes the table and loads {loader.data}; read it, then {loader.how}",
         f"written for {preset.store} {preset.version}; the store compresses the vectors itself",
+        *more,
     )
+
+
+def _compared(asked: Asked) -> dict[str, str]:
+    """Return what the templates say of queries: a Python loader in an import and a line, an SQL one in a comment."""
+    if not asked.to_json():
+        return {"numpy": "", "compared": "", "comment": ""}
+    line = (
+        f"numpy.append(query, numpy.float32({asked.appended!r}))"
+        if asked.appended is not None
+        else "query / numpy.float32(numpy.linalg.norm(query) or 1)"
+    )
+    return {"numpy": "import numpy\n", "compared": f"    query = {line}\n", "comment": f"-- {asked}\n"}
 
 
 def write_parquet(path: Path, docs: Float32, ids: Sequence[str]) -> None:

@@ -64,14 +64,14 @@ def with_distinct_names(frame: pd.DataFrame, copies: Literal["drop", "keep"] = "
         known = frame[hashes].to_numpy().tolist()
         frame[column] = [_unmarked(name, map(_text, ids)) for name, ids in zip(frame[column], known, strict=True)]
     frame["params"] = [_without_depth(params, depth) for params, depth in zip(frame["params"], frame["k"], strict=True)]
-    frame["dataset"] = _marked(frame["dataset"], frame["dataset_id"], frame["dataset"])
-    frame["model"] = _marked(frame["model"], frame["weights_id"], frame["model"])
+    frame["dataset"] = marked(frame["dataset"], frame["dataset_id"], frame["dataset"])
+    frame["model"] = marked(frame["model"], frame["weights_id"], frame["model"])
     collection = list(zip(frame["model"], frame["dataset_id"], strict=True))
-    frame["model"] = _marked(frame["model"], frame["model_id"], collection)
+    frame["model"] = marked(frame["model"], frame["model_id"], collection)
     frame["params"] = _with_depths(frame)
     columns = ("dataset", "model", "method", "params", "scoring")
     settings = list(zip(*(frame[name] for name in columns), strict=True))
-    frame["params"] = _marked(frame["params"], frame["method_id"], settings)
+    frame["params"] = marked(frame["params"], frame["method_id"], settings)
     return frame
 
 
@@ -111,8 +111,9 @@ def _unmarked(label: str, hashes: Iterable[str]) -> str:
     return label
 
 
-def _marked(names: pd.Series[Any], ids: pd.Series[Any], groups: Iterable[Hashable]) -> list[str]:
+def marked(names: Iterable[str], ids: Iterable[Any], groups: Iterable[Hashable]) -> list[str]:
     """Return names, with the begin of the id behind those whose group has several ids."""
+    names, ids = list(names), list(ids)
     meanings: dict[Hashable, set[str]] = {}
     groups = list(groups)
     for group, identifier in zip(groups, ids, strict=True):

@@ -27,6 +27,8 @@ class Euclidean(Chain):
     transforms : list of Transform
     """
 
+    by_distance: ClassVar[bool] = True
+
     transforms: list[Transform] = field(default_factory=list)
 
     centre: ClassVar[Centre] = "none"  # type: ignore[misc]

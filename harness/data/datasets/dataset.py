@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.base.errors import DatasetError
 from harness.base.memmap import blocks, take_vectors
 from harness.data.datasets.row_numbers import RowNumbers
+from harness.data.metric import Asked
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> graded relevance."""
@@ -64,6 +65,8 @@ class Dataset:
         MTEB's task name, by which its models choose prompts.
     metric : str
         How a dataset's own vectors are compared, "dot", "cosine" or "l2"; their inner products rank so.
+    asked : Asked
+        What was done to a dataset's own query vectors for it.
     query_positions : int64 (m,)
         Position of each query among all `source_queries` of the source, judged or not.
     source_queries : int
@@ -86,6 +89,7 @@ class Dataset:
     skip_identical_ids: bool = False
     task: str | None = None
     metric: str = "dot"
+    asked: Asked = field(default_factory=Asked)
     query_positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     source_queries: int = 0
     doc_vectors: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -111,6 +115,7 @@ class Dataset:
         query_vectors: NDArray[np.float32] | None = None,
         count_unknown_docs: bool = False,
         metric: str = "dot",
+        asked: Asked | None = None,
     ) -> Dataset:
         """Check a collection and put it in order.
 
@@ -175,6 +180,7 @@ class Dataset:
             skip_identical_ids=skip_identical_ids,
             task=task,
             metric=metric,
+            asked=asked or Asked(),
             query_positions=np.array(judged, dtype=np.int64),
             source_queries=len(query_ids),
             doc_vectors=None if doc_vectors is None else _in_order(doc_vectors, rows),

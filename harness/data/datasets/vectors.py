@@ -139,6 +139,7 @@ class VectorFiles(Options):
             skip_identical_ids=self.skip_identical_ids,
             count_unknown_docs=self.unknown_docs == "count",
             metric=comparable.metric,
+            asked=comparable.asked,
         )
 
     def _check(self) -> None:
@@ -205,6 +206,7 @@ class VectorFiles(Options):
             query_vectors=comparable.queries,
             qrels=None,
             metric=comparable.metric,
+            asked=comparable.asked,
         )
 
     def _judgements(self, docs: _Rows, queries: _Rows) -> dict[str, dict[str, int]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ModelError
 from harness.base.options import Options
-from harness.data.metric import Metric, for_inner_products
+from harness.data.metric import Asked, Comparable, Metric, for_inner_products
 from harness.data.vector_files.arrays import npz_arrays
 
 if TYPE_CHECKING:
@@ -79,6 +79,16 @@ class VectorModel(Options):
             if dataset.query_vectors is None:
                 raise ModelError(f"{dataset.name} has vectors of its documents, but none of its queries")
             return dataset.doc_vectors, dataset.query_vectors, None
+        comparable, count = self._comparable(dataset)
+        queries, train_queries = np.split(comparable.queries, [count])
+        return comparable.docs, queries, train_queries if self.has_train_queries else None
+
+    def asked(self, dataset: Dataset) -> Asked:
+        """Return what was done to a dataset's queries, so that inner products rank as the metric does."""
+        return dataset.asked if dataset.doc_vectors is not None else self._comparable(dataset)[0].asked
+
+    def _comparable(self, dataset: Dataset) -> tuple[Comparable, int]:
+        """Return the file's vectors, train queries behind the queries, and the number of these."""
         if self.path is None:
             raise ModelError(f"{dataset.name} is a dataset of texts: give their vectors, as in model.path=FILE")
         tensors = self._tensors
@@ -112,9 +122,8 @@ class VectorModel(Options):
             shown = ", ".join(f"'{key}' has {width}" for key, width in widths.items())
             raise ModelError(f"{self.path}: the matrices differ in width: {shown}")
         asked = np.concatenate([found[key] for key in ("queries", "train_queries") if key in found])
-        comparable = for_inner_products(found["docs"], asked, self.metric, source=str(self.path), option="model.metric")
-        queries, train_queries = np.split(comparable.queries, [len(found["queries"])])
-        return comparable.docs, queries, train_queries if "train_queries" in found else None
+        made = for_inner_products(found["docs"], asked, self.metric, source=str(self.path), option="model.metric")
+        return made, len(found["queries"])
 
     @property
     def has_train_queries(self) -> bool:

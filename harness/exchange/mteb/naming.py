@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ MTEB_TASK = "harness.data.datasets.MtebTask"
 MINILM = "harness.data.models.Minilm"
 MINILM_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 """`Minilm` checks its weights against the published ones, so it is that model."""
+
+UNFIT = r'[<>:"|?*\\/\0]'
+"""What MTEB leaves out of the names of files."""
 
 FULL_DEPTH = 100
 """Depth of a ranking that needs no mention: the default of `RunConfig.k`."""
@@ -69,7 +73,7 @@ def task_of(record: Record, tasks: Mapping[str, str]) -> Task:
     if record.identity.fit_disjoint:
         raise NotInMtebError("its documents for fitting were left out of the search (fit_disjoint=true)")
     by_mteb = config.get("_target_") == MTEB_TASK
-    name = tasks.get(dataset.name, config["name"] if by_mteb else dataset.name)
+    name = tasks.get(dataset.name, config["name"] if by_mteb else re.sub(UNFIT, "_", dataset.name))
     split, subset = config.get("split"), config.get("subset")
     known = _task_metadata(name)
     revision = dataset.revision or f"vecbudget-{dataset.fingerprint}"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.base.errors import StoreError
 from harness.evaluation.reference import REFERENCE
+from harness.exchange.mteb.export import EXPERIMENTS
 from harness.exchange.mteb.naming import NotInMtebError, model_of, mteb_package, task_of
+from harness.runs.distinct_names import identity_columns, marked
 from harness.runs.record import Record
 
 TOLERANCE = 1e-3
 """MTEB's runs differ by less among machines; prompts, text fields and cut-off lengths change more."""
 
 HEADLINE = REFERENCE.judged_metric
-EXPERIMENTS = "experiments"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class _Float32:
     split: str
     subset: str
     metrics: Mapping[str, float]
+    ids: Mapping[str, str]
 
 
 def compare_published(
@@ -112,7 +114,7 @@ def compare_published(
     MissingExtraError
         Without the package mteb.
     """
-    wanted = list(_float32_figures(records, tasks or {}, models or {}))
+    wanted = _told_apart(_float32_figures(records, tasks or {}, models or {}))
     if not wanted:
         raise StoreError("no run on record has judgements, so there is no float32 figure to compare")
     found = _read(path, {item.task.casefold() for item in wanted})
@@ -152,7 +154,19 @@ def _float32_figures(
             split=task.split,
             subset=task.subset,
             metrics=record.float32,
+            ids=identity_columns(record),
         )
+
+
+def _told_apart(found: Iterable[_Float32]) -> list[_Float32]:
+    """Return figures whose models and datasets have names of their own."""
+    items = list(found)
+    ids = [item.ids for item in items]
+    datasets, models = [item.dataset for item in items], [item.model for item in items]
+    datasets = marked(datasets, [of["dataset_id"] for of in ids], datasets)
+    models = marked(models, [of["weights_id"] for of in ids], models)
+    models = marked(models, [of["model_id"] for of in ids], zip(models, datasets, strict=True))
+    return [replace(item, dataset=name, model=by) for item, name, by in zip(items, datasets, models, strict=True)]
 
 
 def _beside(ours: _Float32, item: _Published) -> Baseline | None:

@@ -40,6 +40,15 @@ def fitted_on_lengths(name: str, docs: np.ndarray) -> Codec:
     return spec_of(name).make().fit(docs, clustered_vectors(100, 384, seed=2))
 
 
+@pytest.mark.parametrize("name", ["lancedb_sq", "lancedb_pq", "lancedb_pq_refine"])
+def test_what_ranks_by_distance_is_refused_where_lengths_differ(name: str) -> None:
+    docs = clustered_vectors(600, 384)
+    refuse_lost_lengths(fitted_on_lengths(name, docs), docs)
+    longer = docs * np.exp(0.5 * np.random.default_rng(3).standard_normal((600, 1))).astype(np.float32)
+    with pytest.raises(ConfigError, match=r"ranks by Euclidean distance.*lengths differ \(.*dataset\.metric=cosine"):
+        refuse_lost_lengths(fitted_on_lengths(name, longer), longer)
+
+
 @pytest.mark.slow
 def test_every_method_keeps_lengths_or_clearly_does_not() -> None:
     rng = np.random.default_rng(3)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from safetensors.numpy import load_file, save_file
 
 from harness.base.errors import ConfigError, StoreError
@@ -20,6 +21,7 @@ from harness.evaluation.index_files import CHECKSUMS_FILE
 from harness.exchange.index_export import export
 from harness.runs.run import run
 from harness.runs.store import INDEX, RANKING, Store
+from tests.conftest import clustered_vectors
 from tests.harness.runs.test_run import configuration
 from vecbudget import CompressedIndex, IndexFileError
 from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, manifest_checksum, seal
@@ -86,6 +88,36 @@ def test_an_exported_index_ranks_as_the_run_did(name: str, results: Path, querie
         np.testing.assert_allclose(scores, ranking["scores"], rtol=1e-6)
     assert len(loaded) == (300 if name == "disjoint" else 400) and loaded.dim == 32
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("method", ["float32", "int8", "sqlite_vec_int8"])
+@pytest.mark.parametrize("metric", ["dot", "cosine", "l2"])
+def test_queries_are_searched_as_they_lie_in_the_file(metric: str, method: str, tmp_path: Path) -> None:
+    """What the metric made of the run's queries, the index makes of its own: of any length, and of any width."""
+    rng = np.random.default_rng(5)
+    docs, asked = clustered_vectors(300, 32, seed=5), clustered_vectors(40, 32, seed=6)
+    docs, asked = (rows * np.exp(0.5 * rng.standard_normal((len(rows), 1))) for rows in (docs, asked))
+    for name, rows in (("docs", docs), ("queries", asked)):
+        np.save(tmp_path / f"{name}.npy", rows.astype(np.float32))
+    files = [f"dataset.{name}={tmp_path / name}.npy" for name in ("docs", "queries")]
+    overrides = ["dataset=vectors", *files, f"dataset.metric={metric}", f"method={method}", f"results_dir={tmp_path}"]
+    with initialize_config_module("configs", version_base="1.3"):
+        cfg = compose("config", overrides=[*overrides, f"cache_dir={tmp_path / 'cache'}"])
+    if method == "sqlite_vec_int8" and metric != "cosine":
+        with pytest.raises(ConfigError, match="keeps the direction"):
+            run(cfg, method)
+        return
+    identifier = run(cfg, method)
+    done = export(identifier, tmp_path / "out", results=tmp_path, targets=["numpy"])
+    index = CompressedIndex.load(tmp_path / "out")
+    assert index.dim == 32
+    ranking = load_file(Store(tmp_path).path(identifier) / RANKING)
+    scores, ids = index.search(np.load(tmp_path / "queries.npy"), 100)
+    assert ids.tolist() == [[index.ids[int(row)] for row in rows] for rows in ranking["rows"]]
+    np.testing.assert_allclose(scores, ranking["scores"], rtol=1e-5, atol=1e-6)
+    told = {"dot": set(), "cosine": {"unit"}, "l2": {"appended"}}[metric]
+    assert set(index.manifest["queries"]) == told
+    assert any("before it is compared" in line for line in done.notes["numpy"]) == bool(told)
 
 
 def test_ids_are_those_of_the_documents(small_collection: Path, exported: Path) -> None:
@@ -211,6 +243,11 @@ def method(target: Any, **parameters: Any) -> Callable[[dict[str, Any]], None]:
         (lambda manifest: manifest.update(n=True), "'n' must be a number"),
         (lambda manifest: manifest.update(dim=31), "it is of 32 dimensions, the manifest says 31"),
         (lambda manifest: manifest.update(format="x"), "not the manifest"),
+        (lambda manifest: manifest.update(queries=[]), "'queries' says what no query can get"),
+        (lambda manifest: manifest.update(queries={"matrix": 1}), "'queries' says what no query can get"),
+        (lambda manifest: manifest.update(queries={"unit": 1}), "'queries' says what no query can get"),
+        (lambda manifest: manifest.update(queries={"appended": "1"}), "'queries' says what no query can get"),
+        (lambda manifest: manifest.update(queries={"appended": 1e300}), "'queries' says what no query can get"),
     ],
 )
 def test_a_forged_manifest_is_refused(index: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:

@@ -1,18 +1,24 @@
 """Records as MTEB's files, read back by MTEB, and its published figures beside ours."""
 
+import contextlib
+import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.base.errors import StoreError
 from harness.exchange.mteb.export import export
 from harness.exchange.mteb.naming import NotInMtebError, compression, model_of, name_of, revision_of, task_of
 from harness.exchange.mteb.published import TOLERANCE, compare_published, published_text
+from harness.runs.distinct_names import identity_columns
 from harness.runs.record import ModelEntry, Record
 from harness.runs.run import run
 from harness.runs.store import Store
@@ -148,6 +154,112 @@ def test_two_runs_with_one_place_are_refused(records: list[Record], tmp_path: Pa
     with pytest.raises(StoreError, match=r"elsewhere are both"):
         export([records[0], other], tmp_path, models=MODELS)
     assert not list(result_files(tmp_path))
+
+
+IDENTITIES = st.fixed_dictionaries(
+    {
+        "label": st.sampled_from(["docs", "docs", "Docs", "a/b", "a_b"]),
+        "fingerprint": st.sampled_from(["f1" * 8, "f2" * 8]),
+        "split": st.sampled_from(["test", "test", "dev"]),
+        "model": st.sampled_from(["vectors", "vectors", "e5"]),
+        "content": st.sampled_from(["0a1" * 8, "0b2" * 8]),
+        "revision": st.sampled_from(["", "", "r1", "r2"]),
+        "queries": st.sampled_from(["", "query: "]),
+        "method": st.sampled_from(["int8", "int8", "pq"]),
+        "bits": st.sampled_from([4, 8]),
+        "k": st.sampled_from([3, 100]),
+        "seed": st.integers(0, 1),
+    }
+)
+
+
+def drawn(record: Record, draw: dict[str, Any]) -> Record:
+    """A record of another collection, model, method or depth; its id is the hash of all of it but the labels."""
+    by_role = {role: {"vectors": draw["content"], "revision": draw["revision"]} for role in ("document", "query")}
+    by_role["query"]["prompt"] = draw["queries"]
+    identity = replace(
+        record.identity,
+        dataset=draw["fingerprint"],
+        model=by_role,
+        method={"_target_": "methods.PerDimension", "bits": draw["bits"], "seed": draw["seed"]},
+        k=draw["k"],
+    )
+    name = hashlib.sha256(json.dumps(identity.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+    config = {**record.config, "dataset": {**record.config["dataset"], "split": draw["split"]}}
+    return replace(
+        record,
+        run_id=name,
+        identity=identity,
+        config=config,
+        dataset=replace(record.dataset, name=draw["label"], fingerprint=draw["fingerprint"]),
+        model=ModelEntry(name=draw["model"]),
+        method=replace(record.method, name=draw["method"], params="", seed=draw["seed"]),
+    )
+
+
+def meant(record: Record) -> tuple[str, ...]:
+    """What a record is of, its seed aside."""
+    of = identity_columns(record)
+    return tuple(str(of[name]) for name in ("dataset_id", "model_id", "method_id", "k"))
+
+
+def put_together(out: Path, records: list[Record]) -> list[str]:
+    """Check what is in a folder of results, and return the runs: what MTEB takes for one thing is one."""
+    of_run = {record.run_id: record for record in records}
+    meanings: dict[str, set[tuple[str, ...]]] = {}
+    found = []
+    for path in result_files(out):
+        meta = json.loads((path.parent / "model_meta.json").read_text())
+        result = json.loads(path.read_text())
+        kwargs = {key: value for key, value in meta["experiment_kwargs"].items() if key != "seed"}
+        entries = [entry for split in result["scores"].values() for entry in split]
+        known = [of_run[entry["vecbudget_run_id"]] for entry in entries]
+        assert {result["dataset_revision"]} == {f"vecbudget-{record.dataset.fingerprint}" for record in known}
+        # MTEB's tables know a row by these names, and average over splits and subsets
+        key = json.dumps([meta["name"], kwargs, result["task_name"].casefold()], sort_keys=True)
+        meanings.setdefault(key, set()).update(map(meant, known))
+        found += [record.run_id for record in known]
+    assert all(len(things) == 1 for things in meanings.values()), meanings
+    return found
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(IDENTITIES, min_size=1, max_size=7), st.integers(0, 7))
+def test_what_shares_names_is_told_apart_or_refused(results: Path, draws: list[dict[str, Any]], divided: int) -> None:
+    """Whatever labels, contents, models, depths and seeds: all at once, or in two exports to one folder."""
+    usual = next(Store(results).records())
+    records = list({record.run_id: record for record in (drawn(usual, draw) for draw in draws)}.values())
+    with tempfile.TemporaryDirectory() as name:
+        export(records, Path(name))
+        assert sorted(put_together(Path(name), records)) == sorted(record.run_id for record in records)
+    with tempfile.TemporaryDirectory() as name:
+        for part in (records[:divided], records[divided:]):
+            with contextlib.suppress(StoreError):
+                export(part, Path(name))
+        assert len(put_together(Path(name), records)) > 0
+
+
+def test_collections_of_one_name_are_marked_and_said(records: list[Record], tmp_path: Path) -> None:
+    other = replace(records[0], run_id="other", dataset=replace(records[0].dataset, fingerprint="0123456789abcdef"))
+    done = export([records[0], other], tmp_path, models=MODELS)
+    fingerprint = str(records[0].dataset.fingerprint)
+    assert {path.name for path in done.files} == {"tiny [012345].json", f"tiny [{fingerprint[:6]}].json"}
+    assert done.shared_names == ["tiny"]
+    assert {mteb.results.TaskResult.from_disk(path).task_name for path in done.files} == {
+        path.stem for path in done.files
+    }
+
+
+def test_an_earlier_export_is_neither_lost_nor_mixed(records: list[Record], tmp_path: Path) -> None:
+    export(records[:1], tmp_path, models=MODELS)
+    again = replace(records[0], run_id="again")
+    with pytest.raises(StoreError, match="holds run .* would be lost; choose another --out"):
+        export([again], tmp_path, models=MODELS)
+    other = replace(records[1], run_id="other", dataset=replace(records[1].dataset, fingerprint="0123456789abcdef"))
+    with pytest.raises(StoreError, match="another collection called tiny .*choose another --out"):
+        export([other], tmp_path, models=MODELS)
+    assert len(list(result_files(tmp_path))) == 1
+    export(records, tmp_path, models=MODELS)
 
 
 def test_names_of_models() -> None:
