@@ -22,6 +22,7 @@ from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.runs import provenance
 from harness.runs.config import as_mapping
 from harness.runs.inputs import Inputs
+from harness.runs.labels import relabelled
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
@@ -72,10 +73,11 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     inputs = Inputs.of(cfg)
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, method_name, overrides or [])
-    if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
-        log.info("%-28s recorded already: %s", method.setting, store.path(inputs.run_id))
-        return inputs.run_id
     record = _begun(inputs, cfg, method, overrides or [])
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
+        renamed = relabelled(store, record)
+        log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
+        return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
         with _alone(cfg):
