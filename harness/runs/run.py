@@ -23,6 +23,7 @@ from harness.runs import provenance
 from harness.runs.config import as_mapping
 from harness.runs.inputs import Inputs
 from harness.runs.labels import relabelled
+from harness.runs.named_settings import named_settings
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from harness.evaluation.measure import Measurement
 
 log = logging.getLogger(__name__)
+
+MEANT = (VecbudgetError, MethodError)
+"""Errors that say all there is to say; of others, the name of the class is part of it."""
 
 failures: list[str] = []
 """One line for each run that failed in this process."""
@@ -48,8 +52,7 @@ def main(cfg: DictConfig) -> int:
         if was_interrupted(error):
             raise KeyboardInterrupt from error
         # a bug in a method must not end a sweep; its traceback is in the record
-        meant = isinstance(error, VecbudgetError | MethodError)
-        failures.append(str(error) if meant else f"{type(error).__name__}: {error}")
+        failures.append(str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}")
     else:
         return 0
     log.error("vecbudget: %s", failures[-1])
@@ -70,7 +73,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
     """
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
-    inputs = Inputs.of(cfg)
+    with named_settings(cfg.method, method_name, overrides or []):
+        inputs = Inputs.of(cfg)
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, method_name, overrides or [])
     record = _begun(inputs, cfg, method, overrides or [])
@@ -80,14 +84,14 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
-        with _alone(cfg):
+        with _alone(cfg), named_settings(cfg.method, method_name, overrides or []):
             measurement, costs = _measure(inputs, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
         if not was_interrupted(error):
-            reason = f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}"
             failed = replace(record, status="failed", error=reason, traceback=traceback.format_exc())
             store.commit(inputs.run_id, store.draft(inputs.run_id), failed)
         raise
