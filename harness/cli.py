@@ -25,6 +25,7 @@ def _run(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
+    run.failures.clear()
     hand_over(run.main, RunConfig, with_mode(overrides, "RUN"))
     return int(bool(run.failures))
 
@@ -33,6 +34,7 @@ def _sweep(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
+    run.failures.clear()
     hand_over(run.main, RunConfig, with_mode(overrides, "MULTIRUN"))
     return int(bool(run.failures))
 

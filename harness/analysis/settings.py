@@ -142,7 +142,12 @@ class Page:
     @property
     def failed(self) -> pd.DataFrame:
         """The failed runs."""
-        return self.runs[self.runs["status"] != "ok"]
+        return self.runs[self.runs["status"] == "failed"]
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """The settings of an experiment that these vectors cannot carry."""
+        return self.runs[self.runs["status"] == "skipped"]
 
     @property
     def float32_score(self) -> float:

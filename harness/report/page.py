@@ -75,8 +75,7 @@ def page_markdown(
             blocks += ["## Cost", cost_table(page), "### On larger corpora", corpora_table(page), cost_note(page)]
         for heading, name in more:
             blocks += [f"## {heading}", f"![{heading}]({name})"]
-    if len(page.failed):
-        blocks += [f"## Failed runs: {len(page.failed)}", failed_table(page.failed)]
+    blocks += unsuccessful(page.runs)
     blocks.append(f"*{provenance(page.runs, command)}*")
     return "\n\n".join(blocks) + "\n"
 
@@ -307,6 +306,20 @@ def _steps_note() -> str:
         "Each setting on the frontier against the one before it, on the same queries. *undecided*: the larger one may "
         "be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
     )
+
+
+def unsuccessful(runs: pd.DataFrame, *, where: bool = False) -> list[str]:
+    """Return the runs that failed and the settings that were skipped, with why, as blocks of Markdown."""
+    blocks = []
+    for status, heading in UNSUCCESSFUL.items():
+        found = runs[runs["status"] == status]
+        if len(found):
+            blocks += [f"## {heading}: {len(found)}", failed_table(found, where=where)]
+    return blocks
+
+
+UNSUCCESSFUL = {"failed": "Failed runs", "skipped": "Skipped, as the vectors cannot carry them"}
+"""What reports call runs without a result, by their status."""
 
 
 def failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:

@@ -33,7 +33,8 @@ SCHEMA = 2
 FILES, CHECKSUM = "files", "checksum"
 """In run.json: the xxh3_128 of each of a record's files, and of the rest of run.json. `Store.commit` adds them."""
 
-STATUSES = ("ok", "failed")
+STATUSES = ("ok", "failed", "skipped")
+"""Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
 WEIGHTS = ("content", "model", "mteb", "revision")
 """Entries of a model's identity that say which model it is, whatever the collection."""
@@ -196,7 +197,7 @@ class Record(Entry):
     ----------
     schema : int
     run_id : str
-    status : {"ok", "failed"}
+    status : {"ok", "failed", "skipped"}
     created : str
         When, as ISO 8601 in UTC.
     command : str
@@ -232,7 +233,7 @@ class Record(Entry):
     cost : dict or None
         See `harness.evaluation.cost.Costs.as_record`.
     error, traceback : str or None
-        Why it failed.
+        Why it failed, or was skipped.
     files : dict of str to str, and checksum : str
         See `FILES`. Empty before they are written, and in records that are older than they.
     """

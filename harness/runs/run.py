@@ -10,21 +10,24 @@ import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.runs import provenance
 from harness.runs.config import as_mapping
-from harness.runs.inputs import Inputs
+from harness.runs.inputs import Inputs, width_of
 from harness.runs.labels import relabelled
 from harness.runs.named_settings import named_settings
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
+from harness.runs.shares import ShareError, with_numbers
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
 
@@ -46,8 +49,9 @@ def main(cfg: DictConfig) -> int:
     """Run one configuration, as Hydra composed it; return 0, or 1 after saying in one line why it failed."""
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
+    method = str(choices.get("method"))
     try:
-        run(cfg, method_name=str(choices.get("method")), overrides=overrides)
+        run(cfg, method_name=method, overrides=overrides, listed=_is_listed(method))
     except Exception as error:
         if was_interrupted(error):
             raise KeyboardInterrupt from error
@@ -59,8 +63,17 @@ def main(cfg: DictConfig) -> int:
     return 1
 
 
-def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -> str:
-    """Measure one configuration unless it is recorded already; return its run id.
+def _is_listed(method: str) -> bool:
+    """Whether an experiment's list names a method, and not the person who called it up."""
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    entries = HydraConfig.get().sweeper.get("runs") or []
+    words = [word for entry in entries for word in entry.split() if word.startswith("method=")]
+    return any(method in word.removeprefix("method=").split(",") for word in words)
+
+
+def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, listed: bool = False) -> str:
+    """Measure one configuration unless it is recorded already; return its run id, "" for one without parameters.
 
     Parameters
     ----------
@@ -70,21 +83,32 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         What tables call the method: the name of its yaml.
     overrides : list of str or None
         The overrides that made this configuration, for the record.
+    listed : bool
+        Whether it is one of an experiment's list, which is for vectors of any width: its defaults are then scaled with
+        the dimensions where its yaml says how, and if it does not fit the vectors it is skipped, with the reason.
     """
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
-    with named_settings(cfg.method, method_name, overrides or []):
-        inputs = Inputs.of(cfg)
+    try:
+        cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
+        with named_settings(cfg.method, method_name, overrides):
+            inputs = Inputs.of(cfg)
+    except (ShareError, MethodError) as error:
+        if not listed:
+            raise
+        # without parameters there is no identity, and so no record
+        log.info("%-28s skipped: %s", f"{method_name} {params_of(overrides or [])}".strip(), error)
+        return ""
     store = Store(Path(cfg.results_dir))
-    method = _named(inputs, method_name, overrides or [])
-    record = _begun(inputs, cfg, method, overrides or [])
+    method = _named(inputs, method_name, overrides)
+    record = _begun(inputs, cfg, method, overrides)
     if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
         renamed = relabelled(store, record)
         log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
         return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
-        with _alone(cfg), named_settings(cfg.method, method_name, overrides or []):
+        with _alone(cfg), named_settings(cfg.method, method_name, overrides):
             measurement, costs = _measure(inputs, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
@@ -92,8 +116,13 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         # an interruption leaves nothing; a failure leaves a record of itself
         if not was_interrupted(error):
             reason = str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}"
-            failed = replace(record, status="failed", error=reason, traceback=traceback.format_exc())
-            store.commit(inputs.run_id, store.draft(inputs.run_id), failed)
+            skipped = listed and isinstance(error, MethodError)
+            ended = replace(record, status="skipped" if skipped else "failed", error=reason)
+            ended = ended if skipped else replace(ended, traceback=traceback.format_exc())
+            store.commit(inputs.run_id, store.draft(inputs.run_id), ended)
+            if skipped:
+                log.info("%-28s skipped: %s", method.setting, reason)
+                return inputs.run_id
         raise
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
     path = store.commit(inputs.run_id, draft, record, inputs.dataset.query_ids, measurement.per_query, ranking)
