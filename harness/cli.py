@@ -140,6 +140,9 @@ def _recommend(arguments: list[str]) -> int:
     parser.add_argument("--model", metavar="NAME", help="the embedding model, if there are several on record")
     parser.add_argument("--database", metavar="STORE", help="among this vector store's switches; bytes are in memory")
     parser.add_argument(
+        "--trust-fitted", action="store_true", help="figures count that were seen on documents known by heart"
+    )
+    parser.add_argument(
         "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
     )
     options = parser.parse_args(arguments)
@@ -157,6 +160,7 @@ def _recommend(arguments: list[str]) -> int:
         corpus_size=options.corpus_size,
         ram=options.ram,
         database=options.database,
+        trust_fitted=options.trust_fitted,
     )
     frame, per_query, records = _records(options.results)
     answer = recommend(frame, needs, per_query, records)

@@ -87,6 +87,7 @@ def optional_measures() -> list[str]:
         *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
         *COST_COLUMNS,
         "points_per_centroid",
+        "points_per_parameter",
     ]
 
 

@@ -42,6 +42,9 @@ WEIGHTS = ("content", "model", "mteb", "revision")
 LEAST_POINTS = 39
 """Training points a centroid below which FAISS warns: with fewer, codebooks know their documents by heart."""
 
+LEAST_VALUES = 10
+"""Numbers learned from for each trained parameter below which networks know their documents by heart."""
+
 SUSPICIOUS = 1.05
 """A code that scores so much above the vectors that it was made from is more likely measured by another metric."""
 
@@ -227,6 +230,9 @@ class Record(Entry):
     points_per_centroid : float or None
         Documents that the method was fitted on, for each centroid of its largest codebook; None without codebooks, and
         in records that are older than this.
+    points_per_parameter : float or None
+        Numbers that it was trained on for each number that gradient descent learned, see
+        `harness.evaluation.measure.points_per_parameter`; None for other methods, and in older records.
     seconds : dict of str to float
         By stage.
     peak_memory_bytes : int or None
@@ -262,6 +268,7 @@ class Record(Entry):
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
     points_per_centroid: float | None = None
+    points_per_parameter: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     cost: dict[str, Any] | None = None
@@ -338,6 +345,7 @@ class Record(Entry):
             spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
             training=measurement.training,
             points_per_centroid=measurement.points_per_centroid,
+            points_per_parameter=measurement.points_per_parameter,
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},
             peak_memory_bytes=measurement.peak_memory_bytes,
             cost=None if costs is None else costs.as_record(*sizes),
@@ -358,6 +366,8 @@ class Record(Entry):
         quality = ", ".join(parts or shallow)
         if self.points_per_centroid is not None and self.points_per_centroid < LEAST_POINTS:
             quality += f", fitted on only {self.points_per_centroid:.3g} documents a centroid"
+        elif self.points_per_parameter is not None and self.points_per_parameter < LEAST_VALUES:
+            quality += f", trained on only {self.points_per_parameter:.3g} numbers a parameter"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
         return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
 
