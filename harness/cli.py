@@ -25,6 +25,7 @@ def _run(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
+    run.failures.clear()
     hand_over(run.main, RunConfig, with_mode(overrides, "RUN"))
     return int(bool(run.failures))
 
@@ -33,6 +34,7 @@ def _sweep(overrides: list[str]) -> int:
     from harness.runs import run
     from harness.runs.config import RunConfig
 
+    run.failures.clear()
     hand_over(run.main, RunConfig, with_mode(overrides, "MULTIRUN"))
     return int(bool(run.failures))
 
@@ -138,6 +140,9 @@ def _recommend(arguments: list[str]) -> int:
     parser.add_argument("--model", metavar="NAME", help="the embedding model, if there are several on record")
     parser.add_argument("--database", metavar="STORE", help="among this vector store's switches; bytes are in memory")
     parser.add_argument(
+        "--trust-fitted", action="store_true", help="figures count that were seen on documents known by heart"
+    )
+    parser.add_argument(
         "--results", type=Path, nargs="+", default=[Path("results")], metavar="DIR", help="where records are (results)"
     )
     options = parser.parse_args(arguments)
@@ -155,6 +160,7 @@ def _recommend(arguments: list[str]) -> int:
         corpus_size=options.corpus_size,
         ram=options.ram,
         database=options.database,
+        trust_fitted=options.trust_fitted,
     )
     frame, per_query, records = _records(options.results)
     answer = recommend(frame, needs, per_query, records)

@@ -85,7 +85,11 @@ class GridSweeper(BasicSweeper):
         """Return batches of configurations, each a list of overrides."""
         assert self.hydra_context is not None
         command_line_keys = {override.get_key_element() for override in overrides}
-        entries = [] if "method" in command_line_keys else [entry.split() for entry in self.runs]
+        replaced = "method" in command_line_keys
+        entries = [] if replaced else [entry.split() for entry in self.runs]
+        if replaced and self.runs and self.config is not None:
+            # what is typed is not one of the experiment's list: each job's own configuration says so
+            self.config.hydra.overrides.hydra.append("hydra.sweeper.runs=[]")
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs: list[list[str]] = []
         for entry in entries or [[]]:

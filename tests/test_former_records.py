@@ -49,7 +49,8 @@ FORMER_DEFAULTS = (
         name: ["method.centre=none", "method.codec.scale=unit", *PLAIN]
         for name in ("itq", "svd_binary", "lsh", "super_bit")
     }
-    | dict.fromkeys((*("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq", "rotated_lvq"), *("float4", "mopq", "jpq", "repconc", "poeem")), PLAIN)
+    | dict.fromkeys(("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq"), PLAIN)
+    | dict.fromkeys(("rotated_lvq", "float4", "mopq", "jpq", "repconc", "poeem"), PLAIN)
 )
 """What brings back the settings that these methods had by default then, and with them the ids of then."""
 

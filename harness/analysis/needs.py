@@ -43,6 +43,8 @@ class Needs:
     database : str or None
         A vector store, as `harness.runs.presets.store_named` returns it: its presets are what there is to choose
         from, and bytes per vector are those in memory. None is every method.
+    trust_fitted : bool
+        Whether figures count that were seen on documents known by heart, see `harness.analysis.memory`.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Needs:
     corpus_size: int | None = None
     ram_bytes: float | None = None
     database: str | None = None
+    trust_fitted: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
@@ -99,6 +102,7 @@ class Needs:
         corpus_size: str | None = None,
         ram: str | None = None,
         database: str | None = None,
+        trust_fitted: bool = False,
     ) -> Needs:
         """Read what was typed after each option.
 
@@ -120,6 +124,7 @@ class Needs:
             corpus_size=None if size is None else int(size),
             ram_bytes=_bytes_of("ram", ram),
             database=None if database is None else store_named(database),
+            trust_fitted=trust_fitted,
         )
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis import pareto, statistics
+from harness.analysis import memory, pareto, statistics
 from harness.analysis import settings as settings_module
 from harness.analysis.budgets import SPARE_BYTE
 from harness.analysis.evidence import CollectionScores, Estimate, Evidence
@@ -28,7 +28,7 @@ from harness.base.formatting import TOLERANCE, amount, count, milliseconds, per_
 from harness.evaluation.reference import REFERENCE
 from harness.runs.portable_command import portable
 from harness.runs.presets import Preset, matches, of_store, own_name, presets
-from harness.runs.record import LEAST_POINTS, Record
+from harness.runs.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,8 +87,10 @@ class Setting:
         What makes it less simple than others, of `COMPLICATIONS`.
     command : str
         Of the record, on the largest collection.
-    points_per_centroid : float
-        Documents that it was fitted on for each centroid of its codebooks, there; NaN without codebooks.
+    by_heart, unseen : bool
+        Whether its figures are those of documents that it knows by heart, or of others that stand in for them.
+    fitted_on_few : str
+        Why it knows documents by heart, there; "" if it does not. See `harness.analysis.memory`.
     """
 
     name: str
@@ -111,7 +113,9 @@ class Setting:
     runs: int
     complications: tuple[str, ...]
     command: str
-    points_per_centroid: float = float("nan")
+    by_heart: bool = False
+    unseen: bool = False
+    fitted_on_few: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,9 +218,10 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     that take no more than a byte (or 5 %) more than the smallest. Of these it is the one that needs the fewest of a
     second tier, training queries and random numbers; and then the one of the highest score, or bound.
 
-    Settings count that were measured on every collection, on the documents that they were fitted on. Those of other
-    papers' conventions do not. For a database it is its presets that count, found by their parameters, whichever
-    preset's name a record bears.
+    Settings count that were measured on every collection, on the documents that they were fitted on. One that knows
+    these by heart is judged by others, or stands back (`harness.analysis.memory`). Those of other papers' conventions
+    do not count. For a database it is its presets that count, found by their parameters, whichever preset's name a
+    record bears.
 
     Parameters
     ----------
@@ -245,6 +250,7 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     runs = _relevant(frame, needs)
     if needs.database is not None:
         runs = _of_database(runs, needs, records)
+    runs, per_query = memory.with_unseen_figures(runs, frame, per_query, needs.trust_fitted)
     pages = [page for page in settings_module.pages(runs) if len(page.settings)]
     notes = []
     judged = [page for page in pages if page.judged]
@@ -262,6 +268,9 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
             "--dataset NAME considers fewer collections"
         )
     fits, reasons = _fitting(table, needs)
+    fits, stood_back = memory.set_aside(table, fits, needs.trust_fitted)
+    others = others[needs.trust_fitted | ~others["by_heart"].astype(bool)]
+    notes += stood_back
     collections = tuple(_collection(page) for page in pages)
     measure = "nDCG@10" if judged else "overlap@10"
     if not fits.any():
@@ -388,8 +397,10 @@ def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[
             seeded=runs["seed"].notna(),
             taught=~runs.get("fit_queries", pd.Series("", index=runs.index)).fillna("").isin(("", "none")),
             aside=runs.get("aside", pd.Series(False, index=runs.index)),
+            by_heart=runs["by_heart"],
+            unseen=runs["unseen"],
         )
-        .groupby(settings_module.SETTING)[["seeded", "taught", "aside"]]
+        .groupby(settings_module.SETTING)[["seeded", "taught", "aside", "by_heart", "unseen"]]
     )
     table = table.join(own.any()).reset_index()
     table["name"] = [settings_module.setting_name(row) for _, row in table.iterrows()]
@@ -640,15 +651,18 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                 runs=int(entry["runs"]),
                 complications=tuple(name for column, name in COMPLICATIONS.items() if entry[column]),
                 command=_command(evidence.parts[0].page, int(entry["places"][0])),
-                points_per_centroid=_points_per_centroid(evidence.parts[0].page, int(entry["places"][0])),
+                by_heart=bool(entry["by_heart"]),
+                unseen=bool(entry["unseen"]),
+                fitted_on_few=_fitted_on_few(evidence, entry["places"]),
             )
         )
     return found
 
 
-def _points_per_centroid(page: Page, place: int) -> float:
-    row = page.settings.iloc[place]
-    return float(row["points_per_centroid"]) if "points_per_centroid" in row else float("nan")
+def _fitted_on_few(evidence: Evidence, places: Sequence[int]) -> str:
+    """Return why a setting knows the documents of a collection by heart, of the first where it does."""
+    rows = [part.page.settings.iloc[place] for part, place in zip(evidence.parts, places, strict=True)]
+    return next((why for why in map(memory.reason, rows) if why), "")
 
 
 def _command(page: Page, place: int) -> str:
@@ -704,12 +718,7 @@ def _notes(answer: Recommendation) -> list[str]:
             f"{100 * LEAST_SAVING:g} %), then for needing no second tier, training queries or random numbers, then for "
             "the score"
         )
-    if choice.points_per_centroid < LEAST_POINTS:
-        notes.append(
-            f"its codebooks were fitted on {choice.points_per_centroid:.3g} documents a centroid, fewer than "
-            f"{LEAST_POINTS}: part of what it keeps is memory of them, and a larger collection keeps less; measure it "
-            "on documents that it was not fitted on (fit_sample=N fit_disjoint=true)"
-        )
+    notes += memory.note(choice.fitted_on_few, choice.by_heart, choice.unseen)
     if 1 < len(answer.collections) < 5:
         notes.append("with fewer than five collections the interval is too narrow")
     if choice.share is None:

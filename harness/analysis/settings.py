@@ -87,6 +87,7 @@ def optional_measures() -> list[str]:
         *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
         *COST_COLUMNS,
         "points_per_centroid",
+        "points_per_parameter",
     ]
 
 
@@ -142,7 +143,12 @@ class Page:
     @property
     def failed(self) -> pd.DataFrame:
         """The failed runs."""
-        return self.runs[self.runs["status"] != "ok"]
+        return self.runs[self.runs["status"] == "failed"]
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """The settings of an experiment that these vectors cannot carry."""
+        return self.runs[self.runs["status"] == "skipped"]
 
     @property
     def float32_score(self) -> float:

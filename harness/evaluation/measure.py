@@ -6,7 +6,7 @@ files and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +119,8 @@ class Measurement:
         See `methods.base.Part.training`.
     points_per_centroid : float or None
         Documents of `fit` for each centroid of the largest codebook; None without codebooks.
+    points_per_parameter : float or None
+        See `points_per_parameter`.
     """
 
     storage: Storage
@@ -131,6 +133,29 @@ class Measurement:
     bits_per_axis: NDArray[np.float64] | None = None
     training: list[dict[str, Any]] = field(default_factory=list)
     points_per_centroid: float | None = None
+    points_per_parameter: float | None = None
+
+
+def points_per_parameter(training: Sequence[Mapping[str, Any]], width: int) -> float | None:
+    """Return how many numbers a method learned from for each number that it learned by gradient descent.
+
+    An example, a document or a query, is `width` numbers; the smallest ratio of several training runs counts. Of m
+    codebooks of 256 centroids, which are 256 numbers for each dimension, it would be the documents for each centroid.
+
+    Parameters
+    ----------
+    training : sequence of mapping
+        See `methods.base.Part.training`.
+    width : int
+        Dimensions of the vectors.
+
+    Returns
+    -------
+    float or None
+        None for a method that is not trained so.
+    """
+    known = [run for run in training if run.get("parameters") and "examples" in run]
+    return min((run["examples"] * width / run["parameters"] for run in known), default=None)
 
 
 def measure(
@@ -204,4 +229,5 @@ def measure(
         codec.bits_per_axis(),
         training,
         len(examples) / codebook_size if codebook_size else None,
+        points_per_parameter(training, examples.shape[1]),
     )

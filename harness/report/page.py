@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.analysis import pareto
+from harness.analysis import memory, pareto
 from harness.analysis.budgets import BUDGETS, SPARE_BYTE
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
@@ -33,7 +33,7 @@ from harness.report.cost_tables import corpora_table, cost_note, cost_table, has
 from harness.report.markdown import cell, p_value
 from harness.report.table import Column, Table, bold, numbers, words
 from harness.runs.distinct_names import marks
-from harness.runs.record import LEAST_POINTS, SUSPICIOUS
+from harness.runs.record import LEAST_POINTS, LEAST_VALUES, SUSPICIOUS
 
 
 def page_markdown(
@@ -75,8 +75,7 @@ def page_markdown(
             blocks += ["## Cost", cost_table(page), "### On larger corpora", corpora_table(page), cost_note(page)]
         for heading, name in more:
             blocks += [f"## {heading}", f"![{heading}]({name})"]
-    if len(page.failed):
-        blocks += [f"## Failed runs: {len(page.failed)}", failed_table(page.failed)]
+    blocks += unsuccessful(page.runs)
     blocks.append(f"*{provenance(page.runs, command)}*")
     return "\n\n".join(blocks) + "\n"
 
@@ -96,15 +95,20 @@ def provenance(runs: pd.DataFrame, command: str) -> str:
 
 def _few_points(page: Page) -> str:
     """Say which settings were fitted on too few documents for their codebooks."""
-    if "points_per_centroid" not in page.settings:
-        return ""
-    few = page.settings[page.settings["points_per_centroid"] < LEAST_POINTS]
+    few = page.settings[memory.knows_by_heart(page.settings)]
     if few.empty:
         return ""
     names = ", ".join(cell(setting_name(row)) for _, row in few.iterrows())
+    kinds = {
+        "points_per_centroid": f"{LEAST_POINTS} documents a centroid",
+        "points_per_parameter": f"{LEAST_VALUES} numbers a parameter",
+    }
+    least = " or ".join(
+        words for column, words in kinds.items() if column in few and (few[column] < memory.LEAST[column]).any()
+    )
     return (
-        f" **Few training points** (fewer than {LEAST_POINTS} documents a centroid): {names}. Part of what they keep "
-        "is memory of these documents, and they will keep less of a larger collection; `fit_sample` measures how much."
+        f" **Few training points** (fewer than {least}): {names}. Part of what they keep is memory of these documents, "
+        "and they will keep less of a larger collection; `fit_sample` measures how much."
     )
 
 
@@ -307,6 +311,20 @@ def _steps_note() -> str:
         "Each setting on the frontier against the one before it, on the same queries. *undecided*: the larger one may "
         "be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
     )
+
+
+def unsuccessful(runs: pd.DataFrame, *, where: bool = False) -> list[str]:
+    """Return the runs that failed and the settings that were skipped, with why, as blocks of Markdown."""
+    blocks = []
+    for status, heading in UNSUCCESSFUL.items():
+        found = runs[runs["status"] == status]
+        if len(found):
+            blocks += [f"## {heading}: {len(found)}", failed_table(found, where=where)]
+    return blocks
+
+
+UNSUCCESSFUL = {"failed": "Failed runs", "skipped": "Skipped, as the vectors cannot carry them"}
+"""What reports call runs without a result, by their status."""
 
 
 def failed_table(failed: pd.DataFrame, *, where: bool = False) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 from harness.analysis.settings import SCORINGS, SETTING, SHARES, Page, setting_name
 from harness.report.markdown import cell, p_value
-from harness.report.page import failed_table, provenance
+from harness.report.page import provenance, unsuccessful
 from harness.report.table import Cell, Table, linked, numbers, words
 from harness.runs.distinct_names import marks
 
@@ -51,9 +51,7 @@ def summary_markdown(
         blocks += [f"[What is worth its bytes: {cell(title)}]({name})" for title, name in analyses]
         for equals in at_equal_bytes(measured):
             blocks += [f"## At {formatting.size(equals.size)} code bytes", _equals_table(equals), _equals_note(equals)]
-    failed = frame[frame["status"] != "ok"]
-    if len(failed):
-        blocks += [f"## Failed runs: {len(failed)}", failed_table(failed, where=True)]
+    blocks += unsuccessful(frame, where=True)
     if len(measured):
         blocks.append("Tables for papers (Markdown, CSV, Parquet, LaTeX) are in [tables/](tables/).")
     blocks.append(f"All runs: [runs.csv](runs.csv). *{provenance(frame, command)}*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,7 +108,13 @@ def build(node: Any, group: str) -> Any:
     """Instantiate a `model` or `dataset` node; the constructor's own error is what the user sees."""
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{group}: choose one of the group, as in {group}=NAME ('vecbudget list {group}s')")
-    return instantiated(OmegaConf.to_container(node, resolve=True))
+    settings = OmegaConf.to_container(node, resolve=True)
+    try:
+        return instantiated(settings)
+    except (ConfigError, MethodError) as error:
+        # the person set an option of the group, whatever our class is called
+        kind = str(node["_target_"]).rpartition(".")[2]
+        raise ConfigError(str(error).replace(f"{kind}: ", f"{group}.", 1)) from error
 
 
 def instantiated(settings: Any) -> Any:
@@ -119,8 +126,21 @@ def instantiated(settings: Any) -> Any:
         if isinstance(cause, VecbudgetError | MethodError):
             raise cause from None
         if isinstance(cause, TypeError):
-            raise ConfigError(f"{settings['_target_']}: {cause}") from None
+            raise _misfit(settings, cause) from None
         raise
+
+
+def _misfit(settings: Any, cause: TypeError) -> Exception:
+    """Return the error for settings that a constructor does not take: of which part, and what it has instead."""
+    unknown = re.search(r"^(?:\w+\.)*(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(cause))
+    missing = re.search(r"^(?:\w+\.)*(\w+)\.__init__\(\) missing \d+ required .*?: (.+)$", str(cause))
+    found = unknown or missing
+    if found is None:
+        return ConfigError(f"{settings['_target_']}: {cause}")
+    if missing:
+        names = found[2].replace("'", "")
+        return MethodError(f"{found[1]}: {names} must be given")
+    return MethodError(f"{found[1]}: {found[2]} is no parameter of it")
 
 
 class MethodSpec:

@@ -76,7 +76,7 @@ def with_distinct_names(frame: pd.DataFrame, copies: Literal["drop", "keep"] = "
 
 
 def marks(frame: pd.DataFrame) -> list[str]:
-    """Return a sentence for each name that several things of a frame with distinct names share."""
+    """Return a sentence for each name that several things of a frame share, and each collection of several names."""
     if not set(IDS) <= set(frame.columns):
         return []
     sentences = []
@@ -93,6 +93,13 @@ def marks(frame: pd.DataFrame) -> list[str]:
             f"{len(labels)} {what} are called {name}; they are told apart by {by}: {', '.join(sorted(labels))}."
             for name, labels in sorted(shared.items())
         ]
+    named = frame[frame["dataset_id"].astype(bool)].groupby("dataset_id")["dataset"].unique()
+    sentences += [
+        f"{' and '.join(sorted(map(str, names)))} are one collection; the same commands with one dataset.name= for all "
+        "of them bring their settings together."
+        for names in named
+        if len(names) > 1
+    ]
     return sentences
 
 

@@ -64,7 +64,7 @@ def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, An
 
 TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
-    *("command", "git_commit", "created", *IDS),
+    *("command", "git_commit", "created", *IDS, "collection_id"),
 )
 
 LIMITED = ("vector", "score", "unseen_vector")
@@ -111,7 +111,9 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "git_commit": record.git_commit,
         "created": record.created,
         **identity_columns(record),
+        "collection_id": record.identity.dataset,
         "points_per_centroid": nan if record.points_per_centroid is None else record.points_per_centroid,
+        "points_per_parameter": nan if record.points_per_parameter is None else record.points_per_parameter,
     }
 
 

@@ -227,6 +227,19 @@ def model_of(cfg: DictConfig) -> Any:
     )
 
 
+def width_of(cfg: DictConfig) -> int:
+    """Return the dimensions of the vectors that a configuration compresses.
+
+    They are read off the dataset or the model where these know them; otherwise the vectors come from the cache, or are
+    encoded into it, as the run itself will want them.
+    """
+    dataset, encoder = load_dataset("dataset", cfg.dataset), model_of(cfg)
+    if dataset.doc_vectors is not None:
+        return int(dataset.doc_vectors.shape[1])
+    known = getattr(encoder, "width", None)
+    return int(load_vectors(dataset, encoder, cfg.cache_dir).docs.shape[1] if known is None else known)
+
+
 @functools.lru_cache(maxsize=4)
 def load_vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
     """Return a dataset's vectors, from the cache or encoded into it."""

@@ -33,13 +33,17 @@ SCHEMA = 2
 FILES, CHECKSUM = "files", "checksum"
 """In run.json: the xxh3_128 of each of a record's files, and of the rest of run.json. `Store.commit` adds them."""
 
-STATUSES = ("ok", "failed")
+STATUSES = ("ok", "failed", "skipped")
+"""Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
 WEIGHTS = ("content", "model", "mteb", "revision")
 """Entries of a model's identity that say which model it is, whatever the collection."""
 
 LEAST_POINTS = 39
 """Training points a centroid below which FAISS warns: with fewer, codebooks know their documents by heart."""
+
+LEAST_VALUES = 10
+"""Numbers learned from for each trained parameter below which networks know their documents by heart."""
 
 SUSPICIOUS = 1.05
 """A code that scores so much above the vectors that it was made from is more likely measured by another metric."""
@@ -196,7 +200,7 @@ class Record(Entry):
     ----------
     schema : int
     run_id : str
-    status : {"ok", "failed"}
+    status : {"ok", "failed", "skipped"}
     created : str
         When, as ISO 8601 in UTC.
     command : str
@@ -226,13 +230,16 @@ class Record(Entry):
     points_per_centroid : float or None
         Documents that the method was fitted on, for each centroid of its largest codebook; None without codebooks, and
         in records that are older than this.
+    points_per_parameter : float or None
+        Numbers that it was trained on for each number that gradient descent learned, see
+        `harness.evaluation.measure.points_per_parameter`; None for other methods, and in older records.
     seconds : dict of str to float
         By stage.
     peak_memory_bytes : int or None
     cost : dict or None
         See `harness.evaluation.cost.Costs.as_record`.
     error, traceback : str or None
-        Why it failed.
+        Why it failed, or was skipped.
     files : dict of str to str, and checksum : str
         See `FILES`. Empty before they are written, and in records that are older than they.
     """
@@ -261,6 +268,7 @@ class Record(Entry):
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
     points_per_centroid: float | None = None
+    points_per_parameter: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     cost: dict[str, Any] | None = None
@@ -337,6 +345,7 @@ class Record(Entry):
             spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
             training=measurement.training,
             points_per_centroid=measurement.points_per_centroid,
+            points_per_parameter=measurement.points_per_parameter,
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},
             peak_memory_bytes=measurement.peak_memory_bytes,
             cost=None if costs is None else costs.as_record(*sizes),
@@ -357,6 +366,8 @@ class Record(Entry):
         quality = ", ".join(parts or shallow)
         if self.points_per_centroid is not None and self.points_per_centroid < LEAST_POINTS:
             quality += f", fitted on only {self.points_per_centroid:.3g} documents a centroid"
+        elif self.points_per_parameter is not None and self.points_per_parameter < LEAST_VALUES:
+            quality += f", trained on only {self.points_per_parameter:.3g} numbers a parameter"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
         return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
 

@@ -10,19 +10,24 @@ import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.runs import provenance
 from harness.runs.config import as_mapping
-from harness.runs.inputs import Inputs
+from harness.runs.inputs import Inputs, width_of
+from harness.runs.labels import relabelled
+from harness.runs.named_settings import named_settings
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
+from harness.runs.shares import ShareError, with_numbers
 from harness.runs.store import INDEX, Store
 from methods.base import MethodError
 
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
     from harness.evaluation.measure import Measurement
 
 log = logging.getLogger(__name__)
+
+MEANT = (VecbudgetError, MethodError)
+"""Errors that say all there is to say; of others, the name of the class is part of it."""
 
 failures: list[str] = []
 """One line for each run that failed in this process."""
@@ -41,22 +49,31 @@ def main(cfg: DictConfig) -> int:
     """Run one configuration, as Hydra composed it; return 0, or 1 after saying in one line why it failed."""
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
+    method = str(choices.get("method"))
     try:
-        run(cfg, method_name=str(choices.get("method")), overrides=overrides)
+        run(cfg, method_name=method, overrides=overrides, listed=_is_listed(method))
     except Exception as error:
         if was_interrupted(error):
             raise KeyboardInterrupt from error
         # a bug in a method must not end a sweep; its traceback is in the record
-        meant = isinstance(error, VecbudgetError | MethodError)
-        failures.append(str(error) if meant else f"{type(error).__name__}: {error}")
+        failures.append(str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}")
     else:
         return 0
     log.error("vecbudget: %s", failures[-1])
     return 1
 
 
-def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -> str:
-    """Measure one configuration unless it is recorded already; return its run id.
+def _is_listed(method: str) -> bool:
+    """Whether an experiment's list names a method, and not the person who called it up."""
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    entries = HydraConfig.get().sweeper.get("runs") or []
+    words = [word for entry in entries for word in entry.split() if word.startswith("method=")]
+    return any(method in word.removeprefix("method=").split(",") for word in words)
+
+
+def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, listed: bool = False) -> str:
+    """Measure one configuration unless it is recorded already; return its run id, "" for one without parameters.
 
     Parameters
     ----------
@@ -66,28 +83,46 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None) -
         What tables call the method: the name of its yaml.
     overrides : list of str or None
         The overrides that made this configuration, for the record.
+    listed : bool
+        Whether it is one of an experiment's list, which is for vectors of any width: its defaults are then scaled with
+        the dimensions where its yaml says how, and if it does not fit the vectors it is skipped, with the reason.
     """
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
-    inputs = Inputs.of(cfg)
+    try:
+        cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
+        with named_settings(cfg.method, method_name, overrides):
+            inputs = Inputs.of(cfg)
+    except (ShareError, MethodError) as error:
+        if not listed:
+            raise
+        # without parameters there is no identity, and so no record
+        log.info("%-28s skipped: %s", f"{method_name} {params_of(overrides or [])}".strip(), error)
+        return ""
     store = Store(Path(cfg.results_dir))
-    method = _named(inputs, method_name, overrides or [])
+    method = _named(inputs, method_name, overrides)
+    record = _begun(inputs, cfg, method, overrides)
     if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
-        log.info("%-28s recorded already: %s", method.setting, store.path(inputs.run_id))
+        renamed = relabelled(store, record)
+        log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
         return inputs.run_id
-    record = _begun(inputs, cfg, method, overrides or [])
     draft = store.draft(inputs.run_id)
     try:
-        with _alone(cfg):
+        with _alone(cfg), named_settings(cfg.method, method_name, overrides):
             measurement, costs = _measure(inputs, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
         if not was_interrupted(error):
-            reason = f"{type(error).__name__}: {error}"
-            failed = replace(record, status="failed", error=reason, traceback=traceback.format_exc())
-            store.commit(inputs.run_id, store.draft(inputs.run_id), failed)
+            reason = str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}"
+            skipped = listed and isinstance(error, MethodError)
+            ended = replace(record, status="skipped" if skipped else "failed", error=reason)
+            ended = ended if skipped else replace(ended, traceback=traceback.format_exc())
+            store.commit(inputs.run_id, store.draft(inputs.run_id), ended)
+            if skipped:
+                log.info("%-28s skipped: %s", method.setting, reason)
+                return inputs.run_id
         raise
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
     path = store.commit(inputs.run_id, draft, record, inputs.dataset.query_ids, measurement.per_query, ranking)

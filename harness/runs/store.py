@@ -178,15 +178,34 @@ class Store:
             from safetensors.numpy import save_file
 
             save_file({name: np.ascontiguousarray(array) for name, array in ranking.items()}, draft / RANKING)
-        content = record.to_json()
-        content[FILES] = {name: file_checksum(draft / name) for name in CHECKED if (draft / name).is_file()}
-        content[CHECKSUM] = checksum(content)
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+        files = {name: file_checksum(draft / name) for name in CHECKED if (draft / name).is_file()}
+        (draft / RECORD).write_text(_written(record, files), encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp makes it private
         # the name says that the files are there; after a power cut too
         for path in (*sorted(path for path in draft.rglob("*") if path.is_file()), draft):
             sync(path)
+
+    def rewrite(self, record: Record) -> None:
+        """Replace what run.json says of a run that is on record, in one step; its other files stay as they are.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written; the record is then as it was.
+        """
+        path = self.path(record.run_id) / RECORD
+        with writing(path):
+            handle, name = tempfile.mkstemp(prefix=f".{RECORD}", dir=path.parent)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    # a record of before the checksums gets one, and none of its files
+                    file.write(_written(record, record.files))
+                Path(name).chmod(0o644)  # mkstemp makes it private
+                sync(Path(name))
+                Path(name).replace(path)
+                sync(path.parent)
+            finally:
+                Path(name).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
         """Yield all records, in the order of their ids."""
@@ -230,6 +249,13 @@ class Store:
         if rows.ndim != 2 or rows.shape != scores.shape or (rows.dtype.kind, scores.dtype.kind) != ("i", "f"):
             raise unreadable(path, f"rows are {rows.dtype} {rows.shape} and scores {scores.dtype} {scores.shape}")
         return {"rows": rows, "scores": scores}
+
+
+def _written(record: Record, files: Mapping[str, str]) -> str:
+    """Return the text of a run.json, with the checksums of the record's files and its own."""
+    content = {**record.to_json(), FILES: dict(files)}
+    content[CHECKSUM] = checksum(content)
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def unreadable(path: Path, reason: str) -> StoreError:

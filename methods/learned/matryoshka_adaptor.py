@@ -84,7 +84,8 @@ class MatryoshkaAdaptor(Learned, Transform):
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         d = docs.shape[1]
         lengths = prefix_lengths(d, self.dim) if self.prefixes is None else sorted({*self.prefixes, self.dim})
-        self._require(lengths[-1] <= d, f"a prefix of {lengths[-1]} is longer than the vectors' {d} dimensions")
+        longest = "dim" if lengths[-1] == self.dim else "the longest of prefixes"
+        self._require(lengths[-1] <= d, f"{longest}={lengths[-1]} is wider than the vectors, which have {d} dimensions")
         sampled_docs = docs[drawn(len(docs), self.sample, self.seed)]
         near = neighbours(sampled_docs, self.neighbours)
         self.__dict__.pop("components_", None)

@@ -208,6 +208,8 @@ class Learned(Part):
                 "part": type(self).__name__,
                 "data": data,
                 "held_out": len(tested),
+                "examples": len(train_rows),
+                "parameters": sum(parameter.numel() for parameter in learned),
                 "steps": step,
                 "best_step": best_step,
                 "loss_before": first,

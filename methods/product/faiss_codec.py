@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,27 +103,36 @@ class FaissCodec(Codec):
         if parts and d % int(parts[1]):
             name = "m" if self.splits is None else "splits"
             raise MethodError(f"FaissCodec: {name}={parts[1]} does not divide the {d} dimensions of the vectors")
+        # LSQ starts from random codes and would train on any number of documents, even on one
+        if n < self.codebook_size:
+            size = self.codebook_size if self.codebook_size < 1 << 32 else f"2^{self.bits}"
+            raise MethodError(
+                f"FaissCodec: bits={self.bits} gives each codebook {size} centroids, and {n} documents are fewer: it "
+                "needs more documents or fewer bits"
+            )
+        width = d // (self.splits or 1)
+        if re.match("P?RQ", self.index_string) and self.beam is None and n < width:
+            raise MethodError(
+                f"FaissCodec: beam=null trains on more and more of {width} principal axes, and {n} documents have "
+                "fewer: beam=1 does without them"
+            )
+        numbers = {name: getattr(self, name) for name in ("splits", "m", "bits") if f"{{{name}}}" in self.factory}
+        asked = " ".join([f"factory={self.factory}", *(f"{name}={value}" for name, value in numbers.items())])
         try:
             index = faiss.index_factory(d, self.index_string, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise MethodError(f"FaissCodec: factory '{self.index_string}' is not possible: {reason}") from error
+        except (RuntimeError, MemoryError) as error:
+            raise MethodError(f"FaissCodec: {asked} is no index that FAISS can make in {d} dimensions") from error
         for quantizer in quantizers(index):
-            self._set_up(quantizer, n)
+            self._set_up(quantizer)
         try:
             with one_thread():
                 index.train(docs)
-        except RuntimeError as error:
-            if "should be at least as large as number of clusters" in str(error):
-                raise MethodError(
-                    f"FaissCodec: {n} documents are fewer than the centroids of a codebook of bits={self.bits}: "
-                    f"'{self.index_string}' needs more documents or fewer bits"
-                ) from error
-            raise MethodError(f"FaissCodec: training '{self.index_string}' failed: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            raise MethodError(f"FaissCodec: FAISS cannot train {asked} on {n} documents of {d} dimensions") from error
         self.index_ = faiss.serialize_index(index)
         self.__dict__.pop("_index", None)
 
-    def _set_up(self, quantizer: Any, n: int) -> None:
+    def _set_up(self, quantizer: Any) -> None:
         """Hand the parameters to a quantiser, wherever FAISS keeps them."""
         if hasattr(quantizer, "cp"):
             quantizer.cp.seed = self.seed
@@ -138,12 +146,6 @@ class FaissCodec(Codec):
             quantizer.max_beam_size = self.beam
             quantizer.train_type = quantizer.Train_default
         if hasattr(quantizer, "icm_iters"):
-            # LSQ starts from random codes and would train on any number of documents, even on one
-            if n < 2 ** quantizer.nbits.at(0):
-                raise MethodError(
-                    f"FaissCodec: {n} documents are fewer than the codewords of a codebook of bits={self.bits}: "
-                    f"'{self.index_string}' needs more documents or fewer bits"
-                )
             # 0 would draw from the clock
             quantizer.random_seed = self.seed + 1
             if self.iterations is not None:
@@ -162,13 +164,8 @@ class FaissCodec(Codec):
         """
         super().load_state(arrays)
         blob = arrays.get("index_", np.empty(0, np.uint8))
-        self.__dict__["_index"] = read_state(blob, self._check_fitted(), self.index_string, self._set_up_for_reading)
+        self.__dict__["_index"] = read_state(blob, self._check_fitted(), self.index_string, self._set_up)
         return self
-
-    def _set_up_for_reading(self, quantizer: Any) -> None:
-        """Hand the parameters to a quantiser that is only read, whatever number of documents it was fitted on."""
-        # the number of documents has done its part
-        self._set_up(quantizer, sys.maxsize)
 
     @cached_property
     def _index(self) -> Any:
@@ -248,6 +245,6 @@ class UnitCentroids(FaissCodec):
 
     factory: str = "PQ1x{bits}np"
 
-    def _set_up(self, quantizer: Any, n: int) -> None:
-        super()._set_up(quantizer, n)
+    def _set_up(self, quantizer: Any) -> None:
+        super()._set_up(quantizer)
         quantizer.cp.spherical = True

@@ -75,13 +75,13 @@ class SAQ(Codec):
         self._require_at_least(1, "nbytes", "block")
         for segment in self.plan or []:
             valid = len(segment) == 2 and segment[0] >= 1 and 1 <= segment[1] <= MAX_BITS
-            self._require(valid, f"a segment of plan is [dimensions, bits from 1 to {MAX_BITS}], got {segment}")
+            self._require(valid, f"plan must hold segments [dimensions, bits from 1 to {MAX_BITS}], got {segment}")
         self._require(self.plan is None or len(self.plan) > 0, "plan has no segments")
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         d = docs.shape[1]
         planned = sum(size for size, _ in self.plan or [])
-        self._require(planned <= d, f"plan has {planned} dimensions, the vectors have {d}")
+        self._require(planned <= d, f"plan must have at most the {d} dimensions of the vectors, got {planned}")
         mean = docs.mean(axis=0, dtype=np.float64)
         variances, axes = eigenbasis(second_moment(docs) - np.outer(mean, mean))
         segments = self._segments(variances)

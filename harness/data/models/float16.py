@@ -35,6 +35,11 @@ class Rounded:
         return str(self.model.name)
 
     @property
+    def width(self) -> int | None:
+        """Dimensions of its vectors, where the model knows them."""
+        return getattr(self.model, "width", None)
+
+    @property
     def label(self) -> str:
         """The model's, and that its vectors are rounded."""
         return f"{self.model.label} cache_dtype=float16"

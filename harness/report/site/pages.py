@@ -25,7 +25,7 @@ from harness.evaluation import metric_registry
 from harness.evaluation.reference import REFERENCE
 from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
-from harness.report.page import provenance
+from harness.report.page import UNSUCCESSFUL, provenance
 from harness.runs.portable_command import portable
 from harness.runs.record import CHECKSUM, FILES, Record
 
@@ -561,6 +561,7 @@ def _environment(site: _Site) -> jinja2.Environment:
     )
     environment.filters["label"] = site.label
     environment.globals |= {
+        "unsuccessful": UNSUCCESSFUL,
         "site": site,
         "columns": COLUMNS,
         "words": WORDS,

@@ -205,7 +205,7 @@ def test_chosen_columns_and_filter() -> None:
         collection_view(page, TableOptions(filter="family == none"))
 
 
-@pytest.mark.parametrize("given", [{"decimals": -1}, {"decimals": 2.5}, {"columns": "setting"}, {"filter": 3}])
+@pytest.mark.parametrize("given", [{"decimals": -1}, {"decimals": 2.5}, {"columns": "setting"}, {"filter": ["x"]}])
 def test_options_that_make_no_sense(given: dict) -> None:
     with pytest.raises(ConfigError):
         TableOptions(**given)

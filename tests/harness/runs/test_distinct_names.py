@@ -86,6 +86,16 @@ def test_names_that_are_unique_stay_as_they_are() -> None:
     assert marks(named) == []
 
 
+def test_one_collection_under_two_names_is_said() -> None:
+    rows = [
+        {"run_id": f"r{name}", "dataset": name, "dataset_id": "a", "model": "m", "model_id": "1", "method": "pq"}
+        | {"params": "", "method_id": "p", "k": 100.0, "seed": 0}
+        for name in ("wiki", "docs")
+    ]
+    (said,) = marks(with_distinct_names(frame_of(rows)))
+    assert said.startswith("docs and wiki are one collection")
+
+
 def vectors(folder: Path, seed: int, qrels: str) -> list[str]:
     rng = np.random.default_rng(seed)
     folder.mkdir()

@@ -126,7 +126,7 @@ def test_seeds(docs: np.ndarray) -> None:
 
 
 def test_impossible_parameters_are_named(docs: np.ndarray) -> None:
-    with pytest.raises(MethodError, match="prefix of 65"):
+    with pytest.raises(MethodError, match="longest of prefixes=65 is wider"):
         small(prefixes=[65]).fit(docs)
     with pytest.raises(MethodError, match="prefixes"):
         small(prefixes=[0])

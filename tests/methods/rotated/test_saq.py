@@ -132,5 +132,5 @@ def test_parameters_are_checked(parameters: dict[str, object], message: str) -> 
 
 
 def test_plan_wider_than_the_vectors_is_refused(docs: np.ndarray) -> None:
-    with pytest.raises(MethodError, match="plan has 65 dimensions, the vectors have 64"):
+    with pytest.raises(MethodError, match="plan must have at most the 64 dimensions of the vectors, got 65"):
         SAQ(plan=[[65, 1]]).fit(docs)
