@@ -1,4 +1,9 @@
-"""The budgets at which methods are compared, in bytes a document."""
+"""The budgets at which methods are compared, in bytes a document, and which sizes are one budget."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 BUDGETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
 """Powers of two and one and a half times these: about what 384 dimensions need at a quarter bit to 8 bits each."""
@@ -8,3 +13,32 @@ ACROSS = (16, 32, 48, 64, 96, 128, 256)
 
 SPARE_BYTE = 1.0
 """Shared state may put a setting this much over a budget: "48 bytes" means codes of 48 bytes."""
+
+SAME_BUDGET = 0.02
+"""Sizes that differ by less than this share of the smaller one are one budget."""
+
+
+def one_budget(size: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
+    """Whether sizes are one budget: they are equal, or differ by less than 2 % of the smaller one.
+
+    Parameters
+    ----------
+    size, other : array_like of float
+        Bytes per vector, of shapes that fit each other. NaN is no budget.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    first, second = np.asarray(size, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    same: NDArray[np.bool_] = np.asarray(first == second)
+    return same | (np.maximum(first, second) < (1 + SAME_BUDGET) * np.minimum(first, second))
+
+
+def frontier_rule(measure: str, row: str = "row") -> str:
+    """Return in words what is on the frontier, see `harness.analysis.pareto.frontier`, without a full stop."""
+    return (
+        f"no other {row} has at least its {measure} for at most its bytes/vector, where sizes that differ by less than "
+        f"{100 * SAME_BUDGET:g} % are one budget; of one budget only the best stands, and what is not told apart from "
+        "it (randomisation test over the queries, 5 %, with Holm's correction)"
+    )

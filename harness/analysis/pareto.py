@@ -1,16 +1,23 @@
 """Which configurations are worth their bytes: the Pareto frontier, and the best for a budget or a quality.
 
+The frontier is not drawn to the last tenth of a byte: sizes that are one budget (`harness.analysis.budgets.one_budget`)
+count as equal, and of one budget only the best stands. As that relation does not carry on from one size to the next,
+the frontier is walked down from the best point to the smallest: a point takes with it all that are of one budget with
+it and no better, and the next is the best of those that are left and that nothing at most as large surpasses.
+
 The frames here have one row a configuration. A frame of single runs works too, but then the luckiest seed
 wins: `harness.analysis.settings.configurations` averages the seeds first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.analysis.budgets import one_budget
 from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
@@ -18,13 +25,19 @@ if TYPE_CHECKING:
 
 COST = "bytes_per_vector"
 
+ToldApart = Callable[[int, NDArray[np.int64]], NDArray[np.bool_]]
+"""Takes a point and others, and marks those of the others that are told apart from it."""
 
-def frontier(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
-    """Mark the points that no other point dominates: cost is minimised, quality maximised.
 
-    A point is dominated if another one costs no more, is no worse, and is better in at least one of the two.
-    Copies of a point do not dominate each other: all of them are on the frontier, or none. A point whose cost
-    or quality is NaN is not on the frontier and dominates nothing. Infinities compare as numbers.
+def frontier(cost: ArrayLike, quality: ArrayLike, told_apart: ToldApart | None = None) -> NDArray[np.bool_]:
+    """Mark the best of each budget: cost is minimised, quality maximised.
+
+    These are the `undominated` points, less those that are of one budget with a better one that stands. Between any
+    two that stand there are at least 2 % of the smaller one's cost, and whatever does not stand is surpassed by one
+    that does and that costs less than 2 % more. Points that are further apart than that are marked as by `undominated`.
+
+    With `told_apart`, points also stand beside the best of their budget if they are not told apart from it, unless a
+    point of a smaller budget is as good.
 
     Parameters
     ----------
@@ -32,6 +45,8 @@ def frontier(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
         What is paid, such as bytes per vector.
     quality : array_like of float (n,)
         What it buys, such as nDCG@10.
+    told_apart : callable or None
+        Asked of each best point and of those of its budget. None tells all apart.
 
     Returns
     -------
@@ -43,11 +58,46 @@ def frontier(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
         If the two are not vectors of one length.
     """
     costs, qualities = _paired(cost, quality)
-    return frontiers(costs, qualities[:, None])[:, 0]
+    on = frontiers(costs, qualities[:, None])[:, 0]
+    if told_apart is None or not on.any():
+        return on
+    best = best_of_budget(costs, qualities)
+    best[on | _surpassed_by_less(costs, qualities)] = -1
+    for place in np.unique(best[best >= 0]).tolist():
+        beside = np.flatnonzero(best == place)
+        on[beside] = ~told_apart(place, beside)
+    return on
+
+
+def best_of_budget(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.int64]:
+    """Return for each point which one is the best of its budget: the best on the `frontier` that is one budget with it.
+
+    Parameters
+    ----------
+    cost, quality : array_like of float (n,)
+
+    Returns
+    -------
+    ndarray of int64 (n,)
+        Places; -1 where nothing on the frontier is of one budget with a point, or its cost or quality is NaN.
+    """
+    costs, qualities = _paired(cost, quality)
+    found = np.full(len(costs), -1, dtype=np.int64)
+    standing = np.flatnonzero(frontiers(costs, qualities[:, None])[:, 0])
+    for place in standing[np.argsort(qualities[standing], kind="stable")].tolist():  # the best comes last, and stays
+        found[one_budget(costs, costs[place]) & ~np.isnan(qualities)] = place
+    found[standing] = standing
+    return found
+
+
+def _surpassed_by_less(costs: NDArray[np.float64], qualities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the points that one of a smaller budget is at least as good as: bool (n,)."""
+    smaller = (costs < costs[:, None]) & ~one_budget(costs, costs[:, None])
+    return np.asarray(np.any(smaller & (qualities >= qualities[:, None]), axis=1))
 
 
 def frontiers(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
-    """Mark the undominated points of many sets that share their costs, each as `frontier` does.
+    """Mark the best of each budget in many sets that share their costs, each as `frontier` does.
 
     Parameters
     ----------
@@ -65,6 +115,42 @@ def frontiers(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
         If the lengths differ.
     """
     costs, qualities = _paired(cost, quality, dimensions=2)
+    on = _undominated(costs, qualities)
+    taken = np.full(qualities.shape[1], np.nan)  # what the last that stood costs
+    for level in np.unique(costs[~np.isnan(costs)])[::-1].tolist():
+        own = costs == level
+        stands = on[own] & ~one_budget(level, taken)
+        on[own] = stands
+        taken[stands.any(axis=0)] = level
+    return on
+
+
+def undominated(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
+    """Mark the points that no other point dominates, to the last digit.
+
+    A point is dominated if another one costs no more, is no worse, and is better in at least one of the two.
+    Copies of a point do not dominate each other: all of them are marked, or none. A point whose cost or quality is NaN
+    is not marked and dominates nothing. Infinities compare as numbers.
+
+    Parameters
+    ----------
+    cost, quality : array_like of float (n,)
+
+    Returns
+    -------
+    ndarray of bool (n,)
+
+    Raises
+    ------
+    ValueError
+        If the two are not vectors of one length.
+    """
+    costs, qualities = _paired(cost, quality)
+    return _undominated(costs, qualities[:, None])[:, 0]
+
+
+def _undominated(costs: NDArray[np.float64], qualities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the undominated points of each column: bool (n, b)."""
     on = np.zeros(qualities.shape, dtype=np.bool_)
     known = ~np.isnan(costs)
     if not known.any():
@@ -184,8 +270,8 @@ def within(cost: ArrayLike, code_bytes: ArrayLike, max_bytes: float, spare: floa
 def smallest_keeping(frame: pd.DataFrame, share: float) -> pd.Series[Any] | None:
     """Return the smallest row that keeps `share` of float32's quality (0.99 is 99 %), or None.
 
-    Without judgements the share is that of float32's ten best results that are found. Among equals the better
-    row wins, then the earlier one.
+    Without judgements the share is that of float32's ten best results that are found. Of the rows that keep it and are
+    one budget with the smallest, it is the one on the frontier; among equals the earlier one.
 
     Raises
     ------
@@ -196,7 +282,17 @@ def smallest_keeping(frame: pd.DataFrame, share: float) -> pd.Series[Any] | None
         raise ValueError(f"share must be above 0 and at most 1 (99 % is 0.99), got {share}")
     kept = share_column(frame)
     enough = frame[(frame[kept] >= share) & frame[COST].notna()]
-    return _first(enough, by=[COST, kept], ascending=[True, False])
+    return None if enough.empty else enough.iloc[smallest(enough[COST], enough[kept])]
+
+
+def smallest(cost: ArrayLike, quality: ArrayLike) -> int:
+    """Return the place of the smallest point on the frontier: the best of the smallest budget.
+
+    Of copies it is the first. There must be a point whose cost and quality are known.
+    """
+    costs, qualities = _paired(cost, quality)
+    standing = np.flatnonzero(frontier(costs, qualities))
+    return int(standing[np.argmin(costs[standing])])
 
 
 def _first(frame: pd.DataFrame, by: list[str], ascending: list[bool]) -> pd.Series[Any] | None:

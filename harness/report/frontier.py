@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import statistics
+from harness.analysis.budgets import frontier_rule
 from harness.base import formatting
 from harness.report import markdown
 
@@ -81,6 +82,7 @@ def _interval(row: Mapping[str, Any], measure: str) -> str:
 
 def _notes(shares: Shares, margin: float) -> str:
     notes = [
+        f"**The frontier**: {frontier_rule(shares.measure, 'setting')}. In a resample, only the best is.",
         f"**Resamples**: {shares.resampled.shape[1]:,} bootstrap resamples of the queries, the same for all settings. "
         "They say what other queries of the same kind would have shown, not other documents. Settings that are "
         "nearly equal share them among themselves.",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
-from harness.analysis.budgets import ACROSS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, SPARE_BYTE, frontier_rule
 from harness.analysis.filters import selected
 from harness.analysis.settings import setting_name
 from harness.base.errors import ConfigError
@@ -138,10 +138,12 @@ def frontier_view(page: Page, options: TableOptions | None = None, shares: Share
     on = settings["on_frontier"].to_numpy(dtype=bool)
     title = f"{page.title}: the Pareto frontier"
     view = _settings_view(page, settings[on], rows[on], options, f"{page.stem}-frontier", title)
-    view.marks.clear()  # each is the best of its size
-    view.notes.append("No other setting has at least the quality for at most the bytes.")
+    view.marks.clear()  # each is the best of its budget
+    view.notes.append(f"On the frontier: {frontier_rule('quality', 'setting')}.")
     if "frontier_probability" in view.raw:
-        view.notes.append("On it: in how many of 100 resamples of the queries the setting is on the frontier.")
+        view.notes.append(
+            "On it: in how many of 100 resamples of the queries the setting is the best of its budget there."
+        )
     return view
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
-from harness.analysis.budgets import ACROSS, BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, BUDGETS, SAME_BUDGET, SPARE_BYTE, frontier_rule
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
@@ -425,6 +425,7 @@ class _Site:
         looks = style.family_looks(self.families)
         return {
             "metrics": _metrics(),
+            "same_budget": SAME_BUDGET,
             "looks": {
                 name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]} for name, look in looks.items()
             },
@@ -433,6 +434,7 @@ class _Site:
 
     def _page_data(self, page: Page) -> dict[str, Any]:
         entries = self.entries[page.stem]
+        best = pareto.best_of_budget(page.settings[pareto.COST], page.settings[page.quality])
         plain = page.settings[page.settings["method"] == REFERENCE.method]
         metrics = {}
         for metric in _metrics():
@@ -446,7 +448,12 @@ class _Site:
             "title": self.label(page),
             "quality": page.quality,
             "metrics": metrics,
-            "points": [self._point(entry) for entry in entries],
+            "points": [
+                # the best of its budget that a setting on the frontier is not told apart from
+                self._point(entry)
+                | ({"beside": other} if entry.row["on_frontier"] and other not in (-1, place) else {})
+                for place, (entry, other) in enumerate(zip(entries, best.tolist(), strict=True))
+            ],
             "pairs": _pairs(page, [entry.name for entry in entries]),
         }
 
@@ -570,6 +577,8 @@ def _environment(site: _Site) -> jinja2.Environment:
         "count": formatting.count,
         "provenance": _provenance(site),
         "machines": _machines(site.records.values()),
+        "frontier_rule": frontier_rule("quality", "setting"),
+        "same_budget": SAME_BUDGET,
     }
     return environment
 

@@ -11,6 +11,7 @@ from harness.analysis.significance import at_equal_bytes, frontier_steps, with_i
 from harness.base.errors import ConfigError, StoreError
 from harness.report import summary
 from harness.report.compare_settings import versus_markdown
+from harness.report.figures.pareto import draw
 from harness.report.page import page_markdown
 from harness.report.write import write_report
 from harness.runs.store import Store
@@ -133,6 +134,69 @@ def test_steps_by_luck_are_undecided() -> None:
     assert found["int8"].p_holm < 0.001 and found["int8"].low > 0
     # float16 loses nothing: on the frontier, and above int8 by a hair that every query has
     assert 0 < found["float16"].difference < 0.001
+
+
+def close_records(*settings: tuple[str, float, float, float]) -> tuple[pd.DataFrame, PerQuery]:
+    """Runs of settings by name, bytes, mean loss against float32, and spread of that loss over the queries."""
+    rng = np.random.default_rng(7)
+    exact = rng.uniform(0.4, 0.8, M)
+    rows, queries = [], {}
+    for name, size, loss, noise in (("float32", 1536.0, 0.0, 0.0), *settings):
+        spread = rng.standard_normal(M)
+        scores = exact - loss + noise * (spread - spread.mean())
+        queries[name] = pd.DataFrame(
+            {"query_id": [f"q{number}" for number in range(M)], "ndcg_at_10": scores, "overlap_at_10": scores}
+        )
+        means = {"ndcg_at_10": scores.mean(), "overlap_at_10": scores.mean(), "retention": scores.mean() / exact.mean()}
+        rows.append(run(method=name, code_bytes_per_vector=size, n_queries=M, **means))
+    return frame_of(*rows).assign(run_id=[row["method"] for row in rows]), queries.__getitem__
+
+
+def test_beside_the_best_of_a_budget_stands_only_what_is_not_told_apart_from_it() -> None:
+    frame, per_query = close_records(
+        ("small", 12.0, 0.2, 0.0),
+        ("worse", 24.4, 0.1, 0.001),  # told apart from the best
+        ("alike", 24.5, 0.0501, 0.05),  # not told apart
+        ("best", 24.8, 0.05, 0.05),
+        ("larger", 24.95, 0.0502, 0.05),  # one budget with the best, and not told apart
+        ("far", 25.4, 0.0501001, 0.05),  # a budget of its own, and no better
+        ("surpassed", 48.0, 0.05001, 0.05),
+        ("unknown", 24.6, 0.05001, 0.05),  # without its queries' scores
+    )
+
+    def some(run_id: str) -> pd.DataFrame:
+        if run_id == "unknown":
+            raise FileNotFoundError(run_id)
+        return per_query(run_id)
+
+    page = page_of(frame, some)
+    on = set(page.settings["method"][page.settings["on_frontier"]])
+    assert on == {"small", "alike", "best", "larger", "float32"}
+    (plain,) = settings_module.pages(frame)
+    assert set(plain.settings["method"][plain.settings["on_frontier"]]) == {"small", "best", "float32"}
+    steps = [page.settings["method"][step.row] for step in frontier_steps(page)]
+    assert steps == ["best", "float32"], "steps are between budgets, not within one"
+    (line,) = (own for own in draw(page).axes[0].lines if own.get_drawstyle() == "steps-post")
+    assert list(line.get_xdata()) == pytest.approx([12, 24.8, 1536], abs=1e-3)
+
+
+def test_every_table_and_the_pooled_collections_have_the_same_frontier(tmp_path: Path) -> None:
+    frame, per_query = close_records(
+        ("worse", 24.4, 0.1, 0.001), ("alike", 24.5, 0.0501, 0.05), ("best", 24.8, 0.05, 0.05)
+    )
+    both = pd.concat([frame.assign(dataset=name) for name in ("a", "b")], ignore_index=True)
+    both["run_id"] = both["dataset"] + both["run_id"]
+    write_report(both, tmp_path, per_query=lambda run_id: per_query(run_id[1:]))
+    expected = {"alike", "best", "float32"}
+    for text in (
+        tmp_path / "a--minilm.md",
+        tmp_path / "a--minilm-pareto.md",
+        tmp_path / "2_collections--minilm-pareto.md",
+    ):
+        rows = [line.split("|")[1:3] for line in text.read_text().splitlines() if line.startswith("| ●")]
+        assert {name.strip(" *") for _, name in rows} == expected, text
+    listed = pd.read_csv(tmp_path / "tables" / "a--minilm-frontier.csv")["setting"]
+    assert set(listed) == expected
 
 
 def test_without_judgements_overlap_has_an_interval() -> None:

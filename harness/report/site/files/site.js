@@ -90,12 +90,23 @@
     html.dataset.tables = "ready";
   }
 
-  /* No other point has at least its quality for at most its bytes: as harness.analysis.pareto.frontier. */
+  /* Sizes that are one budget: as harness.analysis.budgets.one_budget. */
+  const oneBudget = (a, b) => a === b || Math.max(a, b) < (1 + window.vecbudget.same_budget) * Math.min(a, b);
+
+  /* The best of each budget, the smallest first: as harness.analysis.pareto.frontier. */
   function frontier(points, metric) {
-    return points.filter((point) => !points.some((other) => other.bytes <= point.bytes
+    const undominated = points.filter((point) => !points.some((other) => other.bytes <= point.bytes
       && other.values[metric] >= point.values[metric]
       && (other.bytes < point.bytes || other.values[metric] > point.values[metric])));
+    const best = [];
+    for (const point of undominated.sort((a, b) => b.bytes - a.bytes)) {
+      if (!best.length || best[0].bytes === point.bytes || !oneBudget(best[0].bytes, point.bytes)) best.unshift(point);
+    }
+    return best;
   }
+
+  /* What stands beside the best of its budget, as it is not told apart from it: tested where the page was written. */
+  const beside = (points, best) => points.filter((point) => !best.includes(point) && best.some((other) => other.place === point.beside));
 
   /* The best and the second within a budget: as harness.analysis.pareto.best_within. */
   function ranked(points, metric, budget) {
@@ -214,8 +225,8 @@
       const metric = metrics.value;
       const points = shown();
       const best = answer(points);
-      const on = new Set(frontier(points, metric));
-      const steps = [...on].filter((point) => point.bytes > 0).sort((a, b) => a.bytes - b.bytes);
+      const steps = frontier(points, metric).filter((point) => point.bytes > 0);
+      const on = new Set([...steps, ...(metric === current().quality ? beside(points, steps) : [])]);
       const ink = colour("ink"), quiet = colour("quiet"), rule = colour("rule"), accent = colour("accent"), ground = colour("ground");
       const drawn = points.filter((point) => point.bytes > 0);
       const families = [...new Set(drawn.map((point) => point.family))].sort();
