@@ -111,6 +111,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return Results(load_runs(folder), store)
 
 
+def measured_pages(results: Results) -> list[settings.Page]:
+    """The pages as the site shows them."""
+    pages = [page for page in settings.pages(results.frame) if len(page.settings)]
+    return [significance.with_intervals(page, results.store.per_query) for page in pages]
+
+
 @pytest.fixture(scope="module")
 def out(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
@@ -169,10 +175,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_rows_are_those_of_the_frame_and_of_the_markdown_table(results: Results, out: Path) -> None:
     found = {(row["data-page"], row["data-run"]): row for row in rows(out / "index.html")}
-    pages = [page for page in settings.pages(results.frame) if len(page.settings)]
+    pages = measured_pages(results)
     assert len(found) == 2 * len(SETTINGS) == sum(len(page.settings) for page in pages)
     for page in pages:
-        page = significance.with_intervals(page, results.store.per_query)
         lines = page_markdown(page, None, "vecbudget report").split("## Pareto table")[1].split("\n\n")[1]
         header, _, *markdown = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines.splitlines()]
         for (_, setting), cells in zip(page.settings.iterrows(), markdown, strict=True):
@@ -422,7 +427,7 @@ def shown_settings(page: Any) -> list[str]:
 
 def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None:
     page = visit("index.html")
-    everything = {row["run_ids"].split()[0]: row for one in settings.pages(results.frame) for row in rows_of(one)}
+    everything = {row["run_ids"].split()[0]: row for one in measured_pages(results) for row in rows_of(one)}
     assert len(shown_settings(page)) == len(everything)
     heading = page.get_by_role("columnheader", name="nDCG@10")
     heading.get_by_role("button").click()
@@ -442,6 +447,32 @@ def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None
     page.get_by_role("searchbox").fill("opq")
     page.wait_for_function("document.querySelectorAll('table.settings tbody tr').length === 1")  # it waits for typing
     assert {everything[run]["method"] for run in shown_settings(page)} == {"opq"}
+
+
+def test_the_drawn_frontier_is_that_of_the_tables_whatever_is_selected(visit: Open, results: Results) -> None:
+    one = next(page for page in measured_pages(results) if page.runs["dataset"].iloc[0] == "scifact")
+    page = visit("datasets/scifact.html")
+    drawn = """() => {
+      const data = document.querySelector('.plot').data;
+      return [data[0].x.slice(0, -1), data.filter((trace) => trace.marker?.size === 11 && trace.customdata)
+        .flatMap((trace) => trace.customdata)];
+    }"""
+    unchosen: list[str] = []
+    for method in ("", "opq", "int8"):
+        if method:
+            page.evaluate("document.querySelector('details.methods').open = true")
+            page.get_by_label(method, exact=True).uncheck()
+            unchosen.append(method)
+        kept = one.settings[~one.settings["method"].isin(unchosen)]
+        for metric in ("ndcg_at_10", "overlap_at_10"):
+            page.locator("select[name=metric]").select_option(metric)
+            best = kept[pareto.frontier(kept["bytes_per_vector"], kept[metric])]
+            line, large = page.evaluate(drawn)
+            assert line == sorted(best["bytes_per_vector"])
+            marked = {name.removeprefix("runs/").removesuffix(".html") for name in large}
+            assert marked >= {ids.split()[0] for ids in best["run_ids"]}
+            if not unchosen and metric == one.quality:
+                assert marked == {ids.split()[0] for ids in kept.loc[kept["on_frontier"], "run_ids"]}
 
 
 def rows_of(page: settings.Page) -> list[dict[str, Any]]:
