@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
-from harness.analysis.budgets import ACROSS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, within
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import told_apart
 
@@ -339,8 +339,8 @@ def _cheapest(shares: Shares, enough: NDArray[np.bool_]) -> int | None:
     return int(rows[pareto.smallest(shares.cost[rows], shares.estimate[rows])]) if len(rows) else None
 
 
-def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS, spare: float = SPARE_BYTE) -> pd.DataFrame:
-    """Return the best setting within each budget of bytes per vector.
+def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS) -> pd.DataFrame:
+    """Return the best setting within each budget, see `harness.analysis.budgets.within`.
 
     Columns: `budget`; `setting bytes_per_vector share share_low share_high`; `probability`, in which share of the
     resamples no other setting within the budget is better; `runner_up runner_up_share`, the second best of another
@@ -350,14 +350,12 @@ def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS, spare: float
     ----------
     shares : Shares
     budgets : sequence of float
-    spare : float
-        Bytes over the budget that shared state may cost.
     """
     import pandas as pd
 
     rows = []
     for budget in budgets:
-        fits = np.flatnonzero(pareto.within(shares.cost, shares.code_bytes, budget, spare))
+        fits = np.flatnonzero(within(shares.cost, shares.code_bytes, budget))
         order = fits[np.lexsort((shares.cost[fits], -shares.estimate[fits]))]
         row: dict[str, object] = {"budget": budget, "setting": "", "runner_up": "", "candidates": len(fits)}
         figures = dict.fromkeys(

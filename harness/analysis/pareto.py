@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.analysis.budgets import one_budget
+from harness.analysis.budgets import one_budget, within
 from harness.evaluation.reference import REFERENCE
 
 if TYPE_CHECKING:
@@ -212,26 +212,23 @@ def share_column(frame: pd.DataFrame) -> str:
     return "retention" if quality_column(frame) == REFERENCE.judged_metric else REFERENCE.unjudged_metric
 
 
-def best_within(frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0) -> pd.Series[Any] | None:
-    """Return the row of the highest quality among those of at most `max_bytes` bytes per vector, or None.
+def best_within(frame: pd.DataFrame, budget: float) -> pd.Series[Any] | None:
+    """Return the row of the highest quality among those within a budget (`harness.analysis.budgets.within`), or None.
 
-    Among equals the smaller row wins, then the earlier one. Codes that fit may cost `spare` bytes more in shared
-    state: a code of 48 bytes costs 48.4 once its codebooks are shared out, and most people would call that 48.
+    Among equals the smaller row wins, then the earlier one.
     """
     quality = quality_column(frame)
-    fits = within(frame[COST], frame["code_bytes_per_vector"], max_bytes, spare) if spare else frame[COST] <= max_bytes
+    fits = within(frame[COST], frame["code_bytes_per_vector"], budget)
     return _first(frame[fits & frame[quality].notna()], by=[quality, COST], ascending=[False, True])
 
 
-def best_of_methods(
-    frame: pd.DataFrame, max_bytes: float, *, spare: float = 0.0, above: float | None = None
-) -> NDArray[np.int64]:
+def best_of_methods(frame: pd.DataFrame, budget: float, *, above: float | None = None) -> NDArray[np.int64]:
     """Return the places of each method's best row within a budget, the best method first; float32 is none of them.
 
     Parameters
     ----------
     frame : DataFrame
-    max_bytes, spare : float
+    budget : float
         As in `best_within`.
     above : float or None
         Share of the budget that the codes must exceed: what is much smaller competes elsewhere. None is no limit.
@@ -242,29 +239,12 @@ def best_of_methods(
         Among a method's equals the smaller row is chosen, then the earlier one.
     """
     quality, code = quality_column(frame), frame["code_bytes_per_vector"]
-    fits = within(frame[COST], code, max_bytes, spare)
-    fits &= True if above is None else code > above * max_bytes
+    fits = within(frame[COST], code, budget)
+    fits &= True if above is None else code > above * budget
     fits &= frame[quality].notna() & (frame["method"] != REFERENCE.method)
     ordered = frame.assign(place=np.arange(len(frame)))[fits]
     ordered = ordered.sort_values([quality, COST], ascending=[False, True], kind="stable")
     return ordered.drop_duplicates("method")["place"].to_numpy(dtype=np.int64)
-
-
-def within(cost: ArrayLike, code_bytes: ArrayLike, max_bytes: float, spare: float) -> NDArray[np.bool_]:
-    """Mark what fits a budget: its cost does, or its codes do and shared state costs no more than `spare` on top.
-
-    Parameters
-    ----------
-    cost, code_bytes : array_like of float (n,)
-        Bytes per vector with and without the shared state.
-    max_bytes, spare : float
-
-    Returns
-    -------
-    ndarray of bool (n,)
-    """
-    costs, codes = _paired(cost, code_bytes)
-    return (costs <= max_bytes) | ((codes <= max_bytes) & (costs <= max_bytes + spare))
 
 
 def smallest_keeping(frame: pd.DataFrame, share: float) -> pd.Series[Any] | None:

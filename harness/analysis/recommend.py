@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
-from harness.analysis.budgets import SAME_BUDGET, SPARE_BYTE, one_budget
+from harness.analysis.budgets import SAME_BUDGET, least_budget, one_budget, within
 from harness.analysis.evidence import CollectionScores, Estimate, Evidence
 from harness.analysis.needs import Needs
 from harness.analysis.significance import PerQuery, load_scores
@@ -411,8 +411,7 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
     if needs.max_bytes is not None:
         codes = table["code_bytes_per_vector" if needs.database is None else "resident"]
-        within = pareto.within(cost, codes, needs.max_bytes, SPARE_BYTE)
-        checks.append((within, cost, per_vector))
+        checks.append((within(cost, codes, needs.max_bytes), least_budget(cost, codes), per_vector))
     if needs.ram_bytes is not None:
         memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
         checks.append((memory <= needs.ram_bytes, memory, amount))
@@ -420,9 +419,9 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
         times = table["query_ms"].to_numpy()
         checks.append((times <= needs.max_query_ms, times, milliseconds))
     limits = needs.limits()
-    for (within, figures, written), asked in zip(checks, limits, strict=True):
-        fits = fits & within
-        if not within.any():
+    for (kept, figures, written), asked in zip(checks, limits, strict=True):
+        fits = fits & kept
+        if not kept.any():
             known = np.flatnonzero(np.isfinite(figures))
             least = "".join(
                 f": {names[row]}, which needs least, needs {written(float(figures[row]))}"
@@ -582,7 +581,7 @@ def _own(
     import pandas as pd
 
     limit = choice.bytes_per_vector
-    others = others[pareto.within(others[pareto.COST], others["resident"], limit, SPARE_BYTE)]
+    others = others[within(others[pareto.COST], others["resident"], limit)]
     if others.empty:
         return None
     joined = pd.concat([table[table["name"] == choice.name], others], ignore_index=True)

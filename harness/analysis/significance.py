@@ -27,10 +27,10 @@ Float64 = NDArray[np.float64]
 PerQuery = Callable[[str], "pd.DataFrame"]
 
 
-def load_scores(page: Page, per_query: PerQuery) -> Scores:
-    """Read the queries' scores of a page's settings."""
+def load_scores(page: Page, per_query: PerQuery, metrics: Sequence[str] = ()) -> Scores:
+    """Read the queries' scores of a page's settings, by default by the metrics that are compared query by query."""
     rows = [[_queries(per_query, run_id) for run_id in ids.split()] for ids in page.settings["run_ids"]]
-    metrics = [entry.name for entry in headlines()]
+    metrics = metrics or [entry.name for entry in headlines()]
     first = next((frame for runs in rows for frame in runs if frame is not None), None)
     if first is None:
         return Scores({metric: np.full((len(rows), 0), np.nan) for metric in metrics}, None)

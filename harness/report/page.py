@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.budgets import BUDGETS, SPARE_BYTE, frontier_rule
+from harness.analysis.budgets import BUDGET_RULE, BUDGETS, frontier_rule
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
@@ -252,12 +252,12 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    rows = [(str(budget), pareto.best_within(page.settings, budget, spare=SPARE_BYTE)) for budget in BUDGETS]
-    return _answers("bytes/vector at most", "best", page, rows)
+    rows = [(str(budget), pareto.best_within(page.settings, budget)) for budget in BUDGETS]
+    return _answers("code bytes/vector at most", "best", page, rows)
 
 
 def _budget_note() -> str:
-    return f"Codes that fit may cost up to {SPARE_BYTE:.0f} byte/vector more in shared state."
+    return f"{BUDGET_RULE}."
 
 
 def _share_table(page: Page) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
-from harness.analysis.budgets import ACROSS, SPARE_BYTE, frontier_rule
+from harness.analysis.budgets import ACROSS, BUDGET_RULE, frontier_rule
 from harness.analysis.filters import selected
 from harness.analysis.settings import setting_name
 from harness.base.errors import ConfigError
@@ -201,7 +201,7 @@ def best_of_methods(
     ----------
     pages : sequence of Page
     budgets : sequence of float
-        Bytes per vector; codes that fit may cost a byte more in shared state.
+        See `harness.analysis.budgets.within`.
     options : TableOptions or None
 
     Raises
@@ -224,7 +224,7 @@ def _best_of_methods(
 ) -> list[dict[float, Best]]:
     found: list[dict[float, Best]] = []
     for place, (settings, rows) in enumerate(_filtered(pages, options)):
-        chosen = [rows[pareto.best_of_methods(settings, budget, spare=SPARE_BYTE)] for budget in budgets]
+        chosen = [rows[pareto.best_of_methods(settings, budget)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
         plain = (settings["method"] == REFERENCE.method).to_numpy()
@@ -288,7 +288,7 @@ def budget_view(
         cells,
         columns,
         [
-            f"The best setting of each method of at most {budget:g} bytes/vector, chosen on these queries.",
+            f"The best setting of each method within the budget, chosen on these queries. {BUDGET_RULE}.",
             "Mean: of methods measured on all collections.",
         ],
         options,
@@ -335,7 +335,7 @@ def budgets_view(
     columns = [
         Column(f"{budget:g}", f"{budget:g} B", decimals, 100.0 if kept else 1.0, ranked=True) for budget in budgets
     ]
-    notes = ["The best setting of each method of at most so many bytes/vector, chosen on these queries."]
+    notes = [f"The best setting of each method within a budget, chosen on these queries. {BUDGET_RULE}."]
     if page.judged and np.isfinite(page.float32_score) and not kept:
         notes.append(f"float32: {page.float32_score:.{options.decimals}f}.")
     stem = f"{page.stem}-{'kept-' if kept else ''}budgets"

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
-from harness.analysis.budgets import ACROSS, BUDGETS, SAME_BUDGET, SPARE_BYTE, frontier_rule
+from harness.analysis.budgets import ACROSS, BUDGET_RULE, BUDGETS, SAME_BUDGET, frontier_rule, least_budget
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 Records = Callable[[str], Record]
 
 BUDGET = 64
-"""Bytes per vector that a page asks for first."""
+"""That a page asks for first."""
 
 COLUMNS = {
     "bytes": ("bytes/vector", "Codes, and a share of the codebooks and matrices"),
@@ -415,7 +415,7 @@ class _Site:
         return None if row is None else self.entries[page.stem][int(str(row.name))]
 
     def best(self, page: Page, budget: float) -> Entry | None:
-        return self._entry(page, pareto.best_within(page.settings, budget, spare=SPARE_BYTE))
+        return self._entry(page, pareto.best_within(page.settings, budget))
 
     def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
         return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]
@@ -465,7 +465,7 @@ class _Site:
             "method": row["method"],
             "family": row["family"],
             "bytes": float(row[pareto.COST]),
-            "fits": float(least_budgets(row[pareto.COST], row["code_bytes_per_vector"])),
+            "fits": float(least_budget(row[pareto.COST], row["code_bytes_per_vector"])),
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
@@ -479,11 +479,6 @@ class _Site:
 def size_text(entry: Entry) -> str:
     """Return a configuration's size in words."""
     return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
-
-
-def least_budgets(cost: Any, code_bytes: Any) -> Any:
-    """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
-    return np.minimum(cost, np.maximum(code_bytes, cost - SPARE_BYTE))
 
 
 def _floor(page: Page, metric: str) -> float:
@@ -507,7 +502,7 @@ def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
     values = page.scores.values[page.quality]
     quality = page.settings[page.quality].to_numpy(dtype=float)
     cost = page.settings[pareto.COST].to_numpy(dtype=float)
-    fits = least_budgets(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
+    fits = least_budget(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
     order = np.lexsort((np.arange(len(cost)), cost, -quality))
     order = order[np.isfinite(quality[order])]
     known = set(page.scores.known(page.quality).tolist())
@@ -579,6 +574,7 @@ def _environment(site: _Site) -> jinja2.Environment:
         "machines": _machines(site.records.values()),
         "frontier_rule": frontier_rule("quality", "setting"),
         "same_budget": SAME_BUDGET,
+        "budget_rule": BUDGET_RULE,
     }
     return environment
 

@@ -315,7 +315,7 @@ def test_the_joint_bound_finds_what_is_clear() -> None:
 def test_best_at_a_budget_by_hand() -> None:
     shares = shares_of([10, 16.4, 16.8, 40, 1536], queries(0.3, 0.2, 0.1, 0.01, noise=0.0))
     shares = replace(shares, code_bytes=np.array([10, 16, 16.5, 40, 1536]))
-    table = frontier_uncertainty.budget_table(shares, [8, 16, 32, 64], spare=1.0)
+    table = frontier_uncertainty.budget_table(shares, [8, 16, 32, 64])
     assert table["setting"].tolist() == ["", "s1", "s2", "s3"]
     assert table["runner_up"].tolist() == ["", "s0", "s1", "s2"]
     assert table["candidates"].tolist() == [0, 2, 3, 4]
@@ -327,7 +327,7 @@ def test_the_best_at_a_budget_is_that_of_the_report() -> None:
     shares = sample(page)
     assert shares is not None
     for budget, name in frontier_uncertainty.budget_table(shares)[["budget", "setting"]].itertuples(index=False):
-        row = pareto.best_within(page.settings, budget, spare=1.0)
+        row = pareto.best_within(page.settings, budget)
         assert name == ("" if row is None else f"{row['method']} {row['params']}".strip())
 
 

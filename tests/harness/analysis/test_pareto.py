@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.budgets import one_budget
+from harness.analysis.budgets import least_budget, one_budget, within
 from harness.analysis.pareto import (
     best_of_methods,
     best_within,
@@ -235,19 +235,18 @@ def choices() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("budget", "spare", "winner"),
+    ("budget", "winner"),
     [
-        (9999, 0, "int8"),  # as good as float32, and smaller
-        (384, 0, "int8"),
-        (383, 0, "pq"),
-        (48, 0, "sign"),  # the earlier of two equals
-        (48, 0.5, "pq"),  # 48 bytes of codes and 0.4 of state
-        (48, 0.3, "sign"),  # what is over in "wide" is codes
-        (47, 0, None),
+        (9999, "int8"),  # as good as float32, and smaller
+        (384, "int8"),
+        (383, "pq"),
+        (48.3, "pq"),
+        (48, "pq"),  # 48 bytes of codes and 0.4 of state
+        (47, None),
     ],
 )
-def test_best_within(budget: float, spare: float, winner: str | None) -> None:
-    best = best_within(choices(), budget, spare=spare)
+def test_best_within(budget: float, winner: str | None) -> None:
+    best = best_within(choices(), budget)
     assert (best is None) == (winner is None)
     assert best is None or best["method"] == winner
 
@@ -275,11 +274,24 @@ def test_a_share_is_a_fraction(share: float) -> None:
         smallest_keeping(choices(), share)
 
 
+AMOUNTS = st.integers(0, 8000).map(lambda number: number / 4)
+
+
+@UNTIMED
+@given(code=AMOUNTS, state=AMOUNTS, budget=AMOUNTS)
+def test_a_budget_bounds_the_codes_to_which_state_adds_a_byte_at_most(code: float, state: float, budget: float) -> None:
+    assert within([code + state], [code], budget)[0] == (code <= budget and code + state <= budget + 1)
+    assert within([code + state], [code], least_budget([code + state], [code])[0]).all()
+    assert not within([code], [code], code - 0.25).any(), "codes of 48.25 bytes are not within 48"
+
+
 @UNTIMED
 @given(POINTS, COORDINATES)
 def test_nothing_as_small_surpasses_the_best_within_a_budget(points: list[tuple[float, float]], budget: float) -> None:
     cost, quality = columns(points)
-    frame = pd.DataFrame({"bytes_per_vector": cost, "ndcg_at_10": quality, "overlap_at_10": np.nan})
+    frame = pd.DataFrame(
+        {"bytes_per_vector": cost, "code_bytes_per_vector": cost, "ndcg_at_10": quality, "overlap_at_10": np.nan}
+    )
     best = best_within(frame, budget)
     if best is None:
         assert not ((cost <= budget) & ~np.isnan(quality)).any()
@@ -296,7 +308,6 @@ def test_the_best_of_each_method_within_a_budget_by_hand() -> None:
             "ndcg_at_10": [0.6, 0.6, 0.6, 0.61, np.nan, 0.9, 0.7, 0.8],
         }
     )
-    assert best_of_methods(frame, 48, spare=1.0).tolist() == [6, 3, 1]
-    assert best_of_methods(frame, 48, spare=1.0, above=0.5).tolist() == [3, 1]
-    assert best_of_methods(frame, 48).tolist() == [6, 3], "48.4 bytes are no 48 without a byte to spare"
+    assert best_of_methods(frame, 48).tolist() == [6, 3, 1]
+    assert best_of_methods(frame, 48, above=0.5).tolist() == [3, 1]
     assert best_of_methods(frame, 8).tolist() == []

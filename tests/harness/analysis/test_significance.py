@@ -256,6 +256,73 @@ def test_a_setting_that_was_not_measured_is_named() -> None:
         versus_markdown(apart, "pq m=48", "int8", per_query)
 
 
+def taught(*runs_of: tuple[str, str, str]) -> tuple[pd.DataFrame, PerQuery]:
+    """Runs on collections "a", "b", ...: collection, parameters, and the queries that the method was fitted with."""
+    base, per_query = records()
+    rows, queries = [], {}
+    for dataset in sorted({dataset for dataset, _, _ in runs_of}):
+        rows.append(
+            base[base["method"] == "int8"].assign(dataset=dataset, run_id=f"{dataset}-int8", fit_queries="none")
+        )
+        queries[f"{dataset}-int8"] = per_query("scifact-int8-0")
+    for place, (dataset, params, label) in enumerate(runs_of):
+        row = base[base["method"] == "opq"].assign(dataset=dataset, run_id=f"run{place}", fit_queries=label)
+        rows.append(row.assign(method="map", params=params))
+        queries[f"run{place}"] = per_query("scifact-opq-m=48-0")
+    return pd.concat(rows, ignore_index=True), queries.__getitem__
+
+
+def test_queries_that_auto_would_have_chosen_are_the_same_setting() -> None:
+    frame, per_query = taught(
+        ("a", "", "300 train queries"),
+        ("b", "fit_queries=train", "500 train queries"),
+        ("c", "fit_queries=titles", "90 titles"),
+        ("d", "fit_queries=titles", "90 titles"),
+        ("d", "dim=8", "90 titles"),  # another setting, by which it is known what auto takes here
+    )
+    text = versus_markdown(frame, "map", "int8", per_query)
+    compared = [line for line in text.splitlines() if line.endswith("is better |")]
+    assert [line[2:3] for line in compared] == ["a", "b", "d"]
+    assert "b · minilm: map fit\\_queries=train stands for map" in text
+    assert "Left out: c · minilm: 'map' was measured as 'map fit\\_queries=titles' only" in text
+    back = versus_markdown(frame, "int8", "map fit_queries=train", per_query)
+    assert "a · minilm: map stands for map fit\\_queries=train" in back and back.count("is better |") == 2
+
+
+def test_a_collection_with_one_of_the_two_is_named() -> None:
+    frame, per_query = records(("a", "b"))
+    text = versus_markdown(frame[(frame["dataset"] == "a") | (frame["method"] != "pq")], "pq m=48", "int8", per_query)
+    assert "Left out: b · minilm: 'pq m=48' was not measured." in text
+    assert "Left out" not in versus_markdown(frame, "pq m=48", "int8", per_query)
+
+
+@pytest.mark.parametrize("name", ["recall_at_100", "recall@100", "RECALL@100", "score_error_at_10", "tie_at_10"])
+def test_settings_are_compared_by_any_metric_on_record(name: str) -> None:
+    frame, per_query = records()
+
+    def more(run_id: str) -> pd.DataFrame:
+        found = per_query(run_id)
+        return found.assign(**dict.fromkeys(("recall_at_100", "score_error_at_10", "tie_at_10"), found["ndcg_at_10"]))
+
+    text = versus_markdown(frame, "opq m=48", "binary", more, name)
+    expected = {"score_error_at_10": "binary is better", "tie_at_10": "opq m=48 has more"}
+    assert expected.get(name, "opq m=48 is better") in text
+    assert {"score_error_at_10": "score error@10", "tie_at_10": "tie@10"}.get(name, "recall@100") in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("recal@100", r"--metric: there is no metric 'recal@100'; did you mean 'recall@100'"),
+        ("map_at_100", r"scifact · minilm: the records hold no MAP@100 of both; they hold ndcg_at_10, overlap_at_10"),
+    ],
+)
+def test_a_metric_that_is_not_on_record_is_named(name: str, message: str) -> None:
+    frame, per_query = records()
+    with pytest.raises(ConfigError, match=message):
+        versus_markdown(frame, "opq m=48", "binary", per_query, name)
+
+
 def test_the_command_compares_real_records(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,15 +12,12 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.analysis import pareto, settings, significance
-from harness.analysis.budgets import BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import BUDGETS
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
 from harness.report.page import page_markdown
-from harness.report.site import pages as site
 from harness.report.site.pages import write_site
 from harness.runs.frame import load_runs
 from harness.runs.record import Record
@@ -238,13 +235,13 @@ def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path)
     shown = re.findall(r'<tr><th scope="row" class="number">(\d+)</th>(.*?)</tr>', part)
     assert [int(budget) for budget, _ in shown] == list(BUDGETS)
     for budget, cells in shown:
-        best = pareto.best_within(page.settings, int(budget), spare=SPARE_BYTE)
+        best = pareto.best_within(page.settings, int(budget))
         if best is None:
             assert "nothing measured" in cells
         else:
             assert f"runs/{best['run_ids'].split()[0]}.html" in cells
             assert f"nDCG@10 {best['ndcg_at_10']:.4f} ± {best['ndcg_at_10_sd']:.4f}" in cells
-    winner = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
+    winner = pareto.best_within(page.settings, 64)
     assert winner is not None
     assert winner["method"] != "float32"
 
@@ -256,7 +253,7 @@ def test_first_answer_names_the_winner_its_interval_and_its_command_without_a_sc
     said = document.find("p", **{"data-slot": "said"})[0][1]
     page = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = significance.with_intervals(page, results.store.per_query)
-    best = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
+    best = pareto.best_within(page.settings, 64)
     assert best is not None
     assert document.find("a", **{"data-slot": "link"})[0][1] == settings.setting_name(best)
     assert f"(95 % interval {100 * best['retention_low']:.1f} to {100 * best['retention_high']:.1f} %)" in said
@@ -322,15 +319,6 @@ def test_pages_that_are_at_hand_give_the_same_site(results: Results, tmp_path: P
     for path in (tmp_path / "a").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
-
-
-quarters = st.integers(0, 8000).map(lambda number: number / 4)
-
-
-@given(code=quarters, state=quarters, budget=quarters)
-def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
-    fits = pareto.within([code + state], [code], budget, SPARE_BYTE)[0]
-    assert (site.least_budgets(code + state, code) <= budget) == fits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -490,7 +478,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     budgets = []
     for _ in range(int(slider.get_attribute("max")) + 1):
         budgets.append(float(number.input_value()))
-        best = pareto.best_within(one.settings, budgets[-1], spare=SPARE_BYTE)
+        best = pareto.best_within(one.settings, budgets[-1])
         expected = "nothing measured" if best is None else settings.setting_name(best)
         assert page.locator("[data-slot=link]").inner_text() == expected
         assert page.locator(".plot").get_attribute("data-winner") == ("" if best is None else expected)
@@ -498,7 +486,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     assert budgets == sorted(set(budgets))
     assert budgets[0] <= 1 and budgets[-1] >= 1536 and 64 in budgets
     number.fill("48.99")
-    best = pareto.best_within(one.settings, 48.99, spare=SPARE_BYTE)
+    best = pareto.best_within(one.settings, 48.99)
     assert best is not None
     assert page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
 

@@ -108,7 +108,7 @@
   /* What stands beside the best of its budget, as it is not told apart from it: tested where the page was written. */
   const beside = (points, best) => points.filter((point) => !best.includes(point) && best.some((other) => other.place === point.beside));
 
-  /* The best and the second within a budget: as harness.analysis.pareto.best_within. */
+  /* The best and the second within a budget: as harness.analysis.pareto.best_within; `fits` is harness.analysis.budgets.least_budget. */
   function ranked(points, metric, budget) {
     return points.filter((point) => point.fits <= budget).sort((a, b) =>
       b.values[metric] - a.values[metric] || a.bytes - b.bytes || a.place - b.place);
@@ -193,7 +193,7 @@
       const wanted = Math.log(Math.max(Number(budget.value), 0.01));
       const distances = form.stops.map((stop) => Math.abs(Math.log(stop) - wanted));
       slider.value = distances.indexOf(Math.min(...distances));
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
     }
 
     function answer(points) {
@@ -311,7 +311,7 @@
     metrics.addEventListener("input", change);
     slider.addEventListener("input", () => {
       budget.value = form.stops[slider.value];
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
       change();
     });
     budget.addEventListener("input", () => { placeSlider(); change(); });
