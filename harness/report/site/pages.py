@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -73,25 +73,25 @@ SYMBOLS = {
 }
 """Plotly's names of `harness.report.figures.style.MARKERS`."""
 
-FIGURES = {
-    "code_bytes_per_vector": "code bytes/vector",
-    "state_bytes": "bytes of shared state",
-    "bytes_per_vector": "bytes/vector",
-    "index_bytes": "bytes of the index",
-    "compression_ratio": "× smaller",
-    "ndcg_at_10": "nDCG@10",
-    "ndcg_at_10_ties": "nDCG@10, mean over orders of ties",
-    "retention": "share of float32's nDCG@10",
-    "overlap_at_10": "overlap@10",
-    "overlap_at_100": "overlap@100",
-    "recall_at_100": "recall@100",
-    "mrr_at_10": "MRR@10",
-    "map_at_100": "MAP@100",
-    "fit_seconds": "fit s",
-    "encode_seconds": "encode s",
-    "search_seconds": "search s",
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "code_bytes_per_vector": ("code bytes/vector", formatting.size),
+    "state_bytes": ("bytes of shared state", formatting.plain),
+    "bytes_per_vector": ("bytes/vector", formatting.size),
+    "index_bytes": ("bytes of the index", formatting.plain),
+    "compression_ratio": ("× smaller", formatting.ratio),
+    "ndcg_at_10": ("nDCG@10", partial(formatting.number, decimals=4)),
+    "ndcg_at_10_ties": ("nDCG@10, mean over orders of ties", partial(formatting.number, decimals=4)),
+    "retention": ("% of float32's nDCG@10", lambda share: formatting.number(100 * share, 1)),
+    "overlap_at_10": ("overlap@10", partial(formatting.number, decimals=3)),
+    "overlap_at_100": ("overlap@100", partial(formatting.number, decimals=3)),
+    "recall_at_100": ("recall@100", partial(formatting.number, decimals=3)),
+    "mrr_at_10": ("MRR@10", partial(formatting.number, decimals=3)),
+    "map_at_100": ("MAP@100", partial(formatting.number, decimals=3)),
+    "fit_seconds": ("fit s", formatting.digits),
+    "encode_seconds": ("encode s", formatting.digits),
+    "search_seconds": ("search s", formatting.digits),
 }
-"""Columns of a frame that the page of a run shows, unrounded."""
+"""Columns of a frame that the page of a run shows: labels, and how they are written. The record has all digits."""
 
 
 def _metrics() -> dict[str, str]:
@@ -392,7 +392,11 @@ class _Site:
             entry=entry,
             recorded=recorded,
             command=portable(recorded, run["dataset"]) if recorded else "",
-            figures={label: text for key, label in FIGURES.items() if (text := formatting.exact(run[key]))},
+            figures=[
+                (label, show(run[key]), exact)
+                for key, (label, show) in FIGURES.items()
+                if (exact := formatting.exact(run[key]))
+            ],
             record=None if record is None else json.dumps(_as_written(record), indent=1, ensure_ascii=False),
         )
 

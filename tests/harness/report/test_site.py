@@ -214,8 +214,8 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
             made.command,
         ]
         labels = [text for _, text in document.find("th", scope="row")]
-        values = [text for _, text in document.find("td")]
-        shown = dict(zip(labels, values, strict=True))
+        cells = document.find("td")
+        shown = {label: str(attributes["data-exact"]) for label, (attributes, _) in zip(labels, cells, strict=True)}
         if run["status"] != "ok":
             assert not shown
             assert ERROR in "".join(text for _, text in document.find("p", **{"class": "error"}))
@@ -226,6 +226,17 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
         assert ("nDCG@10" in shown) == ("ndcg_at_10" in made.metrics)
         if "nDCG@10" in shown:
             assert float(shown["nDCG@10"]) == pytest.approx(made.metrics["ndcg_at_10"], rel=1e-9)
+        written = {label: text for label, (_, text) in zip(labels, cells, strict=True)}
+        assert written["bytes of the index"] == f"{made.storage.index_bytes:,}"
+        assert written["overlap@10"] == f"{made.metrics['overlap_at_10']:.3f}"
+        assert all(re.fullmatch(r"\d{1,3}(,\d{3})*(\.\d{1,6})?", text) for text in written.values())
+        assert all(len(text.replace(",", "").partition(".")[2].lstrip("0")) <= 4 for text in written.values())
+
+
+def test_sentences_are_apart(out: Path) -> None:
+    for path in out.rglob("*.html"):
+        for _, text in Document(path).find("p"):
+            assert not re.search(r"[a-z%][.;:,](?=[A-Z][a-z])", text), f"{path.name}: {text}"
 
 
 def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path) -> None:
@@ -411,6 +422,27 @@ def test_all_kinds_of_pages_are_accessible_and_fit(visit: Open, scheme: str, wid
 
 def shown_settings(page: Any) -> list[str]:
     return list(page.eval_on_selector_all("table.settings tbody tr", "rows => rows.map((row) => row.dataset.run)"))
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_tables_wider_than_the_page_say_so_and_scroll_by_keys(visit: Open, width: int) -> None:
+    page = visit("index.html", viewport={"width": width, "height": 800})
+    boxes = page.locator(".scroll")
+    wide = 0
+    for place in range(boxes.count()):
+        box = boxes.nth(place)
+        if not box.is_visible():
+            continue
+        said = box.evaluate("(box) => getComputedStyle(box, '::before').content")
+        too_wide = box.evaluate("(box) => box.scrollWidth > box.clientWidth + 1")
+        assert ("scroll sideways" in said) == too_wide
+        if too_wide:
+            wide += 1
+            box.focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("document.activeElement.scrollLeft > 0")
+            assert box.evaluate("(box) => getComputedStyle(box).outlineStyle") == "solid"
+    assert wide or width > 375
 
 
 def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None:

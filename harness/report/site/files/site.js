@@ -14,6 +14,16 @@
     return value;
   }
 
+  /* Tables wider than the page say so. */
+  function setUpScrolling() {
+    const mark = (box) => box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+    const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target.closest(".scroll"))));
+    for (const box of document.querySelectorAll(".scroll")) {
+      observer.observe(box);
+      for (const table of box.querySelectorAll("table")) observer.observe(table);
+    }
+  }
+
   const redraws = [];
 
   function setUpTheme() {
@@ -348,4 +358,5 @@
   document.querySelectorAll(".explorer").forEach(setUpExplorer);
   setUpTheme();
   setUpTables();
+  setUpScrolling();
 })();
