@@ -105,6 +105,9 @@ def _compare(arguments: list[str]) -> int:
     )
     parser.add_argument("first", help="a setting as the tables call it, such as 'pq m=48'; or a results folder")
     parser.add_argument("second", help="another one")
+    parser.add_argument(
+        "--metric", default="", metavar="NAME", help="of two settings: what to compare them by, such as recall_at_100"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
     options = parser.parse_args(arguments)
     from harness.report.compare_settings import versus_markdown
@@ -113,15 +116,21 @@ def _compare(arguments: list[str]) -> int:
 
     folders = [Path(name) for name in (options.first, options.second)]
     if all((folder / "runs").is_dir() for folder in folders):
+        from harness.base.errors import ConfigError
         from harness.report.compare_results import changes_markdown
 
+        if options.metric:
+            raise ConfigError(
+                "--metric is for two settings; of two results folders, each collection's quality is compared"
+            )
         before, after = folders
         stores = Store(before), Store(after)
         text = changes_markdown(load_runs(before), load_runs(after), stores[0].per_query, stores[1].per_query)
         sys.stdout.write(text)
         return 0
     frame = load_runs(options.results)
-    sys.stdout.write(versus_markdown(frame, options.first, options.second, Store(options.results).per_query))
+    per_query = Store(options.results).per_query
+    sys.stdout.write(versus_markdown(frame, options.first, options.second, per_query, options.metric))
     return 0
 
 
@@ -130,7 +139,7 @@ def _recommend(arguments: list[str]) -> int:
         prog="vecbudget recommend",
         description="Say which setting to store vectors with: the best for a budget, or the smallest good enough.",
     )
-    parser.add_argument("--max-bytes", metavar="B", help="the best within so many bytes per vector")
+    parser.add_argument("--max-bytes", metavar="B", help="the best whose codes take at most so many bytes per vector")
     parser.add_argument("--min-retention", metavar="R", help="the smallest that keeps this share of float32's score")
     parser.add_argument("--confidence", metavar="C", help="with which it does (0.95)")
     parser.add_argument("--corpus-size", metavar="N", help="vectors that are to be stored, such as 40e6 (1000000)")

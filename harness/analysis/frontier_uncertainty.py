@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
-from harness.analysis.budgets import ACROSS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, within
 from harness.analysis.settings import setting_name
+from harness.analysis.significance import told_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,8 @@ class Shares:
         How much each query moves the estimate, to first order: its variance is the sum of the squares.
     reference : int or None
         The row of float32.
+    on_frontier : bool (r,)
+        Whether each setting is on the frontier as measured, or not told apart from the best of its budget.
     """
 
     title: str
@@ -77,6 +80,7 @@ class Shares:
     resampled: Float64
     influence: Float64
     reference: int | None
+    on_frontier: NDArray[np.bool_]
 
     @cached_property
     def bounds(self) -> Float64:
@@ -102,16 +106,11 @@ class Shares:
         return bound
 
     @cached_property
-    def on_frontier(self) -> NDArray[np.bool_]:
-        """Whether each setting is on the frontier as measured: bool (r,)."""
-        return pareto.frontier(self.cost, self.estimate)
-
-    @cached_property
     def frontier_probability(self) -> Float64:
         """In which share of the resamples each setting is on the frontier: float64 (r,).
 
-        It answers "would it be there with other queries", for the settings that were measured. A setting whose
-        resampled shares all equal those of a smaller one is never there.
+        It answers "would it be there with other queries", for the settings that were measured; here only the best of
+        a budget is. A setting whose resampled shares all equal those of a smaller one is never there.
         """
         probability: Float64 = pareto.frontiers(self.cost, self.resampled).mean(axis=1)
         return probability
@@ -166,6 +165,7 @@ def sample(page: Page, resamples: statistics.Resamples | None = None) -> Shares 
         resampled=np.where(np.isfinite(resampled), resampled, estimate[:, None]),
         influence=(scores - estimate[:, None] * base) / (base.mean() * m),
         reference=place,
+        on_frontier=settings["on_frontier"].to_numpy(dtype=np.bool_),
     )
 
 
@@ -203,18 +203,24 @@ def pool(samples: Sequence[Shares], title: str = "all collections", seed: int = 
     parts = list(zip(samples, rows, strict=True))
     first, chosen = parts[0]
     plain = "" if first.reference is None else first.names[first.reference]
+    cost = np.mean([part.cost[own] for part, own in parts], axis=0)
+    estimate = np.mean([part.estimate[own] for part, own in parts], axis=0)
+    influence = np.hstack([part.influence[own] for part, own in parts]) / len(parts)
+    # what each query adds to the mean share, to first order
+    added = influence + estimate[:, None] / influence.shape[1]
     return Shares(
         title=title,
         measure=first.measure,
         names=names,
         families=[first.families[place] for place in chosen],
-        cost=np.mean([part.cost[own] for part, own in parts], axis=0),
+        cost=cost,
         code_bytes=np.mean([part.code_bytes[own] for part, own in parts], axis=0),
         float32_bytes=first.float32_bytes,
-        estimate=np.mean([part.estimate[own] for part, own in parts], axis=0),
+        estimate=estimate,
         resampled=resampled / len(parts),
-        influence=np.hstack([part.influence[own] for part, own in parts]) / len(parts),
+        influence=influence,
         reference=names.index(plain) if plain in names else None,
+        on_frontier=pareto.frontier(cost, estimate, partial(told_apart, added)),
     )
 
 
@@ -275,7 +281,7 @@ def family_table(shares: Shares, least_bytes: float = LEAST_BYTES) -> pd.DataFra
     influence = np.zeros((len(families), shares.influence.shape[1]))
     for place, own in enumerate(members):
         resampled[place] = pareto.hypervolumes(cost[own], shares.resampled[own], corner, 0.0)
-        kept = own[pareto.frontier(cost[own], shares.estimate[own])]
+        kept = own[pareto.undominated(cost[own], shares.estimate[own])]
         steps, first = np.unique(cost[kept], return_index=True)
         influence[place] = np.diff(np.append(steps, corner)) @ shares.influence[kept[first]]
     low, high = np.empty((2, 0))
@@ -330,11 +336,11 @@ def kept_table(shares: Shares, kept: Sequence[float] = KEPT) -> pd.DataFrame:
 
 def _cheapest(shares: Shares, enough: NDArray[np.bool_]) -> int | None:
     rows = np.flatnonzero(enough & np.isfinite(shares.cost))
-    return int(rows[np.lexsort((-shares.estimate[rows], shares.cost[rows]))[0]]) if len(rows) else None
+    return int(rows[pareto.smallest(shares.cost[rows], shares.estimate[rows])]) if len(rows) else None
 
 
-def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS, spare: float = SPARE_BYTE) -> pd.DataFrame:
-    """Return the best setting within each budget of bytes per vector.
+def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS) -> pd.DataFrame:
+    """Return the best setting within each budget, see `harness.analysis.budgets.within`.
 
     Columns: `budget`; `setting bytes_per_vector share share_low share_high`; `probability`, in which share of the
     resamples no other setting within the budget is better; `runner_up runner_up_share`, the second best of another
@@ -344,14 +350,12 @@ def budget_table(shares: Shares, budgets: Sequence[float] = ACROSS, spare: float
     ----------
     shares : Shares
     budgets : sequence of float
-    spare : float
-        Bytes over the budget that shared state may cost.
     """
     import pandas as pd
 
     rows = []
     for budget in budgets:
-        fits = np.flatnonzero(pareto.within(shares.cost, shares.code_bytes, budget, spare))
+        fits = np.flatnonzero(within(shares.cost, shares.code_bytes, budget))
         order = fits[np.lexsort((shares.cost[fits], -shares.estimate[fits]))]
         row: dict[str, object] = {"budget": budget, "setting": "", "runner_up": "", "candidates": len(fits)}
         figures = dict.fromkeys(

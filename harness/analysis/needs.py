@@ -25,7 +25,7 @@ class Needs:
     Attributes
     ----------
     max_bytes : float or None
-        Bytes per vector, shared state included; see `harness.analysis.pareto.within`.
+        Bytes per vector of the codes; see `harness.analysis.budgets.within`.
     min_retention : float or None
         Share of float32's quality, 1 is all of it: the smallest setting that keeps it is wanted.
     confidence : float or None
@@ -147,7 +147,7 @@ class Needs:
         limits = []
         if self.max_bytes is not None:
             memory = "" if self.database is None else " in memory"
-            limits.append(f"within {self.max_bytes:g} bytes per vector{memory}")
+            limits.append(f"within {self.max_bytes:g} bytes of codes per vector{memory}")
         if self.ram_bytes is not None:
             limits.append(
                 f"within {amount(self.ram_bytes)} of memory for {self.size:,} vectors "

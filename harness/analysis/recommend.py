@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from harness.analysis import memory, pareto, statistics
 from harness.analysis import settings as settings_module
-from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.budgets import SAME_BUDGET, least_budget, one_budget, within
 from harness.analysis.evidence import CollectionScores, Estimate, Evidence
-from harness.analysis.frontier_uncertainty import LEAST_SAVING
 from harness.analysis.needs import Needs
 from harness.analysis.significance import PerQuery, load_scores
 from harness.base.errors import ConfigError, StoreError
@@ -213,10 +212,10 @@ class Recommendation:
 def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: Records | None = None) -> Recommendation:
     """Choose a setting.
 
-    For a budget: of the settings that are interchangeable with the highest measured, those that take no more than 5 %
-    more bytes than the smallest. For a share to keep: of the settings whose lower confidence bound reaches it, those
-    that take no more than a byte (or 5 %) more than the smallest. Of these it is the one that needs the fewest of a
-    second tier, training queries and random numbers; and then the one of the highest score, or bound.
+    For a budget: of the settings that are interchangeable with the highest measured, those that are one budget with the
+    smallest (`harness.analysis.budgets.one_budget`). For a share to keep: of the settings whose lower confidence bound
+    reaches it, likewise. Of these it is the one that needs the fewest of a second tier, training queries and random
+    numbers; and then the one of the highest score, or bound.
 
     Settings count that were measured on every collection, on the documents that they were fitted on. One that knows
     these by heart is judged by others, or stands back (`harness.analysis.memory`). Those of other papers' conventions
@@ -423,8 +422,7 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
     checks: list[tuple[NDArray[np.bool_], Float64, Callable[[float], str]]] = []
     if needs.max_bytes is not None:
         codes = table["code_bytes_per_vector" if needs.database is None else "resident"]
-        within = pareto.within(cost, codes, needs.max_bytes, SPARE_BYTE)
-        checks.append((within, cost, per_vector))
+        checks.append((within(cost, codes, needs.max_bytes), least_budget(cost, codes), per_vector))
     if needs.ram_bytes is not None:
         memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
         checks.append((memory <= needs.ram_bytes, memory, amount))
@@ -432,9 +430,9 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
         times = table["query_ms"].to_numpy()
         checks.append((times <= needs.max_query_ms, times, milliseconds))
     limits = needs.limits()
-    for (within, figures, written), asked in zip(checks, limits, strict=True):
-        fits = fits & within
-        if not within.any():
+    for (kept, figures, written), asked in zip(checks, limits, strict=True):
+        fits = fits & kept
+        if not kept.any():
             known = np.flatnonzero(np.isfinite(figures))
             least = "".join(
                 f": {names[row]}, which needs least, needs {written(float(figures[row]))}"
@@ -490,7 +488,7 @@ def _best_within(evidence: Evidence, needs: Needs, collections: tuple[Collection
     p[others] = statistics.holm(evidence.p_values(others, best))
     alike = (_over(scores, scores[best]) > -statistics.MARGIN) & (p >= statistics.ALPHA)
     alike[best] = True
-    choice = _simplest(evidence.table, scores, alike & (cost * (1 - LEAST_SAVING) <= cost[alike].min()))
+    choice = _simplest(evidence.table, scores, alike & one_budget(cost, cost[alike].min()))
     runner: int | None = best
     if choice == best:
         runner = _of_another_method(evidence.table, choice, others[np.lexsort((cost[others], -scores[others]))])
@@ -543,11 +541,10 @@ def _smallest_keeping(evidence: Evidence, needs: Needs, collections: tuple[Colle
         why = f"nothing on record{limits} is sure to {needs.keep(evidence.measure)}"
         return replace(_nothing(needs, evidence.measure, collections, why, []), near_miss=near_miss, compared=len(cost))
     smallest = cost[keeps].min()
-    slack = min(SPARE_BYTE, LEAST_SAVING * smallest)
-    choice = _simplest(evidence.table, bounds, keeps & (cost <= smallest + slack))
+    choice = _simplest(evidence.table, bounds, keeps & one_budget(cost, smallest))
     order = np.lexsort((-bounds, cost))
     runner = _of_another_method(evidence.table, choice, order[keeps[order] & (order != choice)])
-    smaller = np.flatnonzero(cost < smallest - slack)
+    smaller = np.flatnonzero((cost < smallest) & ~one_budget(cost, smallest))
     missed = int(smaller[np.argmax(bounds[smaller])]) if len(smaller) else None
     rows = [row for row in (choice, runner, missed) if row is not None]
     settings = dict(zip(rows, _settings(evidence, rows, needs, bounds), strict=True))
@@ -595,7 +592,7 @@ def _own(
     import pandas as pd
 
     limit = choice.bytes_per_vector
-    others = others[pareto.within(others[pareto.COST], others["resident"], limit, SPARE_BYTE)]
+    others = others[within(others[pareto.COST], others["resident"], limit)]
     if others.empty:
         return None
     joined = pd.concat([table[table["name"] == choice.name], others], ignore_index=True)
@@ -714,9 +711,9 @@ def _notes(answer: Recommendation) -> list[str]:
     if answer.interchangeable > 1:
         notes.append(
             f"{answer.interchangeable} of {answer.compared} settings are interchangeable (within "
-            f"{100 * statistics.MARGIN:g} % of the highest, not significantly less): chosen for the fewest bytes (to "
-            f"{100 * LEAST_SAVING:g} %), then for needing no second tier, training queries or random numbers, then for "
-            "the score"
+            f"{100 * statistics.MARGIN:g} % of the highest, not significantly less): chosen for the fewest bytes (less "
+            f"than {100 * SAME_BUDGET:g} % is no difference), then for needing no second tier, training queries or "
+            "random numbers, then for the score"
         )
     notes += memory.note(choice.fitted_on_few, choice.by_heart, choice.unseen)
     if 1 < len(answer.collections) < 5:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis import statistics
+from harness.analysis import pareto, statistics
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
 from harness.evaluation.reference import REFERENCE
@@ -26,10 +27,10 @@ Float64 = NDArray[np.float64]
 PerQuery = Callable[[str], "pd.DataFrame"]
 
 
-def load_scores(page: Page, per_query: PerQuery) -> Scores:
-    """Read the queries' scores of a page's settings."""
+def load_scores(page: Page, per_query: PerQuery, metrics: Sequence[str] = ()) -> Scores:
+    """Read the queries' scores of a page's settings, by default by the metrics that are compared query by query."""
     rows = [[_queries(per_query, run_id) for run_id in ids.split()] for ids in page.settings["run_ids"]]
-    metrics = [entry.name for entry in headlines()]
+    metrics = metrics or [entry.name for entry in headlines()]
     first = next((frame for runs in rows for frame in runs if frame is not None), None)
     if first is None:
         return Scores({metric: np.full((len(rows), 0), np.nan) for metric in metrics}, None)
@@ -55,7 +56,8 @@ def with_intervals(page: Page, per_query: PerQuery) -> Page:
 
     `overlap_at_10_low`, `_high`; and where nDCG@10 and float32 were measured: `retention_low`, `_high`, `loss_bound`,
     `p`, `p_holm` (Holm's correction over the page's settings), `effect_size`, `queries_better`, `queries_worse` and
-    `verdict`, each setting against float32; see `harness.analysis.statistics.Comparison`. NaN where unknown.
+    `verdict`, each setting against float32; see `harness.analysis.statistics.Comparison`. NaN where unknown. On the
+    frontier are now also the settings that are not told apart from the best of their budget.
     """
     if page.settings.empty:
         return page
@@ -64,6 +66,9 @@ def with_intervals(page: Page, per_query: PerQuery) -> Page:
     if len(known):
         found = statistics.mean_interval(scores.values[REFERENCE.unjudged_metric][known])
         _fill(settings, known, {"overlap_at_10_low": found.low, "overlap_at_10_high": found.high})
+    quality = pareto.quality_column(settings)
+    apart = partial(told_apart, scores.values[quality])
+    settings["on_frontier"] = pareto.frontier(settings[pareto.COST], settings[quality], apart)
     judged = scores.known(REFERENCE.judged_metric)
     if scores.reference in judged:
         reference = scores.values[REFERENCE.judged_metric][scores.reference]
@@ -88,6 +93,31 @@ def with_intervals(page: Page, per_query: PerQuery) -> Page:
     return replace(page, settings=settings, scores=scores)
 
 
+def told_apart(values: Float64, best: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark which settings are told apart from the best of their budget: what has no scores of its queries, is.
+
+    By the randomisation test of the paired differences at 5 %, with Holm's correction over the others.
+
+    Parameters
+    ----------
+    values : float64 (r, m)
+        The queries' scores of all settings; NaN where they are not known.
+    best : int
+    others : int64 (k,)
+
+    Returns
+    -------
+    ndarray of bool (k,)
+    """
+    apart = np.ones(len(others), dtype=np.bool_)
+    if values.shape[1] and np.isfinite(values[best]).all():
+        known = np.isfinite(values[others]).all(axis=1)
+        if known.any():
+            p = statistics.holm(statistics.randomisation_test(values[best] - values[others[known]]))
+            apart[known] = p < statistics.ALPHA
+    return apart
+
+
 def _fill(settings: pd.DataFrame, rows: NDArray[np.int64], columns: dict[str, Any]) -> None:
     for name, values in columns.items():
         settings[name] = "" if isinstance(values, list) else np.nan
@@ -107,11 +137,12 @@ class Step:
 
 
 def frontier_steps(page: Page) -> list[Step]:
-    """Compare each setting on the frontier with the next smaller one, in the page's quality."""
+    """Compare the best of each budget on the frontier with that of the next smaller one, in the page's quality."""
     if page.scores is None:
         return []
     values = page.scores.values[page.quality]
-    on = [row for row in np.flatnonzero(page.settings["on_frontier"]) if np.isfinite(values[row]).all()]
+    best = pareto.frontier(page.settings[pareto.COST], page.settings[page.quality])
+    on = [row for row in np.flatnonzero(best) if np.isfinite(values[row]).all()]
     if len(on) < 2 or not values.shape[1]:
         return []
     found = statistics.compare(values[on[1:]], values[on[:-1]])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto, statistics
-from harness.analysis.budgets import SPARE_BYTE
+from harness.analysis.budgets import within
 from harness.analysis.describe_setting import Recipe, recipe
 from harness.analysis.settings import ELSEWHERE
 from harness.base import formatting
@@ -193,8 +193,8 @@ def _rivals(page: Page, rows: Sequence[Switch], best: Mapping[str, int], places:
     pairs: dict[str, tuple[int, int]] = {}
     for store, number in best.items():
         place = rows[number].place
-        within = pareto.within(ram, ram - state, ram[place], SPARE_BYTE)
-        fits = [other for other in places if within[other] and known[other]]
+        no_larger = within(ram, ram - state, ram[place])
+        fits = [other for other in places if no_larger[other] and known[other]]
         if fits and known[place]:
             pairs[store] = (place, max(fits, key=lambda other: (shares[other].mean(), -ram[other])))
     if not pairs:

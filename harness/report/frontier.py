@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import statistics
+from harness.analysis.budgets import BUDGET_RULE, frontier_rule
 from harness.base import formatting
 from harness.report import markdown
 
@@ -36,7 +37,7 @@ def dominance_markdown(shares: Shares, margin: float = statistics.MARGIN, level:
     columns.append(numbers("on the frontier, % of resamples", "probability", 0, 100))
     blocks += [f"{head}# The frontier, and what might be on it", _markdown(columns, frontier_table(shares))]
     columns = [
-        numbers("at most, bytes", "budget", "{:g}".format),
+        numbers("code bytes at most", "budget", "{:g}".format),
         words("best", lambda row: row["setting"] or "nothing measured"),
         *(size, share, between),
         numbers("best, % of resamples", "probability", 0, 100),
@@ -81,6 +82,8 @@ def _interval(row: Mapping[str, Any], measure: str) -> str:
 
 def _notes(shares: Shares, margin: float) -> str:
     notes = [
+        f"**The frontier**: {frontier_rule(shares.measure, 'setting')}. In a resample, only the best is.",
+        f"**A budget**: {BUDGET_RULE[0].lower()}{BUDGET_RULE[1:]}.",
         f"**Resamples**: {shares.resampled.shape[1]:,} bootstrap resamples of the queries, the same for all settings. "
         "They say what other queries of the same kind would have shown, not other documents. Settings that are "
         "nearly equal share them among themselves.",

@@ -93,11 +93,13 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "sets": [
             {
                 "model": one.model,
+                "mean_length": _finite(one.mean_length),
                 "documents": _diagnosis_json(one.documents),
                 "queries": _diagnosis_json(one.queries),
             }
             for one in found.sets
         ],
+        "warnings": found.warnings,
         "agreement": {name: _finite(value) for name, value in found.agreement.items()},
     }
 
@@ -238,7 +240,7 @@ def _tables(found: Inspection) -> list[Table]:
 
 
 def _notes(found: Inspection) -> list[str]:
-    notes = []
+    notes = [f"Warning: {warning}" for warning in found.warnings]
     for one in found.sets:
         for role in ("documents", "queries"):
             diagnosis: Diagnosis = getattr(one, role)

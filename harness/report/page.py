@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis import memory, pareto
-from harness.analysis.budgets import BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import BUDGET_RULE, BUDGETS, frontier_rule
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
@@ -204,7 +204,7 @@ def _has_limits(page: Page) -> bool:
 def _legend(page: Page) -> str:
     measure = page.quality_label
     notes = [
-        f"**●** on the Pareto frontier: no other row has at least its {measure} for at most its bytes/vector.",
+        f"**●** on the Pareto frontier: {frontier_rule(measure)}.",
         f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
         f"{spread_over(page.settings)}; **× smaller** is against float32."
         + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
@@ -256,12 +256,12 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    rows = [(str(budget), pareto.best_within(page.settings, budget, spare=SPARE_BYTE)) for budget in BUDGETS]
-    return _answers("bytes/vector at most", "best", page, rows)
+    rows = [(str(budget), pareto.best_within(page.settings, budget)) for budget in BUDGETS]
+    return _answers("code bytes/vector at most", "best", page, rows)
 
 
 def _budget_note() -> str:
-    return f"Codes that fit may cost up to {SPARE_BYTE:.0f} byte/vector more in shared state."
+    return f"{BUDGET_RULE}."
 
 
 def _share_table(page: Page) -> str:
@@ -308,8 +308,8 @@ def _steps_table(page: Page, steps: Sequence[Step]) -> str:
 
 def _steps_note() -> str:
     return (
-        "Each setting on the frontier against the one before it, on the same queries. *undecided*: the larger one may "
-        "be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
+        "The best of each budget on the frontier against the one before it, on the same queries. *undecided*: the "
+        "larger one may be on the frontier by luck. p of the randomisation test, with Holm's correction over the steps."
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harness.analysis import statistics
+from harness.analysis.budgets import SAME_BUDGET, one_budget
 from harness.analysis.evidence import Estimate
-from harness.analysis.frontier_uncertainty import LEAST_SAVING
 from harness.analysis.needs import Needs
 from harness.analysis.recommend import Recommendation, Rival, Setting
 from harness.base.formatting import amount, at_least, count, milliseconds, per_vector, percent
@@ -145,14 +145,15 @@ def _runner_up(answer: Recommendation, choice: Setting, rival: Rival) -> str:
 def _why(choice: Setting, other: Setting) -> str:
     """Say why a setting lost to one that is as good."""
     extra = other.bytes_per_vector - choice.bytes_per_vector
-    if extra >= LEAST_SAVING * other.bytes_per_vector:
+    same = bool(one_budget(other.bytes_per_vector, choice.bytes_per_vector))
+    if extra > 0 and not same:
         return f"takes {per_vector(extra)} more"
     added = [name for name in other.complications if name not in choice.complications]
     if added and len(other.complications) > len(choice.complications):
         return f"needs {' and '.join(added)}"
     if extra >= 0.05:
         return f"takes {per_vector(extra)} more"
-    small = f"less than {100 * LEAST_SAVING:g} % smaller" if extra <= -0.05 else "no smaller"
+    small = f"less than {100 * SAME_BUDGET:g} % smaller" if same and extra <= -0.05 else "no smaller"
     return f"is {small} and no simpler"
 
 

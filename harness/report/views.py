@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
-from harness.analysis.budgets import ACROSS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, BUDGET_RULE, frontier_rule
 from harness.analysis.filters import selected
 from harness.analysis.settings import setting_name
 from harness.base.errors import ConfigError
@@ -138,10 +138,12 @@ def frontier_view(page: Page, options: TableOptions | None = None, shares: Share
     on = settings["on_frontier"].to_numpy(dtype=bool)
     title = f"{page.title}: the Pareto frontier"
     view = _settings_view(page, settings[on], rows[on], options, f"{page.stem}-frontier", title)
-    view.marks.clear()  # each is the best of its size
-    view.notes.append("No other setting has at least the quality for at most the bytes.")
+    view.marks.clear()  # each is the best of its budget
+    view.notes.append(f"On the frontier: {frontier_rule('quality', 'setting')}.")
     if "frontier_probability" in view.raw:
-        view.notes.append("On it: in how many of 100 resamples of the queries the setting is on the frontier.")
+        view.notes.append(
+            "On it: in how many of 100 resamples of the queries the setting is the best of its budget there."
+        )
     return view
 
 
@@ -199,7 +201,7 @@ def best_of_methods(
     ----------
     pages : sequence of Page
     budgets : sequence of float
-        Bytes per vector; codes that fit may cost a byte more in shared state.
+        See `harness.analysis.budgets.within`.
     options : TableOptions or None
 
     Raises
@@ -222,7 +224,7 @@ def _best_of_methods(
 ) -> list[dict[float, Best]]:
     found: list[dict[float, Best]] = []
     for place, (settings, rows) in enumerate(_filtered(pages, options)):
-        chosen = [rows[pareto.best_of_methods(settings, budget, spare=SPARE_BYTE)] for budget in budgets]
+        chosen = [rows[pareto.best_of_methods(settings, budget)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
         plain = (settings["method"] == REFERENCE.method).to_numpy()
@@ -286,7 +288,7 @@ def budget_view(
         cells,
         columns,
         [
-            f"The best setting of each method of at most {budget:g} bytes/vector, chosen on these queries.",
+            f"The best setting of each method within the budget, chosen on these queries. {BUDGET_RULE}.",
             "Mean: of methods measured on all collections.",
         ],
         options,
@@ -333,7 +335,7 @@ def budgets_view(
     columns = [
         Column(f"{budget:g}", f"{budget:g} B", decimals, 100.0 if kept else 1.0, ranked=True) for budget in budgets
     ]
-    notes = ["The best setting of each method of at most so many bytes/vector, chosen on these queries."]
+    notes = [f"The best setting of each method within a budget, chosen on these queries. {BUDGET_RULE}."]
     if page.judged and np.isfinite(page.float32_score) and not kept:
         notes.append(f"float32: {page.float32_score:.{options.decimals}f}.")
     stem = f"{page.stem}-{'kept-' if kept else ''}budgets"

@@ -42,7 +42,8 @@ class SAQ(Codec):
     Parameters
     ----------
     nbytes : int or None
-        Bytes of a document, factors included, which the plan makes the best of.
+        Bytes of a document, factors included, which the plan makes the best of. Segments are whole blocks, so that
+        fewer may be written: 10 of 12 with blocks of 32, where the next larger plan takes 14.
     plan : list of [dimensions, bits] or None
         Segments given by hand instead. Exactly one of `nbytes` and `plan` is needed.
     objective : {"ip", "mse"}

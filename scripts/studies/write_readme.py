@@ -12,7 +12,7 @@ HEADLINE = ROOT / "results" / "reference" / "quick" / "stdlib--all-MiniLM-L6-v2.
 
 
 def headline() -> str:
-    """Return the settings that no other beats in both bytes and quality, the smallest first, and float32."""
+    """Return the settings on the frontier, the smallest first, and float32."""
     rows = pd.read_csv(HEADLINE, keep_default_na=False)
     exact = rows[rows["method"] == "float32"]
     best = rows[rows["on_frontier"].astype(str) == "True"]

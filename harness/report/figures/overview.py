@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.budgets import BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import BUDGETS
 from harness.analysis.settings import Page, setting_name
 from harness.evaluation.reference import REFERENCE
 from harness.report.figures.style import FAINT, INK, QUIET, Looks, style
@@ -263,7 +263,11 @@ def draw_heat_map(pages: Sequence[Page], budget: int) -> Figure:
         axes.set_facecolor(FAINT)
         axes.spines["bottom"].set_visible(False)
         figure.suptitle(
-            f"% of float32 kept within {budget} bytes per vector", fontsize=11, fontweight="bold", ha="left", x=0.02
+            f"% of float32 kept within {budget} bytes of codes per vector",
+            fontsize=11,
+            fontweight="bold",
+            ha="left",
+            x=0.02,
         )
     return figure
 
@@ -277,7 +281,7 @@ def kept_within(pages: Sequence[Page], budget: int) -> pd.DataFrame:
 
     columns = []
     for page in pages:
-        best = pareto.best_of_methods(page.settings, budget, spare=SPARE_BYTE, above=HALF)
+        best = pareto.best_of_methods(page.settings, budget, above=HALF)
         columns.append(page.settings.iloc[best].set_index("method")[pareto.share_column(page.settings)])
     table = pd.concat(columns, axis="columns").set_axis(range(len(pages)), axis="columns")
     order = table.mean(axis="columns", skipna=False).sort_values(ascending=False, na_position="last")

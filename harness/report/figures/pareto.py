@@ -259,8 +259,15 @@ def _draw_legend(figure: Figure, points: Sequence[Point], looks: Looks, line: st
 
 
 def _draw_frontier(axes: Axes, points: Sequence[Point]) -> None:
-    on = sorted((point.cost, point.quality) for point in points if point.on_frontier)
+    on = _steps(points)
     axes.plot(*zip(*on, strict=True), drawstyle="steps-post", color=INK, linewidth=2.0, zorder=2)
+
+
+def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Return where the frontier's line has its steps: at the best of each budget, not at what stands beside it."""
+    on = [point for point in points if point.on_frontier]
+    best = pareto.frontier([point.cost for point in on], [point.quality for point in on])
+    return sorted((point.cost, point.quality) for point, is_best in zip(on, best, strict=True) if is_best)
 
 
 def draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
@@ -412,7 +419,7 @@ def _request(axes: Axes, point: Point, marker: float, direction: float, reach: f
 
 def _segments(axes: Axes, points: Sequence[Point], reference: Annotation | None) -> Float:
     """Return the frontier's steps, float32's line and the bars of the seeds as segments (s, 4)."""
-    steps = itertools.pairwise(sorted((point.cost, point.quality) for point in points if point.on_frontier))
+    steps = itertools.pairwise(_steps(points))
     corners: list[tuple[float, float]] = []
     for (x0, y0), (x1, y1) in steps:
         corners += [(x0, y0), (x1, y0), (x1, y0), (x1, y1)]

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
-from harness.analysis.budgets import ACROSS, BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import ACROSS, BUDGET_RULE, BUDGETS, SAME_BUDGET, frontier_rule, least_budget
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 Records = Callable[[str], Record]
 
 BUDGET = 64
-"""Bytes per vector that a page asks for first."""
+"""That a page asks for first."""
 
 COLUMNS = {
     "bytes": ("bytes/vector", "Codes, and a share of the codebooks and matrices"),
@@ -73,25 +73,25 @@ SYMBOLS = {
 }
 """Plotly's names of `harness.report.figures.style.MARKERS`."""
 
-FIGURES = {
-    "code_bytes_per_vector": "code bytes/vector",
-    "state_bytes": "bytes of shared state",
-    "bytes_per_vector": "bytes/vector",
-    "index_bytes": "bytes of the index",
-    "compression_ratio": "× smaller",
-    "ndcg_at_10": "nDCG@10",
-    "ndcg_at_10_ties": "nDCG@10, mean over orders of ties",
-    "retention": "share of float32's nDCG@10",
-    "overlap_at_10": "overlap@10",
-    "overlap_at_100": "overlap@100",
-    "recall_at_100": "recall@100",
-    "mrr_at_10": "MRR@10",
-    "map_at_100": "MAP@100",
-    "fit_seconds": "fit s",
-    "encode_seconds": "encode s",
-    "search_seconds": "search s",
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "code_bytes_per_vector": ("code bytes/vector", formatting.size),
+    "state_bytes": ("bytes of shared state", formatting.plain),
+    "bytes_per_vector": ("bytes/vector", formatting.size),
+    "index_bytes": ("bytes of the index", formatting.plain),
+    "compression_ratio": ("× smaller", formatting.ratio),
+    "ndcg_at_10": ("nDCG@10", partial(formatting.number, decimals=4)),
+    "ndcg_at_10_ties": ("nDCG@10, mean over orders of ties", partial(formatting.number, decimals=4)),
+    "retention": ("% of float32's nDCG@10", lambda share: formatting.number(100 * share, 1)),
+    "overlap_at_10": ("overlap@10", partial(formatting.number, decimals=3)),
+    "overlap_at_100": ("overlap@100", partial(formatting.number, decimals=3)),
+    "recall_at_100": ("recall@100", partial(formatting.number, decimals=3)),
+    "mrr_at_10": ("MRR@10", partial(formatting.number, decimals=3)),
+    "map_at_100": ("MAP@100", partial(formatting.number, decimals=3)),
+    "fit_seconds": ("fit s", formatting.digits),
+    "encode_seconds": ("encode s", formatting.digits),
+    "search_seconds": ("search s", formatting.digits),
 }
-"""Columns of a frame that the page of a run shows, unrounded."""
+"""Columns of a frame that the page of a run shows: labels, and how they are written. The record has all digits."""
 
 
 def _metrics() -> dict[str, str]:
@@ -392,7 +392,11 @@ class _Site:
             entry=entry,
             recorded=recorded,
             command=portable(recorded, run["dataset"]) if recorded else "",
-            figures={label: text for key, label in FIGURES.items() if (text := formatting.exact(run[key]))},
+            figures=[
+                (label, show(run[key]), exact)
+                for key, (label, show) in FIGURES.items()
+                if (exact := formatting.exact(run[key]))
+            ],
             record=None if record is None else json.dumps(_as_written(record), indent=1, ensure_ascii=False),
         )
 
@@ -415,7 +419,7 @@ class _Site:
         return None if row is None else self.entries[page.stem][int(str(row.name))]
 
     def best(self, page: Page, budget: float) -> Entry | None:
-        return self._entry(page, pareto.best_within(page.settings, budget, spare=SPARE_BYTE))
+        return self._entry(page, pareto.best_within(page.settings, budget))
 
     def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
         return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]
@@ -425,6 +429,7 @@ class _Site:
         looks = style.family_looks(self.families)
         return {
             "metrics": _metrics(),
+            "same_budget": SAME_BUDGET,
             "looks": {
                 name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]} for name, look in looks.items()
             },
@@ -433,6 +438,7 @@ class _Site:
 
     def _page_data(self, page: Page) -> dict[str, Any]:
         entries = self.entries[page.stem]
+        best = pareto.best_of_budget(page.settings[pareto.COST], page.settings[page.quality])
         plain = page.settings[page.settings["method"] == REFERENCE.method]
         metrics = {}
         for metric in _metrics():
@@ -446,7 +452,12 @@ class _Site:
             "title": self.label(page),
             "quality": page.quality,
             "metrics": metrics,
-            "points": [self._point(entry) for entry in entries],
+            "points": [
+                # the best of its budget that a setting on the frontier is not told apart from
+                self._point(entry)
+                | ({"beside": other} if entry.row["on_frontier"] and other not in (-1, place) else {})
+                for place, (entry, other) in enumerate(zip(entries, best.tolist(), strict=True))
+            ],
             "pairs": _pairs(page, [entry.name for entry in entries]),
         }
 
@@ -458,7 +469,7 @@ class _Site:
             "method": row["method"],
             "family": row["family"],
             "bytes": float(row[pareto.COST]),
-            "fits": float(least_budgets(row[pareto.COST], row["code_bytes_per_vector"])),
+            "fits": float(least_budget(row[pareto.COST], row["code_bytes_per_vector"])),
             "values": {metric: value for metric, value in values.items() if np.isfinite(value)},
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
@@ -472,11 +483,6 @@ class _Site:
 def size_text(entry: Entry) -> str:
     """Return a configuration's size in words."""
     return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
-
-
-def least_budgets(cost: Any, code_bytes: Any) -> Any:
-    """Return the least budgets that settings fit, in bytes per vector: `pareto.within`, turned round."""
-    return np.minimum(cost, np.maximum(code_bytes, cost - SPARE_BYTE))
 
 
 def _floor(page: Page, metric: str) -> float:
@@ -500,7 +506,7 @@ def _pairs(page: Page, names: Sequence[str]) -> dict[str, str]:
     values = page.scores.values[page.quality]
     quality = page.settings[page.quality].to_numpy(dtype=float)
     cost = page.settings[pareto.COST].to_numpy(dtype=float)
-    fits = least_budgets(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
+    fits = least_budget(cost, page.settings["code_bytes_per_vector"].to_numpy(dtype=float))
     order = np.lexsort((np.arange(len(cost)), cost, -quality))
     order = order[np.isfinite(quality[order])]
     known = set(page.scores.known(page.quality).tolist())
@@ -571,6 +577,9 @@ def _environment(site: _Site) -> jinja2.Environment:
         "count": formatting.count,
         "provenance": _provenance(site),
         "machines": _machines(site.records.values()),
+        "frontier_rule": frontier_rule("quality", "setting"),
+        "same_budget": SAME_BUDGET,
+        "budget_rule": BUDGET_RULE,
     }
     return environment
 

@@ -42,6 +42,7 @@ def shares_of(
         resampled=means / means[plain],
         influence=(scores - estimate[:, None] * scores[plain]) / (scores[plain].mean() * m),
         reference=plain,
+        on_frontier=pareto.frontier(cost, estimate),
     )
 
 
@@ -64,6 +65,9 @@ def test_many_frontiers_and_hypervolumes_are_those_of_each_set(n: int, b: int, s
     cost, quality = rng.choice(values[[0, 2, 3, 4, 5]], n), rng.choice(values, (n, b))
     expected = [pareto.frontier(cost, column) for column in quality.T]
     assert np.array_equal(pareto.frontiers(cost, quality), np.reshape(expected, (b, n)).T)
+    close = np.where(cost == 2, 1.01, cost)  # one budget with 1
+    one_by_one = [pareto.frontier(close, column) for column in quality.T]
+    assert np.array_equal(pareto.frontiers(close, quality), np.reshape(one_by_one, (b, n)).T)
     for column, on in zip(quality.T, expected, strict=True):
         for i in range(n):
             known = not np.isnan([cost[i], column[i]]).any()
@@ -268,6 +272,7 @@ def test_float32_keeps_all_of_itself_and_nothing_is_said_where_nothing_keeps_eno
         estimate=without.estimate[:2],
         resampled=without.resampled[:2],
         influence=without.influence[:2],
+        on_frontier=without.on_frontier[:2],
     )
     (row,) = frontier_uncertainty.kept_table(without, [0.99]).to_dict("records")
     assert row["setting"] == "" and np.isnan(row["bytes_per_vector"])
@@ -310,7 +315,7 @@ def test_the_joint_bound_finds_what_is_clear() -> None:
 def test_best_at_a_budget_by_hand() -> None:
     shares = shares_of([10, 16.4, 16.8, 40, 1536], queries(0.3, 0.2, 0.1, 0.01, noise=0.0))
     shares = replace(shares, code_bytes=np.array([10, 16, 16.5, 40, 1536]))
-    table = frontier_uncertainty.budget_table(shares, [8, 16, 32, 64], spare=1.0)
+    table = frontier_uncertainty.budget_table(shares, [8, 16, 32, 64])
     assert table["setting"].tolist() == ["", "s1", "s2", "s3"]
     assert table["runner_up"].tolist() == ["", "s0", "s1", "s2"]
     assert table["candidates"].tolist() == [0, 2, 3, 4]
@@ -322,7 +327,7 @@ def test_the_best_at_a_budget_is_that_of_the_report() -> None:
     shares = sample(page)
     assert shares is not None
     for budget, name in frontier_uncertainty.budget_table(shares)[["budget", "setting"]].itertuples(index=False):
-        row = pareto.best_within(page.settings, budget, spare=1.0)
+        row = pareto.best_within(page.settings, budget)
         assert name == ("" if row is None else f"{row['method']} {row['params']}".strip())
 
 

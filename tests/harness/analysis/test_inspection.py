@@ -6,13 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from harness.analysis.diagnostics import BOTH_ROLES
-from harness.analysis.inspection import LABELS
+from harness.analysis.diagnostics import BOTH_ROLES, diagnose
+from harness.analysis.inspection import LABELS, LONG_MEAN, Inspected, Inspection
 from harness.base.sampling import sampled
 from harness.cli import main
+from harness.data.datasets.folder import Folder
+from harness.data.models.vectors import VectorModel
+from harness.evaluation.measure import Problem, measure
+from harness.report.inspection import as_json, text
 from harness.runs.hydra_command import with_mode
+from methods import Cast, Sign
 
 
 @pytest.fixture
@@ -34,6 +41,58 @@ def other(small_collection: Path, tmp_path: Path) -> list[str]:
     path = tmp_path / "other.safetensors"
     save_file({name: (part @ turn).astype(np.float32) for name, part in vectors.items()}, path)
     return ["model@other=vectors", f"other.path={path}"]
+
+
+def documents_with_a_mean(length: float, n: int = 400, dim: int = 32, seed: int = 0) -> np.ndarray:
+    """Unit vectors, float32 (n, dim), whose mean has about this length, in all dimensions alike."""
+    rng = np.random.default_rng(seed)
+    around = rng.standard_normal((n, dim)) / np.sqrt(dim)
+    made = length * np.sign(rng.standard_normal(dim)) / np.sqrt(dim) + np.sqrt(1 - length**2) * around
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(length=st.floats(0.0, 0.95), scale=st.floats(0.1, 10.0), seed=st.integers(0, 2**32 - 1))
+def test_where_signs_will_fail_there_is_a_warning_with_the_length_of_the_mean(
+    length: float, scale: float, seed: int
+) -> None:
+    documents = documents_with_a_mean(length, seed=seed)
+    longer = documents * (scale * np.random.default_rng(seed).uniform(0.5, 2, (len(documents), 1))).astype(np.float32)
+    one = Inspected("some-model", diagnose(longer), diagnose(longer[:20], longer))
+    measured = float(np.linalg.norm(documents.mean(axis=0, dtype=np.float64)))
+    assert one.mean_length == pytest.approx(measured, abs=1e-4)
+    found = Inspection("data", len(documents), 20, [one])
+    if abs(measured - LONG_MEAN) > 1e-3:
+        assert bool(found.warnings) == (measured > LONG_MEAN)
+    for warning in found.warnings:
+        assert f"The mean document of some-model has length {measured:.2f}" in warning
+        assert warning in " ".join(text(found).split())
+    assert as_json(found)["warnings"] == found.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "kept"), [("e5", 0.90, 0.58), ("mpnet", 0.35, 0.99), ("minilm", 0.31, 0.96)]
+)
+def test_models_whose_signs_fail_are_those_that_are_warned_of(
+    shared_data: Path,
+    name: str,
+    length: float,
+    kept: float,
+) -> None:
+    folder = shared_data / "mlquestions-half"
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    dataset = Folder(path=str(folder)).load()
+    docs, queries, _ = VectorModel(path=str(path)).supply(dataset)
+    docs, queries = np.array(docs, dtype=np.float32), np.array(queries, dtype=np.float32)
+    one = Inspected(name, diagnose(docs[::2]), diagnose(queries, docs[::2]))
+    assert one.mean_length == pytest.approx(length, abs=0.02)
+    assert bool(Inspection(name, len(docs), len(queries), [one]).warnings) == (kept < 0.9)
+    problem = Problem.of(dataset, docs, queries, 100)
+    signs, plain = (measure(make, problem).per_query["ndcg_at_10"].mean() for make in (Sign, Cast))
+    share = signs / plain
+    assert share == pytest.approx(kept, abs=0.02)
 
 
 def test_every_figure_has_a_label() -> None:

@@ -100,7 +100,7 @@ def test_the_best_within_a_budget() -> None:
     assert answer.runner_up.difference == pytest.approx(0.6 / 0.92 - 1)
     assert not answer.runner_up.interchangeable
     text = recommendation_text(answer)
-    assert text.startswith("Recommended within 64 bytes per vector: opq m=48\n")
+    assert text.startswith("Recommended within 64 bytes of codes per vector: opq m=48\n")
     assert "92.0 % of float32's nDCG@10" in text and "48 bytes per vector, 32.0 times smaller" in text
     assert "binary (48 bytes) scores 34.78 % less, significantly (p < 0.001)" in text
 
@@ -211,7 +211,9 @@ def test_nothing_keeps_enough() -> None:
     assert answer.choice is None and answer.reproduce == "" and answer.export == ""
     assert answer.near_miss and answer.near_miss.name == "opq m=48"
     text = recommendation_text(answer)
-    assert text.startswith("No recommendation: nothing on record within 64 bytes per vector is sure to keep 99 % of")
+    assert text.startswith(
+        "No recommendation: nothing on record within 64 bytes of codes per vector is sure to keep 99 % of"
+    )
     assert "opq m=48 (48 bytes) keeps 92 % as measured, but only 91." in text
 
 
@@ -329,11 +331,12 @@ def test_nothing_fits() -> None:
     answer = zoo().ask(max_bytes=8)
     assert answer.choice is None and answer.compared == 0
     assert (
-        answer.why_none == "nothing on record is within 8 bytes per vector: binary, which needs least, needs 48 bytes"
+        answer.why_none
+        == "nothing on record is within 8 bytes of codes per vector: binary, which needs least, needs 48 bytes"
     )
     at_once = Records().add("a", 48, EXACT, search_seconds=9.0).add("b", 96, EXACT, search_seconds=0.1)
     answer = at_once.ask(max_bytes=48, max_query_ms=1)
-    assert answer.why_none == "nothing on record is within 48 bytes per vector and within 1 ms a query at once"
+    assert answer.why_none == "nothing on record is within 48 bytes of codes per vector and within 1 ms a query at once"
 
 
 def test_thin_evidence_is_called_thin() -> None:

@@ -11,6 +11,7 @@ from harness.analysis.significance import at_equal_bytes, frontier_steps, with_i
 from harness.base.errors import ConfigError, StoreError
 from harness.report import summary
 from harness.report.compare_settings import versus_markdown
+from harness.report.figures.pareto import draw
 from harness.report.page import page_markdown
 from harness.report.write import write_report
 from harness.runs.store import Store
@@ -135,6 +136,69 @@ def test_steps_by_luck_are_undecided() -> None:
     assert 0 < found["float16"].difference < 0.001
 
 
+def close_records(*settings: tuple[str, float, float, float]) -> tuple[pd.DataFrame, PerQuery]:
+    """Runs of settings by name, bytes, mean loss against float32, and spread of that loss over the queries."""
+    rng = np.random.default_rng(7)
+    exact = rng.uniform(0.4, 0.8, M)
+    rows, queries = [], {}
+    for name, size, loss, noise in (("float32", 1536.0, 0.0, 0.0), *settings):
+        spread = rng.standard_normal(M)
+        scores = exact - loss + noise * (spread - spread.mean())
+        queries[name] = pd.DataFrame(
+            {"query_id": [f"q{number}" for number in range(M)], "ndcg_at_10": scores, "overlap_at_10": scores}
+        )
+        means = {"ndcg_at_10": scores.mean(), "overlap_at_10": scores.mean(), "retention": scores.mean() / exact.mean()}
+        rows.append(run(method=name, code_bytes_per_vector=size, n_queries=M, **means))
+    return frame_of(*rows).assign(run_id=[row["method"] for row in rows]), queries.__getitem__
+
+
+def test_beside_the_best_of_a_budget_stands_only_what_is_not_told_apart_from_it() -> None:
+    frame, per_query = close_records(
+        ("small", 12.0, 0.2, 0.0),
+        ("worse", 24.4, 0.1, 0.001),  # told apart from the best
+        ("alike", 24.5, 0.0501, 0.05),  # not told apart
+        ("best", 24.8, 0.05, 0.05),
+        ("larger", 24.95, 0.0502, 0.05),  # one budget with the best, and not told apart
+        ("far", 25.4, 0.0501001, 0.05),  # a budget of its own, and no better
+        ("surpassed", 48.0, 0.05001, 0.05),
+        ("unknown", 24.6, 0.05001, 0.05),  # without its queries' scores
+    )
+
+    def some(run_id: str) -> pd.DataFrame:
+        if run_id == "unknown":
+            raise FileNotFoundError(run_id)
+        return per_query(run_id)
+
+    page = page_of(frame, some)
+    on = set(page.settings["method"][page.settings["on_frontier"]])
+    assert on == {"small", "alike", "best", "larger", "float32"}
+    (plain,) = settings_module.pages(frame)
+    assert set(plain.settings["method"][plain.settings["on_frontier"]]) == {"small", "best", "float32"}
+    steps = [page.settings["method"][step.row] for step in frontier_steps(page)]
+    assert steps == ["best", "float32"], "steps are between budgets, not within one"
+    (line,) = (own for own in draw(page).axes[0].lines if own.get_drawstyle() == "steps-post")
+    assert list(line.get_xdata()) == pytest.approx([12, 24.8, 1536], abs=1e-3)
+
+
+def test_every_table_and_the_pooled_collections_have_the_same_frontier(tmp_path: Path) -> None:
+    frame, per_query = close_records(
+        ("worse", 24.4, 0.1, 0.001), ("alike", 24.5, 0.0501, 0.05), ("best", 24.8, 0.05, 0.05)
+    )
+    both = pd.concat([frame.assign(dataset=name) for name in ("a", "b")], ignore_index=True)
+    both["run_id"] = both["dataset"] + both["run_id"]
+    write_report(both, tmp_path, per_query=lambda run_id: per_query(run_id[1:]))
+    expected = {"alike", "best", "float32"}
+    for text in (
+        tmp_path / "a--minilm.md",
+        tmp_path / "a--minilm-pareto.md",
+        tmp_path / "2_collections--minilm-pareto.md",
+    ):
+        rows = [line.split("|")[1:3] for line in text.read_text().splitlines() if line.startswith("| ●")]
+        assert {name.strip(" *") for _, name in rows} == expected, text
+    listed = pd.read_csv(tmp_path / "tables" / "a--minilm-frontier.csv")["setting"]
+    assert set(listed) == expected
+
+
 def test_without_judgements_overlap_has_an_interval() -> None:
     frame, per_query = records()
     page = page_of(unjudged(frame), lambda run_id: per_query(run_id).drop(columns="ndcg_at_10"))
@@ -190,6 +254,73 @@ def test_a_setting_that_was_not_measured_is_named() -> None:
     apart = pd.concat([frame[frame["method"] == "pq"], frame[frame["method"] == "int8"].assign(dataset="other")])
     with pytest.raises(ConfigError, match="never measured on the same collection"):
         versus_markdown(apart, "pq m=48", "int8", per_query)
+
+
+def taught(*runs_of: tuple[str, str, str]) -> tuple[pd.DataFrame, PerQuery]:
+    """Runs on collections "a", "b", ...: collection, parameters, and the queries that the method was fitted with."""
+    base, per_query = records()
+    rows, queries = [], {}
+    for dataset in sorted({dataset for dataset, _, _ in runs_of}):
+        rows.append(
+            base[base["method"] == "int8"].assign(dataset=dataset, run_id=f"{dataset}-int8", fit_queries="none")
+        )
+        queries[f"{dataset}-int8"] = per_query("scifact-int8-0")
+    for place, (dataset, params, label) in enumerate(runs_of):
+        row = base[base["method"] == "opq"].assign(dataset=dataset, run_id=f"run{place}", fit_queries=label)
+        rows.append(row.assign(method="map", params=params))
+        queries[f"run{place}"] = per_query("scifact-opq-m=48-0")
+    return pd.concat(rows, ignore_index=True), queries.__getitem__
+
+
+def test_queries_that_auto_would_have_chosen_are_the_same_setting() -> None:
+    frame, per_query = taught(
+        ("a", "", "300 train queries"),
+        ("b", "fit_queries=train", "500 train queries"),
+        ("c", "fit_queries=titles", "90 titles"),
+        ("d", "fit_queries=titles", "90 titles"),
+        ("d", "dim=8", "90 titles"),  # another setting, by which it is known what auto takes here
+    )
+    text = versus_markdown(frame, "map", "int8", per_query)
+    compared = [line for line in text.splitlines() if line.endswith("is better |")]
+    assert [line[2:3] for line in compared] == ["a", "b", "d"]
+    assert "b · minilm: map fit\\_queries=train stands for map" in text
+    assert "Left out: c · minilm: 'map' was measured as 'map fit\\_queries=titles' only" in text
+    back = versus_markdown(frame, "int8", "map fit_queries=train", per_query)
+    assert "a · minilm: map stands for map fit\\_queries=train" in back and back.count("is better |") == 2
+
+
+def test_a_collection_with_one_of_the_two_is_named() -> None:
+    frame, per_query = records(("a", "b"))
+    text = versus_markdown(frame[(frame["dataset"] == "a") | (frame["method"] != "pq")], "pq m=48", "int8", per_query)
+    assert "Left out: b · minilm: 'pq m=48' was not measured." in text
+    assert "Left out" not in versus_markdown(frame, "pq m=48", "int8", per_query)
+
+
+@pytest.mark.parametrize("name", ["recall_at_100", "recall@100", "RECALL@100", "score_error_at_10", "tie_at_10"])
+def test_settings_are_compared_by_any_metric_on_record(name: str) -> None:
+    frame, per_query = records()
+
+    def more(run_id: str) -> pd.DataFrame:
+        found = per_query(run_id)
+        return found.assign(**dict.fromkeys(("recall_at_100", "score_error_at_10", "tie_at_10"), found["ndcg_at_10"]))
+
+    text = versus_markdown(frame, "opq m=48", "binary", more, name)
+    expected = {"score_error_at_10": "binary is better", "tie_at_10": "opq m=48 has more"}
+    assert expected.get(name, "opq m=48 is better") in text
+    assert {"score_error_at_10": "score error@10", "tie_at_10": "tie@10"}.get(name, "recall@100") in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("recal@100", r"--metric: there is no metric 'recal@100'; did you mean 'recall@100'"),
+        ("map_at_100", r"scifact · minilm: the records hold no MAP@100 of both; they hold ndcg_at_10, overlap_at_10"),
+    ],
+)
+def test_a_metric_that_is_not_on_record_is_named(name: str, message: str) -> None:
+    frame, per_query = records()
+    with pytest.raises(ConfigError, match=message):
+        versus_markdown(frame, "opq m=48", "binary", per_query, name)
 
 
 def test_the_command_compares_real_records(

@@ -12,15 +12,12 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.analysis import pareto, settings, significance
-from harness.analysis.budgets import BUDGETS, SPARE_BYTE
+from harness.analysis.budgets import BUDGETS
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
 from harness.report.page import page_markdown
-from harness.report.site import pages as site
 from harness.report.site.pages import write_site
 from harness.runs.frame import load_runs
 from harness.runs.record import Record
@@ -111,6 +108,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return Results(load_runs(folder), store)
 
 
+def measured_pages(results: Results) -> list[settings.Page]:
+    """The pages as the site shows them."""
+    pages = [page for page in settings.pages(results.frame) if len(page.settings)]
+    return [significance.with_intervals(page, results.store.per_query) for page in pages]
+
+
 @pytest.fixture(scope="module")
 def out(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
@@ -169,10 +172,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_rows_are_those_of_the_frame_and_of_the_markdown_table(results: Results, out: Path) -> None:
     found = {(row["data-page"], row["data-run"]): row for row in rows(out / "index.html")}
-    pages = [page for page in settings.pages(results.frame) if len(page.settings)]
+    pages = measured_pages(results)
     assert len(found) == 2 * len(SETTINGS) == sum(len(page.settings) for page in pages)
     for page in pages:
-        page = significance.with_intervals(page, results.store.per_query)
         lines = page_markdown(page, None, "vecbudget report").split("## Pareto table")[1].split("\n\n")[1]
         header, _, *markdown = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines.splitlines()]
         for (_, setting), cells in zip(page.settings.iterrows(), markdown, strict=True):
@@ -212,8 +214,8 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
             made.command,
         ]
         labels = [text for _, text in document.find("th", scope="row")]
-        values = [text for _, text in document.find("td")]
-        shown = dict(zip(labels, values, strict=True))
+        cells = document.find("td")
+        shown = {label: str(attributes["data-exact"]) for label, (attributes, _) in zip(labels, cells, strict=True)}
         if run["status"] != "ok":
             assert not shown
             assert ERROR in "".join(text for _, text in document.find("p", **{"class": "error"}))
@@ -224,6 +226,17 @@ def test_pages_of_runs_hold_their_records_figures(results: Results, out: Path) -
         assert ("nDCG@10" in shown) == ("ndcg_at_10" in made.metrics)
         if "nDCG@10" in shown:
             assert float(shown["nDCG@10"]) == pytest.approx(made.metrics["ndcg_at_10"], rel=1e-9)
+        written = {label: text for label, (_, text) in zip(labels, cells, strict=True)}
+        assert written["bytes of the index"] == f"{made.storage.index_bytes:,}"
+        assert written["overlap@10"] == f"{made.metrics['overlap_at_10']:.3f}"
+        assert all(re.fullmatch(r"\d{1,3}(,\d{3})*(\.\d{1,6})?", text) for text in written.values())
+        assert all(len(text.replace(",", "").partition(".")[2].lstrip("0")) <= 4 for text in written.values())
+
+
+def test_sentences_are_apart(out: Path) -> None:
+    for path in out.rglob("*.html"):
+        for _, text in Document(path).find("p"):
+            assert not re.search(r"[a-z%][.;:,](?=[A-Z][a-z])", text), f"{path.name}: {text}"
 
 
 def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path) -> None:
@@ -233,13 +246,13 @@ def test_best_within_budgets_is_what_the_frame_says(results: Results, out: Path)
     shown = re.findall(r'<tr><th scope="row" class="number">(\d+)</th>(.*?)</tr>', part)
     assert [int(budget) for budget, _ in shown] == list(BUDGETS)
     for budget, cells in shown:
-        best = pareto.best_within(page.settings, int(budget), spare=SPARE_BYTE)
+        best = pareto.best_within(page.settings, int(budget))
         if best is None:
             assert "nothing measured" in cells
         else:
             assert f"runs/{best['run_ids'].split()[0]}.html" in cells
             assert f"nDCG@10 {best['ndcg_at_10']:.4f} ± {best['ndcg_at_10_sd']:.4f}" in cells
-    winner = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
+    winner = pareto.best_within(page.settings, 64)
     assert winner is not None
     assert winner["method"] != "float32"
 
@@ -251,7 +264,7 @@ def test_first_answer_names_the_winner_its_interval_and_its_command_without_a_sc
     said = document.find("p", **{"data-slot": "said"})[0][1]
     page = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = significance.with_intervals(page, results.store.per_query)
-    best = pareto.best_within(page.settings, 64, spare=SPARE_BYTE)
+    best = pareto.best_within(page.settings, 64)
     assert best is not None
     assert document.find("a", **{"data-slot": "link"})[0][1] == settings.setting_name(best)
     assert f"(95 % interval {100 * best['retention_low']:.1f} to {100 * best['retention_high']:.1f} %)" in said
@@ -317,15 +330,6 @@ def test_pages_that_are_at_hand_give_the_same_site(results: Results, tmp_path: P
     for path in (tmp_path / "a").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
-
-
-quarters = st.integers(0, 8000).map(lambda number: number / 4)
-
-
-@given(code=quarters, state=quarters, budget=quarters)
-def test_least_budget_is_the_rule_of_budgets_turned_round(code: float, state: float, budget: float) -> None:
-    fits = pareto.within([code + state], [code], budget, SPARE_BYTE)[0]
-    assert (site.least_budgets(code + state, code) <= budget) == fits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -420,9 +424,30 @@ def shown_settings(page: Any) -> list[str]:
     return list(page.eval_on_selector_all("table.settings tbody tr", "rows => rows.map((row) => row.dataset.run)"))
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_tables_wider_than_the_page_say_so_and_scroll_by_keys(visit: Open, width: int) -> None:
+    page = visit("index.html", viewport={"width": width, "height": 800})
+    boxes = page.locator(".scroll")
+    wide = 0
+    for place in range(boxes.count()):
+        box = boxes.nth(place)
+        if not box.is_visible():
+            continue
+        said = box.evaluate("(box) => getComputedStyle(box, '::before').content")
+        too_wide = box.evaluate("(box) => box.scrollWidth > box.clientWidth + 1")
+        assert ("scroll sideways" in said) == too_wide
+        if too_wide:
+            wide += 1
+            box.focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("document.activeElement.scrollLeft > 0")
+            assert box.evaluate("(box) => getComputedStyle(box).outlineStyle") == "solid"
+    assert wide or width > 375
+
+
 def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None:
     page = visit("index.html")
-    everything = {row["run_ids"].split()[0]: row for one in settings.pages(results.frame) for row in rows_of(one)}
+    everything = {row["run_ids"].split()[0]: row for one in measured_pages(results) for row in rows_of(one)}
     assert len(shown_settings(page)) == len(everything)
     heading = page.get_by_role("columnheader", name="nDCG@10")
     heading.get_by_role("button").click()
@@ -444,6 +469,32 @@ def test_table_sorts_searches_and_filters(visit: Open, results: Results) -> None
     assert {everything[run]["method"] for run in shown_settings(page)} == {"opq"}
 
 
+def test_the_drawn_frontier_is_that_of_the_tables_whatever_is_selected(visit: Open, results: Results) -> None:
+    one = next(page for page in measured_pages(results) if page.runs["dataset"].iloc[0] == "scifact")
+    page = visit("datasets/scifact.html")
+    drawn = """() => {
+      const data = document.querySelector('.plot').data;
+      return [data[0].x.slice(0, -1), data.filter((trace) => trace.marker?.size === 11 && trace.customdata)
+        .flatMap((trace) => trace.customdata)];
+    }"""
+    unchosen: list[str] = []
+    for method in ("", "opq", "int8"):
+        if method:
+            page.evaluate("document.querySelector('details.methods').open = true")
+            page.get_by_label(method, exact=True).uncheck()
+            unchosen.append(method)
+        kept = one.settings[~one.settings["method"].isin(unchosen)]
+        for metric in ("ndcg_at_10", "overlap_at_10"):
+            page.locator("select[name=metric]").select_option(metric)
+            best = kept[pareto.frontier(kept["bytes_per_vector"], kept[metric])]
+            line, large = page.evaluate(drawn)
+            assert line == sorted(best["bytes_per_vector"])
+            marked = {name.removeprefix("runs/").removesuffix(".html") for name in large}
+            assert marked >= {ids.split()[0] for ids in best["run_ids"]}
+            if not unchosen and metric == one.quality:
+                assert marked == {ids.split()[0] for ids in kept.loc[kept["on_frontier"], "run_ids"]}
+
+
 def rows_of(page: settings.Page) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in page.settings.to_dict("records")]
 
@@ -459,7 +510,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     budgets = []
     for _ in range(int(slider.get_attribute("max")) + 1):
         budgets.append(float(number.input_value()))
-        best = pareto.best_within(one.settings, budgets[-1], spare=SPARE_BYTE)
+        best = pareto.best_within(one.settings, budgets[-1])
         expected = "nothing measured" if best is None else settings.setting_name(best)
         assert page.locator("[data-slot=link]").inner_text() == expected
         assert page.locator(".plot").get_attribute("data-winner") == ("" if best is None else expected)
@@ -467,7 +518,7 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     assert budgets == sorted(set(budgets))
     assert budgets[0] <= 1 and budgets[-1] >= 1536 and 64 in budgets
     number.fill("48.99")
-    best = pareto.best_within(one.settings, 48.99, spare=SPARE_BYTE)
+    best = pareto.best_within(one.settings, 48.99)
     assert best is not None
     assert page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
 

@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,15 @@ def test_equal_variances_get_one_segment() -> None:
 def test_budget_that_holds_nothing_is_refused(docs: np.ndarray) -> None:
     with pytest.raises(MethodError, match="nbytes=5 does not hold one segment, which takes 6 bytes"):
         SAQ(nbytes=5).fit(docs)
+
+
+@pytest.mark.parametrize(("nbytes", "block", "written"), [(12, 32, 10), (12, 16, 12), (14, 32, 14), (48, 32, 48)])
+def test_whole_blocks_may_leave_bytes_over_as_the_card_says(nbytes: int, block: int, written: int) -> None:
+    docs = np.random.default_rng(0).standard_normal((400, 384)).astype(np.float32) * np.geomspace(1, 0.05, 384)
+    docs = docs.astype(np.float32)
+    assert SAQ(nbytes=nbytes, block=block).fit(docs).encode(docs).nbytes == 400 * written
+    card = (Path(__file__).resolve().parents[3] / "configs" / "method" / "saq.yaml").read_text()
+    assert "nbytes=12 writes 10 (12 with block=16)" in card
 
 
 @pytest.mark.parametrize("factors", ["float16", "float32", "two_float32"])

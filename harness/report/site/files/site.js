@@ -14,6 +14,16 @@
     return value;
   }
 
+  /* Tables wider than the page say so. */
+  function setUpScrolling() {
+    const mark = (box) => box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+    const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target.closest(".scroll"))));
+    for (const box of document.querySelectorAll(".scroll")) {
+      observer.observe(box);
+      for (const table of box.querySelectorAll("table")) observer.observe(table);
+    }
+  }
+
   const redraws = [];
 
   function setUpTheme() {
@@ -90,14 +100,25 @@
     html.dataset.tables = "ready";
   }
 
-  /* No other point has at least its quality for at most its bytes: as harness.analysis.pareto.frontier. */
+  /* Sizes that are one budget: as harness.analysis.budgets.one_budget. */
+  const oneBudget = (a, b) => a === b || Math.max(a, b) < (1 + window.vecbudget.same_budget) * Math.min(a, b);
+
+  /* The best of each budget, the smallest first: as harness.analysis.pareto.frontier. */
   function frontier(points, metric) {
-    return points.filter((point) => !points.some((other) => other.bytes <= point.bytes
+    const undominated = points.filter((point) => !points.some((other) => other.bytes <= point.bytes
       && other.values[metric] >= point.values[metric]
       && (other.bytes < point.bytes || other.values[metric] > point.values[metric])));
+    const best = [];
+    for (const point of undominated.sort((a, b) => b.bytes - a.bytes)) {
+      if (!best.length || best[0].bytes === point.bytes || !oneBudget(best[0].bytes, point.bytes)) best.unshift(point);
+    }
+    return best;
   }
 
-  /* The best and the second within a budget: as harness.analysis.pareto.best_within. */
+  /* What stands beside the best of its budget, as it is not told apart from it: tested where the page was written. */
+  const beside = (points, best) => points.filter((point) => !best.includes(point) && best.some((other) => other.place === point.beside));
+
+  /* The best and the second within a budget: as harness.analysis.pareto.best_within; `fits` is harness.analysis.budgets.least_budget. */
   function ranked(points, metric, budget) {
     return points.filter((point) => point.fits <= budget).sort((a, b) =>
       b.values[metric] - a.values[metric] || a.bytes - b.bytes || a.place - b.place);
@@ -182,7 +203,7 @@
       const wanted = Math.log(Math.max(Number(budget.value), 0.01));
       const distances = form.stops.map((stop) => Math.abs(Math.log(stop) - wanted));
       slider.value = distances.indexOf(Math.min(...distances));
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
     }
 
     function answer(points) {
@@ -214,8 +235,8 @@
       const metric = metrics.value;
       const points = shown();
       const best = answer(points);
-      const on = new Set(frontier(points, metric));
-      const steps = [...on].filter((point) => point.bytes > 0).sort((a, b) => a.bytes - b.bytes);
+      const steps = frontier(points, metric).filter((point) => point.bytes > 0);
+      const on = new Set([...steps, ...(metric === current().quality ? beside(points, steps) : [])]);
       const ink = colour("ink"), quiet = colour("quiet"), rule = colour("rule"), accent = colour("accent"), ground = colour("ground");
       const drawn = points.filter((point) => point.bytes > 0);
       const families = [...new Set(drawn.map((point) => point.family))].sort();
@@ -300,7 +321,7 @@
     metrics.addEventListener("input", change);
     slider.addEventListener("input", () => {
       budget.value = form.stops[slider.value];
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
       change();
     });
     budget.addEventListener("input", () => { placeSlider(); change(); });
@@ -337,4 +358,5 @@
   document.querySelectorAll(".explorer").forEach(setUpExplorer);
   setUpTheme();
   setUpTables();
+  setUpScrolling();
 })();
