@@ -201,3 +201,17 @@ def test_a_yaml_of_ones_own_with_a_former_name_works(samples: Path) -> None:
     docs = np.load(samples / "docs.npy")
     codec = MethodSpec(former).make().fit(docs)
     assert len(codec.encode(docs)) == len(docs)
+
+
+def test_errors_about_zero_do_not_stand_beside_errors_about_the_mean(
+    composed: None, samples: Path, tmp_path: Path
+) -> None:
+    """Until version 0.3 errors and bounds were about zero: other figures, under the same names."""
+    results = samples / "results"
+    before = load_runs(results)
+    assert before["vector_db_over_bound"].notna().any()
+    overrides = [*VECTORS, "method=int8", "method.bits=5", f"results_dir={results}"]
+    new = run(compose("config", overrides=overrides), "int8", overrides)
+    after = load_runs(results).set_index("run_id")
+    assert after.index[after["vector_db_over_bound"].notna()].tolist() == [new]
+    assert Store(results).read(new).limits_about == "mean"

@@ -1,10 +1,13 @@
 """How far a method's error is from the least that any code of as many bits could reach: rate-distortion theory.
 
-The bound is that of a Gaussian source with the measured vectors' uncentred second moment, by reverse water-filling
-(Cover and Thomas, 2006, section 10.3.3). Three things to know when reading a distance to it:
+The bound is that of a Gaussian source with the measured vectors' covariance, by reverse water-filling (Cover and
+Thomas, 2006, section 10.3.3). Power and error are about the mean as well: what all documents share costs no bits, and
+what an answer is off by for all of them alike changes no ranking. (Until version 0.3 they were about zero, so that a
+model whose mean document has length .9 looked five times easier than it is.) Three things to know when reading a
+distance to it:
 
-- Of all sources with a given second moment the Gaussian is the hardest to compress. Real vectors have more structure
-  (clusters, a mean) and can be coded below the bound.
+- Of all sources with a given covariance the Gaussian is the hardest to compress. Real vectors have more structure
+  (clusters) and can be coded below the bound.
 - What all documents share (codebooks, matrices, the code itself) counts nothing: a method may learn it by heart.
 - It holds for codes of many vectors at once. A code of each vector on its own cannot quite reach it.
 
@@ -35,6 +38,9 @@ MAX_QUERIES = 1_000
 
 ROUNDING = 1e-9
 """An error below this share of the power is float32's rounding, and no distance is given for it."""
+
+ABOUT = "mean"
+"""What powers, errors and bounds are about, as records name it."""
 
 LINEAR = 1e-4
 """Largest deviation from linearity, as a share of the largest score, that rounding may cause."""
@@ -105,6 +111,12 @@ def _sorted(eigenvalues: ArrayLike) -> tuple[Float64, Float64]:
     return values, np.append(np.cumsum(values[::-1])[::-1], 0.0)
 
 
+def covariance(vectors: Float32) -> Float64:
+    """Return the covariance of vectors (n, d), float64 (d, d): their second moment about the mean."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    return second_moment(vectors) - np.outer(mean, mean)
+
+
 def second_moment(vectors: Float32) -> Float64:
     """Return the uncentred second moment of vectors (n, d), float64 (d, d)."""
     total = np.zeros((vectors.shape[1], vectors.shape[1]))
@@ -121,9 +133,10 @@ class Distance:
     Attributes
     ----------
     power : float
-        Mean square of what was to be reproduced; the error of answering 0.
+        Variance of what was to be reproduced; the error of answering the mean.
     distortion : float
-        Mean squared error, after the best factor for all (which any decoder could have applied).
+        Mean squared error, after the best factor for all (which any decoder could have applied) and, for each question,
+        what is best added for all documents (which no ranking sees).
     bound : float
         D(R) at the bits that the codes take.
     db_over_bound : float or None
@@ -141,7 +154,7 @@ class Distance:
     @classmethod
     def of(cls, sums: Sums, spectrum: Float64, bits: float, dim: int) -> Distance | None:
         """Compare sums over all documents with the bound; None if they are not finite."""
-        power, error = sums.truth / sums.n, sums.error / sums.n
+        power, error = sums.power / sums.n, sums.error / sums.n
         if not np.isfinite([power, error]).all():
             return None
         bound = distortion(spectrum, bits)
@@ -151,27 +164,48 @@ class Distance:
         return cls(power, error, bound, float(10 * np.log10(error / bound)), excess)
 
 
-@dataclass
 class Sums:
-    """Inner products of truths and answers, collected block by block in float64."""
+    """Products of truths and answers about their means, collected block by block in float64.
 
-    n: int = 0
-    truth: float = 0.0
-    mixed: float = 0.0
-    answer: float = 0.0
+    Parameters
+    ----------
+    questions : int
+        Columns of what is added.
+    """
+
+    def __init__(self, questions: int) -> None:
+        self.n = 0
+        self._products = np.zeros(3)
+        """Sums of truth^2, truth answer and answer^2."""
+        self._totals = np.zeros((2, questions))
+        """Sums of truths and of answers to each question."""
 
     def add(self, truth: Float32, answer: Float32) -> None:
-        """Add the products of true scores and of a method's answers, both (rows, p)."""
-        true_scores, given_scores = truth.astype(np.float64).ravel(), answer.astype(np.float64).ravel()
+        """Add the products of true scores and of a method's answers, both (rows, questions)."""
+        true_scores, given_scores = truth.astype(np.float64), answer.astype(np.float64)
+        pairs = ((true_scores, true_scores), (true_scores, given_scores), (given_scores, given_scores))
         self.n += len(truth)
-        self.truth += float(true_scores @ true_scores)
-        self.mixed += float(true_scores @ given_scores)
-        self.answer += float(given_scores @ given_scores)
+        self._products += [np.einsum("ij,ij->", left, right) for left, right in pairs]
+        self._totals += [true_scores.sum(axis=0), given_scores.sum(axis=0)]
+
+    def _about_means(self) -> tuple[float, float, float]:
+        truths, answers = self._totals
+        shared = np.array([truths @ truths, truths @ answers, answers @ answers]) / max(self.n, 1)
+        truth, mixed, answer = self._products - shared
+        # what is left of answers that are all alike is rounding
+        says_nothing = answer <= ROUNDING * self._products[2]
+        return max(float(truth), 0.0), float(mixed), 0.0 if says_nothing else float(answer)
+
+    @property
+    def power(self) -> float:
+        """Sum of squared truths about their means."""
+        return self._about_means()[0]
 
     @property
     def error(self) -> float:
-        """Sum of squared differences between the truths and the best multiple of the answers."""
-        return float(np.maximum(self.truth - self.mixed**2 / self.answer, 0.0)) if self.answer else self.truth
+        """Sum of squared differences between truths and the best multiple of the answers, both about their means."""
+        truth, mixed, answer = self._about_means()
+        return float(np.maximum(truth - mixed**2 / answer, 0.0)) if answer else truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +222,8 @@ class Limits:
     probes : float32 (p, d), p <= m
         Vectors with the second moment of the queries: what is linear in the query needs no more of them than d.
     vector_spectrum, score_spectrum : float64 (d,)
-        Eigenvalues of Sx, and of Sq^1/2 Sx Sq^1/2, where Sx and Sq are the second moments of documents and queries: an
-        error e in a document is an error of mean square e' Sq e in its scores.
+        Eigenvalues of Sx, and of Sq^1/2 Sx Sq^1/2, where Sx is the covariance of documents and Sq the second moment of
+        queries: an error e in a document is an error of mean square e' Sq e in its scores.
     """
 
     rows: Int64
@@ -201,11 +235,11 @@ class Limits:
 
     @classmethod
     def of(cls, docs: Float32, queries: Float32) -> Limits:
-        """Return the bounds for documents (n, d) and queries (m, d), from their second moments."""
+        """Return the bounds for documents (n, d) and queries (m, d)."""
         rows = evenly_spaced(len(docs), MAX_DOCS)
         sampled_docs = np.ascontiguousarray(docs if len(rows) == len(docs) else take(docs, rows), dtype=np.float32)
         sampled_queries = np.ascontiguousarray(queries[evenly_spaced(len(queries), MAX_QUERIES)])
-        of_docs, of_queries = second_moment(sampled_docs), second_moment(sampled_queries)
+        of_docs, of_queries = covariance(sampled_docs), second_moment(sampled_queries)
         values, vectors = np.linalg.eigh(of_queries)
         root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
         return cls(
@@ -241,13 +275,14 @@ class Limits:
             queries; None where its scores are not linear in the query. *score*: of its scores of the test queries.
         """
         dim, bits = self.docs.shape[1], 8 * code_bytes_per_vector
-        vector, score = Sums(), Sums()
+        vector, score = Sums(dim), Sums(len(self.probes))
         if is_linear(codec, codes, dim):
             asked = np.vstack([np.eye(dim, dtype=np.float32), self.probes])
             for docs, answers in self._answers(codec, codes, asked):
                 vector.add(docs, answers[:, :dim])
                 score.add(docs @ self.probes.T, answers[:, dim:])
         else:
+            score = Sums(len(self.queries))
             weight = np.float32(1 / np.sqrt(len(self.queries)))
             for docs, answers in self._answers(codec, codes, self.queries):
                 score.add(weight * (docs @ self.queries.T), weight * answers)

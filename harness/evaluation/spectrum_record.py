@@ -77,7 +77,7 @@ def as_record(eigenvalues: ArrayLike, bits: ArrayLike | None) -> dict[str, Any]:
     Parameters
     ----------
     eigenvalues : array_like of float (d,)
-        Eigenvalues of the documents' uncentred second moment, in any order.
+        Eigenvalues of the documents' covariance, in any order (of before version 0.3: of their second moment).
     bits : array_like of float (d,) or None
         See `methods.base.Codec.bits_per_axis`.
 

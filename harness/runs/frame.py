@@ -35,16 +35,22 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
         storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
-        errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`), `<stage>_seconds`,
-        where cost was measured `COST_COLUMNS`, and what the names stand for (see `harness.runs.distinct_names`, which
-        also marks names that stand for several things). What a record lacks is NaN.
+        errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`; those about zero, of before
+        version 0.3, only where there are no others), `<stage>_seconds`, where cost was measured `COST_COLUMNS`, and
+        what the names stand for (see `harness.runs.distinct_names`, which also marks names that stand for several
+        things). What a record lacks is NaN.
     """
     import pandas as pd
 
     store = Store(Path(results_dir))
-    rows = [_checked_row(store, record, corpus_size) for record in store.records()]
+    records = list(store.records())
+    rows = [_checked_row(store, record, corpus_size) for record in records]
     frame = pd.DataFrame(rows, columns=None if rows else list(_row(EMPTY, corpus_size)))
     frame["seed"] = frame["seed"].astype("Int64")
+    about_mean = pd.Series([record.limits_about is not None for record in records], dtype=bool)
+    if about_mean.any():
+        # errors about zero are other figures: not beside those about the mean
+        frame.loc[~about_mean, [f"{part}_{name}" for part in LIMITED for name in LIMITS]] = float("nan")
     return with_distinct_names(frame)
 
 

@@ -20,6 +20,7 @@ from harness.base.files import hasher
 from harness.data.datasets import Dataset
 from harness.evaluation import spectrum_record
 from harness.evaluation.metric_registry import metric
+from harness.evaluation.rate_distortion import ABOUT
 from harness.evaluation.reference import REFERENCE
 from vecbudget.former_names import current_names
 
@@ -227,6 +228,8 @@ class Record(Entry):
         See `harness.evaluation.spectrum_record`.
     training : list of dict
         What learned parts report of their training.
+    limits_about : str or None
+        "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
         Documents that the method was fitted on, for each centroid of its largest codebook; None without codebooks, and
         in records that are older than this.
@@ -267,6 +270,7 @@ class Record(Entry):
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
+    limits_about: str | None = None
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -344,6 +348,7 @@ class Record(Entry):
             limits=measurement.limits,
             spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
             training=measurement.training,
+            limits_about=ABOUT,
             points_per_centroid=measurement.points_per_centroid,
             points_per_parameter=measurement.points_per_parameter,
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},

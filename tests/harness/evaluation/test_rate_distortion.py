@@ -107,7 +107,7 @@ def measured(codec: Codec, docs: Float32 = DOCS, of: Limits = LIMITS) -> dict[st
 
 def test_spectra_are_those_of_the_source() -> None:
     assert np.sort(LIMITS.vector_spectrum)[::-1] == pytest.approx(SPECTRUM, rel=0.12)
-    of_docs, of_queries = (m.T.astype(float) @ m / len(m) for m in (DOCS, QUERIES))
+    of_docs, of_queries = np.cov(DOCS.T.astype(float), bias=True), QUERIES.T.astype(float) @ QUERIES / len(QUERIES)
     expected = np.sort(np.linalg.eigvals(of_queries @ of_docs).real)
     assert np.sort(LIMITS.score_spectrum) == pytest.approx(expected, rel=1e-4, abs=1e-9)
     probed = LIMITS.probes.T.astype(float) @ LIMITS.probes
@@ -176,7 +176,7 @@ def test_errors_are_mean_squares_after_the_best_factor(row_wise: bool, monkeypat
     codec = Answering(lambda queries, docs: 7 * queries @ docs.T, row_wise=row_wise)
     codes = codec.fit(DOCS).encode(DOCS + NOISE)
     found = LIMITS.distances(codec, codes, 4.0)
-    truth, answer = DOCS.astype(float), 7.0 * (DOCS + NOISE)
+    truth, answer = (m - m.mean(axis=0) for m in (DOCS.astype(float), 7.0 * (DOCS.astype(float) + NOISE)))
     factor = np.linalg.lstsq(answer.reshape(-1, 1), truth.ravel(), rcond=None)[0][0]
     vector, score = found["vector"], found["score"]
     assert vector is not None and score is not None
@@ -208,6 +208,27 @@ def test_only_what_is_linear_in_the_query_has_a_reconstruction(
     found = LIMITS.distances(codec, codes, 64.0)
     assert (found["vector"] is not None) == linear
     assert (found["score"] is None) == bool(np.isnan(answer(QUERIES, DOCS)).any()), "no NaN gets into a record"
+
+
+@pytest.mark.parametrize(
+    "codec", [PerDimension(bits=3), Chain(transforms=[SVD(centre="docs")], codec=LloydMax(bits=2))]
+)
+def test_what_all_documents_share_is_neither_power_nor_error(codec: Codec) -> None:
+    """A mean that is ten times as long as the rest changes nothing, for a code that follows it."""
+    plain = measured(codec)
+    shifted = DOCS + np.float32(3) * np.ones(16, np.float32)
+    moved = measured(codec, shifted, Limits.of(shifted, QUERIES))
+    for part in ("vector", "score"):
+        for name in ("power", "distortion", "bound", "db_over_bound"):
+            assert moved[part][name] == pytest.approx(plain[part][name], rel=2e-3, abs=1e-2), (part, name)
+
+
+def test_answers_that_lack_the_same_for_all_documents_are_as_good() -> None:
+    """Scores about a centre: <q, x - c>, a ranking like that of <q, x>."""
+    centre = np.full(16, 5, np.float32)
+    exact = Answering(lambda queries, docs: 3 * queries @ (docs - centre).T).fit(DOCS)
+    found = LIMITS.distances(exact, exact.encode(DOCS), 64.0)
+    assert all(found[part]["distortion"] <= 1e-9 * found[part]["power"] for part in ("vector", "score"))
 
 
 def test_rounding_has_no_distance() -> None:
