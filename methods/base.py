@@ -345,8 +345,8 @@ class Part:
         MethodError
             If the arrays are not a part's state.
         """
-        if "dim_" not in arrays:
-            raise MethodError(f"{type(self).__name__}: not a saved state (no 'dim_'): {sorted(arrays)}")
+        if "dim_" not in arrays or arrays["dim_"].ndim:
+            raise MethodError(f"{type(self).__name__}: not a saved state (no number 'dim_'): {sorted(arrays)}")
         for name, array in arrays.items():
             setattr(self, name, array if array.ndim else array.item())
         return self

@@ -1,7 +1,6 @@
 """`vecbudget inspect` as a user meets it."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -167,10 +166,8 @@ def test_the_mode_goes_among_the_overrides() -> None:
     assert with_mode(["--cfg", "job"], "RUN") == ["--cfg", "job", "hydra.mode=RUN"]
 
 
-def test_a_real_collection_takes_seconds(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_real_collection_is_inspected(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared_data / "scifact"
-    started = time.perf_counter()
     vectors = ["model=vectors", f"model.path={folder / 'minilm.safetensors'}"]
     assert main(["inspect", "dataset=folder", f"dataset.path={folder}", *vectors]) == 0
-    assert time.perf_counter() - started < 10
     assert "5,183 documents and 300 queries of 384 dimensions." in capsys.readouterr().out

@@ -225,7 +225,7 @@ def test_output_is_checked() -> None:
         ({"truncate_dim": -1}, "truncate_dim"),
         ({"device": "gpu"}, "device must be"),
         ({"dtype": "float8"}, "dtype must be one of"),
-        ({"name": 3}, "name must be str"),
+        ({"name": ["x"]}, "name must be str"),
         ({"name": ""}, "name is empty"),
     ],
 )
