@@ -27,7 +27,7 @@ class RefinedTransformCode(Chain):
     Parameters
     ----------
     transforms : list of Transform
-        The last, a `methods.SVD(dim=None)`, is where the rotation starts.
+        The last, a `methods.SVD(dim=None, centre="axes")`, is where the rotation starts.
     codec : TransformCode
         With joint codebooks. `tail` should reach all dimensions, so that each has a centroid to follow.
     rounds : int
@@ -35,15 +35,15 @@ class RefinedTransformCode(Chain):
         no codebooks to follow, and no rounds.
     """
 
-    rounds: int = 8
+    rounds: int = 12
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._require_at_least(0, "rounds")
         last = self.transforms[-1] if self.transforms else None
         self._require(
-            isinstance(last, SVD) and last.dim is None and last.centre == "none",
-            "the last transform must be an SVD with dim=null and centre=none: where the rotation starts",
+            isinstance(last, SVD) and last.dim is None and last.centre in ("none", "axes"),
+            "the last transform must be an SVD with dim=null and centre=axes or none: where the rotation starts",
         )
         self._require(
             isinstance(self.codec, TransformCode) and self.codec.codebook == "joint",
