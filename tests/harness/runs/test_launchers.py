@@ -180,7 +180,7 @@ def test_workers_share_mapped_vectors_and_cap_their_threads(
 def test_a_failing_run_is_counted_and_the_others_are_kept(launcher: str, arguments: list[str], tmp_path: Path) -> None:
     done = sweep(*arguments, *PROBED, "++method.does=fail", *launched(launcher), cwd=tmp_path)
     assert done.returncode == 1
-    assert "vecbudget: number 1 fails" in done.stderr
+    assert "number 1 fails" in done.stderr
     assert "vecbudget: 1 of 4 runs failed; the others are kept" in done.stderr
     statuses = [record.status for record in Store(tmp_path / "results").records()]
     assert sorted(statuses) == ["failed", "ok", "ok", "ok"]
