@@ -222,6 +222,9 @@ def test_an_interrupted_sweep_leaves_nothing_half_written(launcher: str, argumen
     assert time.monotonic() - started < 30, "nobody waits for the runs"
     assert "interrupted; what is finished is kept" in stderr and "Traceback" not in stderr
     assert len(list(runs.iterdir())) == 2, "two records, no draft"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(Path(f"/proc/{owner}").exists() for owner in owners):
+        time.sleep(0.1)
     assert not [owner for owner in owners if Path(f"/proc/{owner}").exists()], "no worker is left"
 
 
