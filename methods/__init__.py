@@ -69,6 +69,7 @@ HOMES = {
     "TensorTrain": "tables.table",
     "EntropyCoded": "transform_coding.entropy_coded",
     "LatticeCoded": "transform_coding.lattice_coded",
+    "RefinedTransformCode": "transform_coding.refined",
     "TransformCode": "transform_coding.transform_code",
     "TrellisCoded": "transform_coding.trellis",
     "Hyperplanes": "transforms.hashing",

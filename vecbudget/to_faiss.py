@@ -58,7 +58,7 @@ def faiss_index(codec: Codec, codes: Codes) -> FaissIndex:
     transforms, inner = _transforms_and_codec(codec)
     d = codec._check_fitted()
     if type(inner) is Sign and inner.scoring == "symmetric":
-        if transforms or inner.threshold != "zero":
+        if transforms or inner.threshold != "zero" or inner.is_centred:
             raise _refused(codec, "an IndexBinaryFlat takes the signs of queries as they are, without a transform")
         return _binary(inner, codes)
     make = _MAKERS.get(type(inner))
@@ -66,7 +66,8 @@ def faiss_index(codec: Codec, codes: Codes) -> FaissIndex:
         raise _refused(codec, f"FAISS has no code like that of {type(inner).__name__}")
     if inner.scoring != "asymmetric":
         raise _refused(codec, f"scoring={inner.scoring} rounds queries, and FAISS scores them as they are")
-    if inner.renormalize:
+    alike_long = type(inner) is Sign and not inner.is_centred
+    if inner.renormalizes and not alike_long:
         raise _refused(codec, "renormalize=true divides by the decoded lengths; measure renormalize=false, export that")
     index, columns, notes = make(inner, codes)
     before = affine(lambda queries: _transformed(transforms, queries, docs=False), d)
@@ -75,8 +76,10 @@ def faiss_index(codec: Codec, codes: Codes) -> FaissIndex:
         raise _refused(codec, f"what is done to queries ({names}) is no matrix")
     if before.scaled:
         notes += ("scores are larger or smaller than the run's by a factor of each query's own; rankings are the same",)
+    if _is_shifted(codec):
+        notes += ("all scores of a query are shifted alike, by what was taken from all documents",)
     documents = affine(lambda docs: _transformed(transforms, docs, docs=True), d)
-    alike = documents is not None and not documents.scaled
+    alike = documents is not None and not documents.scaled and not _has_centre(codec)
     if alike and documents is not None:
         alike = np.array_equal(documents.matrix, before.matrix) and np.array_equal(documents.bias, before.bias)
     if not alike:
@@ -90,13 +93,28 @@ def _transforms_and_codec(codec: Codec) -> tuple[list[Transform], Codec]:
     inner = codec
     while type(inner) in (Chain, AsWritten):
         assert isinstance(inner, Chain)
-        if not inner._only_forwards:
+        # what a chain gives back to all documents is the same for all of them, unless they are renormalised with it
+        if inner.scoring != "asymmetric" or inner.renormalizes:
             raise _refused(
-                codec, f"its chain has scoring={inner.scoring}, renormalize={str(inner.renormalize).lower()}"
+                codec, f"its chain has scoring={inner.scoring}, renormalize={str(inner.renormalizes).lower()}"
             )
         transforms += inner.transforms
         inner = inner.codec
     return transforms, inner
+
+
+def _has_centre(codec: Codec) -> bool:
+    """Return whether documents lose a centre, in a chain or in signs, that FAISS would not take from them."""
+    if isinstance(codec, Chain):
+        return "centre_" in vars(codec) or _has_centre(codec.codec)
+    return isinstance(codec, Sign) and codec.is_centred
+
+
+def _is_shifted(codec: Codec) -> bool:
+    """Return whether the codec adds to all scores of a query what its documents have in common."""
+    if isinstance(codec, Chain):
+        return codec._place is not None or _is_shifted(codec.codec)
+    return isinstance(codec, Sign) and codec.is_centred
 
 
 def _transformed(transforms: list[Transform], vectors: Float32, docs: bool) -> Float32:
@@ -226,12 +244,17 @@ def _sign(codec: Sign, codes: Codes) -> Exported:
     if d % 8:
         raise _refused(codec, f"against float queries it is a product code of whole bytes, and {d} dimensions are not")
     corners = 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) - 1
-    corners /= np.float32(np.sqrt(d))
+    own_size = codec.scale == "mean" and not codec.renormalizes
+    corners *= np.float32(codec.scale_ if own_size else 1 / np.sqrt(d))
     index = faiss.IndexPQ(d, d // 8, 8, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(np.tile(corners.ravel(), d // 8), index.pq.centroids)
     index.is_trained = True
     index.add_sa_codes(np.ascontiguousarray(codes.array))
-    notes = () if codec.threshold == "zero" else ("for searching only: FAISS would compare documents with zero",)
+    notes = (
+        ()
+        if codec.threshold == "zero" and not codec.is_centred
+        else ("for searching only: FAISS would compare documents with zero",)
+    )
     return index, None, notes
 
 

@@ -41,7 +41,7 @@ def usearch_index(codec: Codec, codes: Codes) -> tuple[Any, tuple[str, ...]]:
 def _kind(codec: Codec) -> str:
     """Return usearch's name of the type that the codec's numbers have; `MethodError` if it has no such type."""
     name, symmetric = type(codec).__name__, codec.scoring == "symmetric"
-    if type(codec) is Sign and codec.threshold == "zero" and symmetric and not codec.renormalize:
+    if type(codec) is Sign and codec.threshold == "zero" and symmetric and not codec.is_centred:
         return "b1"
     if type(codec) is Cast and codec.scale == "none" and not codec.renormalize:
         if codec.dtype == "float32":

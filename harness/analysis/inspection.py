@@ -124,9 +124,10 @@ class Inspection:
     def warnings(self) -> list[str]:
         """What will go wrong with these vectors, and what to do; empty if nothing is known."""
         return [
-            f"The mean document of {one.model} has length {one.mean_length:.2f}: plain signs (binary, one-bit codes "
-            f"without a centre) lose from {LONG_MEAN:g} on, and at 0.9 keep about half of nDCG@10. Take a code that "
-            "centres, such as rabitq or saq."
+            f"The mean document of {one.model} has length {one.mean_length:.2f}: plain signs (the binary switch of "
+            f"most stores; binary with centre=none) lose from {LONG_MEAN:g} on, and at 0.9 keep about half of "
+            "nDCG@10. Take a code that centres, such as binary as it is by default, rabitq or saq, or a store's "
+            "switch that does, such as elasticsearch_bbq."
             for one in self.sets
             if one.mean_length >= LONG_MEAN
         ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.analysis.settings import Page
 
 from harness.report.marks import Significance, marks_legend, ranks
+from harness.report.models_view import model_views
 from harness.report.table import Column
 from harness.report.view import BASELINE_BEST, TableOptions, View, setting_names
 
@@ -439,6 +440,7 @@ def all_views(
         for budget in (size for size in budgets if any(len(own[size].rows) for own in best)):
             found += [budget_view(pages, budget, options, kept=kept, best=best) for kept in (False, True)]
         found.append(_kept_view(pages, options, significance))
+        found += model_views(pages, options, budgets)
     return [view for view in found if len(view.raw)]
 
 

@@ -67,13 +67,13 @@ class Sign(Codec):
         return self.scale == "unit"
 
     @property
-    def _is_centred(self) -> bool:
+    def is_centred(self) -> bool:
         """Whether there is a centre: centre=auto may have found none."""
         return "centre_" in vars(self)
 
     def _about(self, vectors: Float32) -> Float32:
         """Return vectors (n, d) less what their numbers are compared with."""
-        if self._is_centred:
+        if self.is_centred:
             return vectors - self.centre_
         return vectors - self.median_ if self.threshold == "median" else vectors
 
@@ -84,7 +84,7 @@ class Sign(Codec):
         if self.scale == "unit":
             return self._unit_signs(codes)
         signs: Float32 = hamming.signs(codes.array, self.dim_) * np.float32(self.scale_)
-        return signs + self.centre_ if self._is_centred else signs
+        return signs + self.centre_ if self.is_centred else signs
 
     def _unit_signs(self, codes: Codes) -> Float32:
         return hamming.signs(codes.array, self.dim_) / np.float32(np.sqrt(self.dim_))

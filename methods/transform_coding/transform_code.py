@@ -124,6 +124,31 @@ class TransformCode(Codec):
             self.levels_ = np.concatenate([centroids.ravel() for centroids in self._tables])
 
     @property
+    def has_joint_codebooks(self) -> bool:
+        """Whether a byte's centroids were fitted jointly: with codebook=joint, where codes are whole bytes."""
+        return self._is_joint
+
+    def nearest_points(self, docs: Float32) -> Float32:
+        """Return what documents (n, d) are decoded to before any renormalising, float32 (n, d)."""
+        return self._decode(self._encode(docs))
+
+    def follow(self, docs: Float32, iterations: int = 4) -> None:
+        """Go on with k-means of the joint codebooks on documents (n, d) that moved a little since.
+
+        Centroids are drawn to where they are instead of where scalar levels put them, and dimensions without a byte to
+        the documents' new mean.
+        """
+        self._require(self._is_joint, "only joint codebooks follow documents")
+        tables = [
+            _fit_centroids(np.ascontiguousarray(docs[:, dims]), table, self.shrinkage, iterations)
+            for dims, table in zip(self._groups, self._tables, strict=True)
+        ]
+        self._tables = tables
+        self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
+        if self.mean:
+            self.rest_ = docs[:, self._idle].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    @property
     def _is_joint(self) -> bool:
         """Whether a byte's centroids were fitted jointly."""
         return self.codebook == "joint" and bool(self.whole_bytes_)

@@ -71,14 +71,15 @@ class SVD(Transform):
     ----------
     dim : int or None
         Dimensions to keep; None keeps all, which is a rotation (the Karhunen-Loeve transform).
-    centre : {"none", "both", "docs"}
+    centre : {"none", "both", "docs", "axes"}
         What the documents' mean is subtracted from: nothing; documents and queries, as in PCA followed by inner
-        product (loses about two points of nDCG@10 at half the dimensions); or documents only, to which a `Chain` gives
-        it back.
+        product (loses about two points of nDCG@10 at half the dimensions); documents only, to which a `Chain` gives it
+        back; or the second moment only, so that axes are those of the covariance and vectors keep their mean: for all
+        dimensions, and codecs that learn each dimension's place anyway.
     """
 
     dim: int | None = None
-    centre: Literal["none", "both", "docs"] = "none"
+    centre: Literal["none", "both", "docs", "axes"] = "none"
 
     principal: ClassVar[bool] = True
 
@@ -97,11 +98,12 @@ class SVD(Transform):
         if self.centre != "none":
             mean = docs.mean(axis=0, dtype=np.float64)
             moment -= np.outer(mean, mean)
-            self.mean_ = mean.astype(np.float32)
+            if self.centre != "axes":
+                self.mean_ = mean.astype(np.float32)
         return eigenbasis(moment)
 
     def _transform_docs(self, docs: Float32) -> Float32:
-        return project(docs if self.centre == "none" else docs - self.mean_, self.components_)
+        return project(docs if self.centre in ("none", "axes") else docs - self.mean_, self.components_)
 
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries - self.mean_ if self.centre == "both" else queries, self.components_)

@@ -29,12 +29,13 @@ class Whiten(SVD):
         Directions to keep.
     alpha : float
         0 to 1.
-    centre : {"both", "docs", "none"}
-        What the documents' mean is subtracted from. With "none", L and V belong to the second moment.
+    centre : {"both", "docs", "axes", "none"}
+        What the documents' mean is subtracted from. With "none", L and V belong to the second moment; with "axes", to
+        the covariance, and vectors keep their mean.
     """
 
     alpha: float = 1.0
-    centre: Literal["none", "both", "docs"] = "both"
+    centre: Literal["none", "both", "docs", "axes"] = "both"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -29,7 +29,7 @@ from vecbudget.index import CODES, IDS, MANIFEST, STATE, Ids, manifest_checksum,
 SETTINGS = {
     "int8": ["method=int8", "keep_index=true"],
     "int4": ["method=int8", "method.bits=4", "fit_sample=200"],
-    "pq": ["method=pq", "method.m=8", "method.bits=4"],
+    "pq": ["method=pq", "method.m=8", "method.bits=4", "method.renormalize=false"],
     "chain": ["method=svd192_int8", "method.dim=16"],
     "rotated": ["method=rotated_lvq", "chunk_rows=64"],
     "rescore": ["method=rescore_binary_int8"],

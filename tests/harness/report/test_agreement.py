@@ -196,7 +196,7 @@ def test_the_spectrum_is_drawn_from_the_records(report: Report, small_collection
 
     assert len(_page(report, "-spectrum.png")) == 1
     docs = load_file(small_collection / "vectors.safetensors")["docs"].astype(float)
-    exact = np.linalg.eigvalsh(docs.T @ docs)[::-1] / np.sum(docs**2)
+    exact = np.linalg.eigvalsh(np.cov(docs.T, bias=True))[::-1] / np.sum(docs.var(axis=0))
     bits = {}
     for run_id, name in report.setting_of.items():
         part = Store(report.folder.parent).read(run_id).spectrum

@@ -156,7 +156,7 @@ def test_the_int8_page_ranks_and_explains() -> None:
 def test_from_runs_to_the_report_and_the_recommendation(small_collection: Path, tmp_path: Path) -> None:
     results, out = tmp_path / "results", tmp_path / "report"
     for name in ("float32", "usearch_i8", "clickhouse_i8", "qdrant_int8", "qdrant_binary", "pq"):
-        overrides = [f"method={name}", *(["method.m=8"] if name == "pq" else [])]
+        overrides = [f"method={name}", *(["method.m=16", "method.bits=3"] if name == "pq" else [])]
         run(configuration(small_collection, results, *overrides), name, overrides)
     store, frame = Store(results), load_runs(results)
     assert len(frame) == 5 and "clickhouse_i8" not in set(frame["method"]), "it found usearch's record"

@@ -52,12 +52,12 @@ def test_a_model_and_a_collection_for_fitting_are_relabelled_likewise(small_coll
 
 
 def test_a_record_that_two_methods_share_keeps_its_method(small_collection: Path, tmp_path: Path) -> None:
-    first, second = ["method=binary", "method.scoring=symmetric"], ["method=binary_hamming", "dataset.name=new"]
-    run_id = run(configuration(small_collection, tmp_path, *first), "binary", first)
-    assert run(configuration(small_collection, tmp_path, *second), "binary_hamming", second) == run_id
+    first, second = ["method=int8", "method.bits=6"], ["method=int6", "dataset.name=new"]
+    run_id = run(configuration(small_collection, tmp_path, *first), "int8", first)
+    assert run(configuration(small_collection, tmp_path, *second), "int6", second) == run_id
     record = Store(tmp_path).read(run_id)
-    assert (record.dataset.name, record.method.setting) == ("new", "binary scoring=symmetric")
-    assert "method=binary method.scoring=symmetric" in record.command
+    assert (record.dataset.name, record.method.setting) == ("new", "int8 bits=6")
+    assert "method=int8 method.bits=6" in record.command
 
 
 def test_a_record_of_before_the_checksums_is_relabelled(small_collection: Path, tmp_path: Path) -> None:

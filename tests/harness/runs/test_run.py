@@ -64,9 +64,9 @@ def test_the_record_says_how_far_from_the_bound_the_errors_are(small_collection:
     limits, row = Store(tmp_path).read(run_id).limits, load_runs(tmp_path).set_index("run_id").loc[run_id]
     assert set(limits) == {"vector", "score"}
     docs = load_file(small_collection / "vectors.safetensors")["docs"].astype(float)
-    bound = distortion(np.linalg.eigvalsh(docs.T @ docs / len(docs)), 8 * 16)
+    bound = distortion(np.linalg.eigvalsh(np.cov(docs.T, bias=True)), 8 * 16)
     assert row["code_bytes_per_vector"] == 16 and row["vector_bound"] == pytest.approx(bound, rel=1e-4)
-    assert row["vector_power"] == pytest.approx(1, rel=1e-5)
+    assert row["vector_power"] == pytest.approx(docs.var(axis=0).sum(), rel=1e-5)
     for part in ("vector", "score"):
         assert {name: row[f"{part}_{name}"] for name in limits[part]} == limits[part]
         assert limits[part]["db_over_bound"] > 0

@@ -114,7 +114,7 @@ def collection(tmp_path: Path, n: int, d: int) -> list[str]:
 def test_every_quick_setting_works_on_other_widths(tmp_path: Path, d: int) -> None:
     assert main(["sweep", "experiment=quick", *collection(tmp_path, 300, d)]) == 0
     runs = load_runs(tmp_path / "results")
-    assert (runs["status"] == "ok").all() and len(runs) == 25
+    assert (runs["status"] == "ok").all() and len(runs) == 26
     assert f"dim={d // 2}" in runs.loc[runs["method"] == "svd192_int8", "params"].tolist()
 
 
@@ -123,11 +123,12 @@ def test_what_an_experiment_lists_and_the_vectors_cannot_carry_is_skipped(tmp_pa
     assert main(["sweep", "experiment=quick", *given]) == 0, "a skipped setting is no failure"
     runs = load_runs(tmp_path / "results")
     skipped = runs[runs["status"] == "skipped"]
-    assert set(skipped["method"]) == {"pq"} and len(runs) == 25
-    assert skipped["error"].str.contains("method.bits=8 gives each codebook 256 centroids, and 60 documents").all()
+    assert set(skipped["method"]) == {"pq", "opq"} and len(runs) == 26
+    assert skipped["error"].str.contains("method.bits=8 gives each codebook 256 centroids, and 60 documents").any()
+    assert skipped["error"].str.contains("60 documents").all()
     pages = write_report(runs, tmp_path / "report", per_query=Store(tmp_path / "results").per_query)
     text = next(path for path in pages if path.suffix == ".md" and "docs" in path.name).read_text(encoding="utf-8")
-    assert "## Skipped, as the vectors cannot carry them: 3" in text and "## Failed" not in text
+    assert "## Skipped, as the vectors cannot carry them: 4" in text and "## Failed" not in text
 
 
 def test_what_a_person_typed_fails(tmp_path: Path) -> None:

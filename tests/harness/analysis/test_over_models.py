@@ -1,0 +1,86 @@
+"""What settings keep over models: means of the collections that all have, and the worst of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.analysis.over_models import over_models
+from harness.analysis.settings import Page
+from harness.report.models_view import model_views
+
+
+def page(model: str, dataset: str, shares: dict[str, float], sizes: dict[str, float] | None = None) -> Page:
+    rows = [
+        {
+            "method": name.split()[0],
+            "params": " ".join(name.split()[1:]),
+            "scoring": "asymmetric",
+            "model": model,
+            "dataset": dataset,
+            "status": "ok",
+            "ndcg_at_10": 0.5 * share,
+            "retention": share,
+            "bytes_per_vector": (sizes or {}).get(name, 48.0),
+            "code_bytes_per_vector": (sizes or {}).get(name, 48.0),
+        }
+        for name, share in shares.items()
+    ]
+    frame = pd.DataFrame(rows)
+    return Page(f"{model}-{dataset}", f"{dataset}, {model}", frame, frame)
+
+
+PAGES = [
+    page("a", "x", {"float32": 1.0, "good": 0.99, "steady": 0.95}),
+    page("a", "y", {"float32": 1.0, "good": 0.97, "steady": 0.95}),
+    page("b", "x", {"float32": 1.0, "good": 0.60, "steady": 0.94}, {"good": 96.0}),
+    page("b", "y", {"float32": 1.0, "good": 0.50, "steady": 0.92}, {"good": 96.0}),
+    # only one model has it: no part of any mean
+    page("a", "z", {"float32": 1.0, "good": 0.01, "steady": 0.01}),
+]
+
+
+def test_by_hand() -> None:
+    found = over_models(PAGES)
+    assert found is not None
+    assert found.models == ["a", "b"] and found.collections == ["x", "y"]
+    table = found.shares.set_index("setting")
+    assert table.loc["good", ["a", "b", "mean", "worst"]].tolist() == pytest.approx([0.98, 0.55, 0.765, 0.55])
+    assert table.loc["good", "worst_model"] == "b" and table.loc["good", ["least_bytes", "most_bytes"]].tolist() == [
+        48,
+        96,
+    ]
+    assert table.loc["steady", "worst"] == pytest.approx(0.93)
+    best = found.best(48)
+    assert best is not None and best["setting"] == "steady", "not float32, and not what takes 96 bytes with one model"
+    assert found.best(12) is None
+
+
+def test_what_one_model_lacks_is_in_no_mean() -> None:
+    found = over_models([*PAGES[:3], page("b", "y", {"float32": 1.0, "steady": 0.9})])
+    assert found is not None and set(found.shares["setting"]) == {"float32", "steady"}
+
+
+@pytest.mark.parametrize("pages", [[], PAGES[:2], [PAGES[0], page("b", "w", {"float32": 1.0})]])
+def test_nothing_to_compare(pages: list[Page]) -> None:
+    assert over_models(pages) is None and model_views(pages) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4), min_size=2, max_size=4))
+def test_the_best_in_the_worst_case_is_no_worse_anywhere_than_the_others_worst(shares: list[list[float]]) -> None:
+    names = ["p", "q", "r", "s"]
+    pages = [page(f"m{i}", "x", dict(zip(names, own, strict=True))) for i, own in enumerate(shares)]
+    found = over_models(pages)
+    assert found is not None
+    best = found.best(48)
+    assert best is not None and best["worst"] == pytest.approx(np.max(np.min(shares, axis=0)))
+
+
+def test_tables() -> None:
+    table, best = model_views(PAGES, budgets=(12, 48, 96))
+    text = table.markdown()
+    assert "steady" in text and "93.0" in text and "(x, y)" in text
+    assert best.raw["within"].tolist() == [48, 96] and best.raw["setting"].tolist() == ["steady", "steady"]
+    assert "worst with" in best.markdown()
