@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,32 @@ def whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a new folder that becomes `out` when all went well, and is gone otherwise.
+
+    Raises
+    ------
+    StoreError
+        If `out` is there already and not an empty folder, or the system refuses to write.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} exists and is not an empty folder; nothing is overwritten: choose another --out")
+    with writing(out):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
+        try:
+            yield draft
+            for path in (draft, *draft.rglob("*")):
+                # mkdtemp and safetensors make what they write private
+                path.chmod(0o755 if path.is_dir() else 0o644)
+                sync(path)
+            draft.replace(out)
+            sync(out.absolute().parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

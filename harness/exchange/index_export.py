@@ -11,7 +11,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from harness.base.errors import ConfigError, MissingExtraError, StoreError
-from harness.base.files import sync, writing
+from harness.base.files import whole_folder
 from harness.data.datasets import Dataset
 from harness.data.metric import Asked
 from harness.data.models import VectorModel
@@ -103,7 +102,7 @@ def export(
     """
     run = _Run.read(run_id, Store(results), overrides)
     presets = {name: chosen_preset(name, run.record) for name in dict.fromkeys(targets) if name not in LIBRARIES}
-    with _draft(out) as draft:
+    with whole_folder(out) as draft:
         rebuilt = run.write_index(draft)
         arrays = Ids.of(run.dataset.doc_ids)
         _save(draft / IDS, {"text": arrays.text, "ends": arrays.ends})
@@ -333,26 +332,6 @@ def _convert(name: str, folder: Path, index: CompressedIndex) -> tuple[str, ...]
             file.write(("[\n" if row == 0 else ",\n") + json.dumps(name))
         file.write("\n]\n")
     return ("a document is its row; ids.json is the list of their ids", *notes)
-
-
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """Yield a new folder that becomes `out` when all went well, and is gone otherwise."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} exists and is not an empty folder; nothing is overwritten: choose another --out")
-    with writing(out):
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
-        try:
-            yield draft
-            for path in (draft, *draft.rglob("*")):
-                # mkdtemp and safetensors make what they write private
-                path.chmod(0o755 if path.is_dir() else 0o644)
-                sync(path)
-            draft.replace(out)
-            sync(out.absolute().parent)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _copy(index: Path, draft: Path) -> None:

