@@ -7,7 +7,8 @@ The members of the `model` config group, a module each. A model is a dataclass o
 from harness.data.models.encoder import Encoder
 from harness.data.models.minilm import Minilm
 from harness.data.models.mteb import MtebModel
+from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.vectors import VectorModel
 
-__all__ = ["Encoder", "Minilm", "MtebModel", "SentenceTransformerModel", "VectorModel"]
+__all__ = ["Encoder", "Minilm", "MtebModel", "OpenAIModel", "SentenceTransformerModel", "VectorModel"]
