@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -221,15 +222,14 @@ class ApiModel(Options):
 
     def _matrix(self, answer: Any, batch: Sequence[str]) -> Float32:
         if not isinstance(answer, dict):
-            raise UnusableError(f"answers with {excerpt(answer)}, not with vectors; correct model.base_url")
+            raise UnusableError(f"answers with no vectors (correct model.base_url): {json.dumps(answer)}")
         vectors = self.vectors(answer, len(batch))
         if len(vectors) != len(batch):
             raise UnusableError(f"gives {len(vectors)} vectors for {len(batch)} texts; try model.batch_size=1")
         widths = {len(vector) for vector in vectors}
         if len(widths) > 1 or widths == {0}:
-            raise UnusableError(
-                f"gives vectors of {' and of '.join(str(width) for width in sorted(widths))} dimensions"
-            )
+            shown = " and of ".join(str(width) for width in sorted(widths))
+            raise UnusableError(f"gives vectors of {shown} dimensions in one answer; is model.name={self.name} right?")
         matrix = np.stack(vectors)
         if self.dimensions is not None and matrix.shape[1] != self.dimensions:
             raise UnusableError(
@@ -290,7 +290,7 @@ class ApiModel(Options):
 
 
 class UnusableError(Exception):
-    """An answer that is none; says what the endpoint does."""
+    """An answer that is none; says what the endpoint does, its words in full: they are cut when the key is out."""
 
 
 def estimated_tokens(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.models.api import ApiModel, UnusableError
-from harness.data.models.encoder import Identity, Role, excerpt
+from harness.data.models.encoder import Identity, Role
 
 Float32 = NDArray[np.float32]
 
@@ -72,7 +73,7 @@ class OpenAIModel(ApiModel):
         """Return the vectors of an answer, in the order of the texts."""
         data = answer.get("data")
         if not isinstance(data, list) or not all(isinstance(item, dict) and "embedding" in item for item in data):
-            raise UnusableError(f"gives an answer without a list 'data' of embeddings ({excerpt(answer)})")
+            raise UnusableError(f"gives an answer without a list 'data' of embeddings: {json.dumps(answer)}")
         places = [item.get("index", place) for place, item in enumerate(data)]
         if len(data) == count and sorted(places, key=str) != sorted(range(count), key=str):
             raise UnusableError("gives vectors whose 'index' does not count the texts")
@@ -101,5 +102,5 @@ def unpacked(embedding: Any) -> Float32:
     except (ValueError, TypeError, OverflowError, binascii.Error):
         vector = np.empty((0, 0), dtype=np.float32)
     if vector.ndim != 1 or not isinstance(embedding, list):
-        raise UnusableError(f"gives an embedding that is no list of numbers or base64 of them ({excerpt(embedding)})")
+        raise UnusableError(f"gives an embedding that is no list of numbers or base64 of them: {json.dumps(embedding)}")
     return vector
