@@ -168,7 +168,7 @@ class Endpoint:
                 if attempt == self._retries or self._stopped.is_set():
                     raise ModelError(
                         f"{self.url}: {failure.reason}, after {attempt + 1} tries; start again later, which sends "
-                        "what is missing, or try less model.concurrency, more model.retries or model.timeout"
+                        "what is missing, or try less model.batch_size or model.concurrency, more model.timeout"
                     ) from None
                 self._wait(attempt, failure)
             else:
