@@ -115,7 +115,8 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         identity = _identity(dataset, encoder)
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
-    cache = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    asked = encoder.queries if isinstance(encoder, TwoModels) else encoder
+    cache = Cache(cache_dir, dataset, asked, _identity(dataset, encoder))
 
     def as_queries(texts: Sequence[str], what: str) -> Float32:
         vectors = cache.get(texts, "query", what)
