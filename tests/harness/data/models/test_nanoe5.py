@@ -61,6 +61,6 @@ def test_vectors_of_a_real_server_are_those_that_its_model_made_before(
     )
     vectors = embed(dataset, model, tmp_path)
     for made, known in ((vectors.docs, before.docs), (vectors.queries, before.queries)):
-        assert np.einsum("ij,ij->i", made, known).min() > 0.9999
+        assert np.einsum("ij,ij->i", made, known).min() > 0.999
     found = Problem.of(dataset, vectors.docs, vectors.queries, 100).exact_metrics
     assert found["ndcg_at_10"] == pytest.approx(0.97001, abs=5e-4)

@@ -30,6 +30,7 @@ from harness.data.embedding_cache import embed
 from harness.data.models import OpenAIModel, endpoint
 from harness.data.models.endpoint import checked_url
 from harness.data.models.float16 import Rounded
+from harness.runs.portable_command import portable
 from tests.conftest import ROOT
 
 DIM = 16
@@ -475,16 +476,32 @@ def run(
     return call
 
 
+def files_with(folder: Path, secret: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def assert_no_key(folder: Path, *shown: str) -> None:
+    """Neither the key nor its beginning is in a file of the run, its record among them, or in what was shown."""
+    records = [path for path in (folder / "results").rglob("*.json") if '"api_key_env"' in path.read_text()]
+    assert records, "there is no record to search"
+    for secret in (KEY, KEY[:14]):
+        assert not any(secret in text for text in shown)
+        assert files_with(folder, secret) == []
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_each_failure_is_one_line_that_says_what_to_do(
-    stub: Stub, run: Callable[..., tuple[int, str, str]], way: str
+def test_each_failure_is_one_line_that_says_what_to_do_and_has_no_key(
+    stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     stub.fails, overrides, expected = WAYS[way]
-    status, _, err = run(stub.url, *overrides)
+    status, out, err = run(stub.url, *overrides)
     lines = [line for line in err.splitlines() if line.startswith("vecbudget: ")]
     assert status == 1 and len(lines) == 1 and "Traceback" not in err, err
     assert re.search(expected, lines[0]), lines[0]
     assert lines[0].startswith(f"vecbudget: {stub.url}/embeddings") and len(lines[0]) < 700
+    assert stub.keys == ({None} if "api_key_env" in str(overrides) else {f"Bearer {KEY}"})
+    assert_no_key(tmp_path, out, err, caplog.text)
 
 
 def test_an_endpoint_that_is_down_is_one_line_at_once(
@@ -527,32 +544,18 @@ def test_a_silent_endpoint_is_given_up(stub: Stub) -> None:
         stub.model(timeout=0.1, retries=1).encode(["a"], "query", None)
 
 
-def files_with(folder: Path, secret: str) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
-
-
-@pytest.mark.parametrize("way", ["sound", "at random", *WAYS])
+@pytest.mark.parametrize("share", [0, 0.2])
 def test_the_key_is_sent_and_is_nowhere_else(
-    stub: Stub,
-    run: Callable[..., tuple[int, str, str]],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    way: str,
+    stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float
 ) -> None:
-    overrides: list[str] = []
-    if way == "at random":
-        stub.fails, overrides = at_random(1, 0.2), ["model.retries=40"]
-    elif way != "sound":
-        stub.fails, overrides, _ = WAYS[way]
     caplog.set_level(logging.DEBUG)
-    status, out, err = run(stub.url, *overrides)
-    assert status == (way not in ("sound", "at random"))
-    assert stub.keys == ({None} if "api_key_env" in str(overrides) else {f"Bearer {KEY}"})
-    for secret in (KEY, KEY[:14]):
-        assert secret not in out + err + caplog.text
-        assert files_with(tmp_path, secret) == []
-    records = list((tmp_path / "results").rglob("*.json"))
-    assert records and any('"api_key_env"' in path.read_text() for path in records)
+    stub.fails = at_random(1, share)
+    status, out, err = run(stub.url, "model.retries=40", "model.batch_size=20")
+    assert status == 0 and stub.keys == {f"Bearer {KEY}"}
+    assert_no_key(tmp_path, out, err, caplog.text)
+    commands = [json.loads(path.read_text())["command"] for path in (tmp_path / "results").rglob("run.json")]
+    assert commands and all(VARIABLE in command for command in commands)
+    assert not any(KEY in portable(command, "small") for command in commands)
 
 
 @pytest.mark.parametrize(
