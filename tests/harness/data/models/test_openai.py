@@ -493,7 +493,7 @@ def assert_no_key(folder: Path, *shown: str) -> None:
 def test_each_failure_is_one_line_that_says_what_to_do_and_has_no_key(
     stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="harness")
     stub.fails, overrides, expected = WAYS[way]
     status, out, err = run(stub.url, *overrides)
     lines = [line for line in err.splitlines() if line.startswith("vecbudget: ")]
@@ -548,7 +548,7 @@ def test_a_silent_endpoint_is_given_up(stub: Stub) -> None:
 def test_the_key_is_sent_and_is_nowhere_else(
     stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="harness")
     stub.fails = at_random(1, share)
     status, out, err = run(stub.url, "model.retries=40", "model.batch_size=20")
     assert status == 0 and stub.keys == {f"Bearer {KEY}"}
