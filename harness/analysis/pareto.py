@@ -37,7 +37,7 @@ def frontier(cost: ArrayLike, quality: ArrayLike, told_apart: ToldApart | None =
     that does and that costs less than 2 % more. Points that are further apart than that are marked as by `undominated`.
 
     With `told_apart`, points also stand beside the best of their budget if they are not told apart from it, unless a
-    point of a smaller budget is as good.
+    point of a smaller budget is as good; and what is told apart from such a point, and of one budget with it, falls.
 
     Parameters
     ----------
@@ -66,6 +66,14 @@ def frontier(cost: ArrayLike, quality: ArrayLike, told_apart: ToldApart | None =
     for place in np.unique(best[best >= 0]).tolist():
         beside = np.flatnonzero(best == place)
         on[beside] = ~told_apart(place, beside)
+    # what stands beside a best of more bytes may be of one budget with, and better than, a best of fewer
+    for place in np.flatnonzero(on & (best >= 0)).tolist():
+        if not on[place]:
+            continue
+        less = (costs <= costs[place]) & one_budget(costs, costs[place]) & (qualities < qualities[place])
+        worse = np.flatnonzero(on & less & (best != best[place]) & (np.arange(len(on)) != best[place]))
+        if len(worse):
+            on[worse] = ~told_apart(place, worse)
     return on
 
 

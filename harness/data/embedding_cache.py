@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from harness.base.errors import CacheError, ModelError
 from harness.base.files import reserve
 from harness.base.memmap import release
-from harness.data.models.encoder import Encoder, Identity, Role
+from harness.data.models.encoder import ByBatch, Encoder, Identity, Role
 from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels
 from harness.data.models.vectors import VectorModel
@@ -115,7 +115,8 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         identity = _identity(dataset, encoder)
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
-    cache = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    asked = encoder.queries if isinstance(encoder, TwoModels) else encoder
+    cache = Cache(cache_dir, dataset, asked, _identity(dataset, encoder))
 
     def as_queries(texts: Sequence[str], what: str) -> Float32:
         vectors = cache.get(texts, "query", what)
@@ -299,7 +300,7 @@ class Cache:
                     f"{part.data} has {vectors.shape[1]} dimensions and {some[0][2].data} has {width}: delete the one "
                     "that is wrong, and it is made again"
                 )
-        draft = Draft(files, n, 0, None)
+        draft = Draft(files, n)
         draft.gather([(vectors, rows) for vectors, rows, _ in some])
         draft.finish(self._about())
         seconds = time.perf_counter() - started
@@ -313,24 +314,37 @@ class Cache:
         if draft.done:
             log.info("%d of %d %s of %s are encoded already", draft.done, n, what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        work, chunks = encoding_work(_lengths(texts)), share.after(draft.done)
+        work, order = encoding_work(_lengths(texts)), share.order
         # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
         total = int(work[share.rows].sum())
         bar = tqdm(
             total=total,
-            initial=total - int(sum(work[rows].sum() for rows in chunks)),
+            initial=total - int(work[order[draft.missing]].sum()),
             desc=f"{self.encoder.label}: {self.dataset.name} {what}",
             bar_format="{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
             disable=None,
         )
         unit = "docs" if role == "document" else "queries"
+
+        def keep(places: NDArray[np.int64], vectors: Float32) -> None:
+            rows = order[places]
+            draft.put(places, np.searchsorted(share.rows, rows), vectors)
+            rate = (draft.done - first) / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{draft.done}/{n}, {rate:.0f} {unit}/s", refresh=False)
+            bar.update(int(work[rows].sum()))
+
+        by_batch: ByBatch | None = getattr(self.encoder, "encode_by_batch", None)
         with draft, bar:
-            for rows in chunks:
-                vectors = self.encoder.encode([texts[i] for i in rows], role, self.dataset.task)
-                draft.put(np.searchsorted(share.rows, rows), vectors)
-                rate = (draft.done - first) / (time.perf_counter() - started)
-                bar.set_postfix_str(f"{draft.done}/{n}, {rate:.0f} {unit}/s", refresh=False)
-                bar.update(int(work[rows].sum()))
+            if by_batch is None:
+                for places in share.places(draft.missing):
+                    keep(places, self.encoder.encode([texts[i] for i in order[places]], role, self.dataset.task))
+            elif len(left := draft.missing):
+
+                def keep_safe(places: NDArray[np.int64], vectors: Float32) -> None:
+                    keep(left[places], vectors)
+                    draft.save()
+
+                by_batch([texts[i] for i in order[left]], role, self.dataset.task, keep_safe)
         draft.finish(self._about())
         seconds = time.perf_counter() - started
         log.info("%d %s of %s encoded in %.1f s", n - first, what, self.dataset.name, seconds)
@@ -465,15 +479,40 @@ def _discard_parts(whole: CacheFiles) -> None:
 
 
 class Draft:
-    """The unfinished file: rows are put in the order of their chunks, and the first `done` of them are safe."""
+    """The unfinished file, and which of its vectors are there.
 
-    def __init__(self, files: CacheFiles, n: int, done: int, vectors: np.memmap[Any, Any] | None) -> None:
+    Those are told by their places in the order in which they are encoded: the first so many, and where batches are
+    answered out of turn some runs beyond them.
+
+    Attributes
+    ----------
+    kept : bool (n,)
+        By place.
+    """
+
+    def __init__(
+        self,
+        files: CacheFiles,
+        n: int,
+        kept: NDArray[np.bool_] | None = None,
+        vectors: np.memmap[Any, Any] | None = None,
+    ) -> None:
         self.files = files
         self.n = n
-        self.done = done
+        self.kept = np.zeros(n, dtype=bool) if kept is None else kept
         self._vectors = vectors
-        self._saved = done
+        self._saved = self.done
         self._saved_at = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """How many vectors are there."""
+        return int(self.kept.sum())
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """The places of the others, ascending."""
+        return np.flatnonzero(~self.kept)
 
     @classmethod
     def resume(cls, files: CacheFiles, n: int) -> Draft:
@@ -483,34 +522,35 @@ class Draft:
             # mapped for writing, a file that is too short would be lengthened to what its header says
             vectors = np.lib.format.open_memmap(files.partial, mode="r")
             whole = files.partial.stat().st_size == vectors.offset + vectors.nbytes
-            done = progress["done"]
-            if whole and vectors.shape == (n, progress["dim"]) and type(done) is int and 0 < done <= n:
-                vectors = np.lib.format.open_memmap(files.partial, mode="r+")
-                if vectors.dtype == files.dtype:
-                    return cls(files, n, done, vectors)
+            kept = _kept([[0, progress["done"]], *progress.get("beyond", [])], n)
+            if whole and vectors.shape == (n, progress["dim"]) and kept is not None and vectors.dtype == files.dtype:
+                return cls(files, n, kept, np.lib.format.open_memmap(files.partial, mode="r+"))
         except FileNotFoundError:
             pass
         except Exception as error:  # as in `load`
             log.warning("%s cannot be resumed (%s); starting again", files.partial, error)
-        return cls(files, n, 0, None)
+        return cls(files, n)
 
     def __enter__(self) -> Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._save()  # after an error or Ctrl-C as well
+        self.save()  # after an error or Ctrl-C as well
 
-    def put(self, rows: NDArray[np.int64], vectors: Float32) -> None:
-        """Store the next vectors at their rows."""
+    def put(self, places: NDArray[np.int64], rows: NDArray[np.int64], vectors: Float32) -> None:
+        """Store the vectors of some places at their rows."""
         if self._vectors is None:
             self._vectors = self._allocate(vectors.shape[1])
         width = self._vectors.shape[1]
         if vectors.shape != (len(rows), width):
-            raise ModelError(f"the model returned shape {vectors.shape} for {len(rows)} texts of width {width}")
+            raise ModelError(
+                f"the model returned shape {vectors.shape} for {len(rows)} texts of width {width}; if it is the "
+                f"earlier vectors that are wrong, delete {self.files.partial}"
+            )
         self._vectors[rows] = vectors
-        self.done += len(rows)
+        self.kept[places] = True
         if time.monotonic() - self._saved_at >= FLUSH_SECONDS:
-            self._save()
+            self.save()
 
     def gather(self, parts: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> None:
         """Store the vectors of parts at their ascending rows; no more than a block of them is in memory."""
@@ -523,7 +563,7 @@ class Draft:
             release(self._vectors)
         with _disk(self.files.directory):
             self._vectors.flush()
-        self.done = self.n
+        self.kept[:] = True
 
     def finish(self, about: Mapping[str, str]) -> None:
         """Describe the complete file and give it its name."""
@@ -555,14 +595,35 @@ class Draft:
                 raise
         return vectors
 
-    def _save(self) -> None:
-        if self._vectors is None or self.done == self._saved:
+    def save(self) -> None:
+        """Put on disk what is there, and which that is."""
+        done = self.done
+        if self._vectors is None or done == self._saved:
             return
         with _disk(self.files.directory):
             self._vectors.flush()  # first the vectors, then the claim that they are there
-            _write_json(self.files.progress, {"done": self.done, "dim": self._vectors.shape[1]})
-        self._saved = self.done
+            runs = _runs(self.kept)
+            first = runs.pop(0)[1] if runs[0][0] == 0 else 0
+            beyond = {"beyond": runs} if runs else {}
+            _write_json(self.files.progress, {"done": first, "dim": self._vectors.shape[1], **beyond})
+        self._saved = done
         self._saved_at = time.monotonic()
+
+
+def _runs(kept: NDArray[np.bool_]) -> list[list[int]]:
+    """Return the beginnings and ends of the runs of true ones."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8)))
+    return [[int(start), int(stop)] for start, stop in edges.reshape(-1, 2)]
+
+
+def _kept(runs: Sequence[Any], n: int) -> NDArray[np.bool_] | None:
+    """Return which of n places lie in runs; None where the runs are none, or all empty."""
+    kept = np.zeros(n, dtype=bool)
+    for start, stop in runs:
+        if not (type(start) is int and type(stop) is int and 0 <= start <= stop <= n):
+            return None
+        kept[start:stop] = True
+    return kept if kept.any() else None
 
 
 def text_hash(texts: Sequence[str]) -> str:

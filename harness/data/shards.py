@@ -69,14 +69,16 @@ class Share:
         own = chunks[shard.part - 1 :: shard.of]
         return cls(np.sort(np.concatenate(own)) if own else np.empty(0, dtype=np.int64), own)
 
-    def after(self, done: int) -> list[Int64]:
-        """Return the chunks without the first `done` rows of their order."""
-        left = []
-        for rows in self.chunks:
-            if len(rows) > done:
-                left.append(rows[done:])
-            done = max(0, done - len(rows))
-        return left
+    @property
+    def order(self) -> Int64:
+        """The rows in the order in which they are encoded; what is at a place of it is the place's row."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.chunks])
+
+    def places(self, missing: Int64) -> list[Int64]:
+        """Return the places that are missing, chunk by chunk; ascending as they are."""
+        ends = np.cumsum([len(rows) for rows in self.chunks])
+        portions = np.split(missing, np.searchsorted(missing, ends))
+        return [portion for portion in portions if len(portion)]
 
 
 def expanded(override: str) -> str:

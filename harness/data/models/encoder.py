@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,6 +23,13 @@ Role = Literal["document", "query"]
 
 Identity = dict[str, Any]
 """JSON."""
+
+Keep = Callable[[NDArray[np.int64], Float32], None]
+"""Takes the places of some texts and their vectors, float32 (b, d)."""
+
+ByBatch = Callable[[Sequence[str], Role, str | None, Keep], None]
+"""`encode_by_batch` of a model that has one: as `Encoder.encode`, but each batch is handed over when it is there, in
+any order. The cache keeps it at once, so that none is made twice: for models that are paid by the text."""
 
 
 class Encoder(Protocol):

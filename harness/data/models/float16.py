@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, ModelError
-from harness.data.models.encoder import Identity, Role
+from harness.data.models.encoder import ByBatch, Identity, Keep, Role
 from harness.data.models.vectors import VectorModel
 
 Float32 = NDArray[np.float32]
@@ -56,7 +56,26 @@ class Rounded:
         ModelError
             If a number is too large for float16.
         """
-        vectors: Float32 = self.model.encode(texts, role, task)
+        return self._rounded(self.model.encode(texts, role, task), texts)
+
+    @property
+    def encode_by_batch(self) -> ByBatch | None:
+        """The model's, with rounded vectors, where it has one."""
+        inner: ByBatch | None = getattr(self.model, "encode_by_batch", None)
+        if inner is None:
+            return None
+
+        def rounding(texts: Sequence[str], role: Role, task: str | None, keep: Keep) -> None:
+            inner(
+                texts,
+                role,
+                task,
+                lambda places, vectors: keep(places, self._rounded(vectors, [texts[place] for place in places])),
+            )
+
+        return rounding
+
+    def _rounded(self, vectors: Float32, texts: Sequence[str]) -> Float32:
         with np.errstate(over="ignore"):
             rounded = vectors.astype(np.float16).astype(np.float32)
         if not np.isfinite(rounded).all():

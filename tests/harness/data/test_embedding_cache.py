@@ -192,7 +192,11 @@ def test_chunks_are_the_texts_longest_first(sizes: list[int], limit: int, data: 
         assert all(len(rows) == 1 or embedding_cache.encoding_work(lengths[rows]).sum() <= limit for rows in chunks)
         done = data.draw(st.integers(0, len(sizes)))
         share = Share(np.arange(len(sizes)), embedding_cache.length_chunks(lengths))
-        assert [row for rows in share.after(done) for row in rows] == order[done:]
+        assert share.order.tolist() == order
+        missing = np.sort(data.draw(st.permutations(range(len(sizes))))[done:]).astype(np.int64)
+        portions = share.places(missing)
+        assert [place for places in portions for place in places] == missing.tolist()
+        assert all(any(set(share.order[places]) <= set(rows) for rows in chunks) for places in portions)
 
 
 def start_worker(directory: Path, delay: float) -> subprocess.Popen[str]:
@@ -398,6 +402,11 @@ def test_a_header_or_progress_that_lies_is_not_resumed(tmp_path: Path) -> None:
         (sound, {"done": 1.5, "dim": 8}, 0),
         (sound, {"done": True, "dim": 8}, 0),
         (sound, {"done": 41, "dim": 8}, 0),
+        (sound, {"done": 2, "dim": 8, "beyond": [[5, 7], [39, 40]]}, 5),
+        (sound, {"done": 0, "dim": 8, "beyond": [[5, 7]]}, 2),
+        (sound, {"done": 2, "dim": 8, "beyond": [[5, 41]]}, 0),
+        (sound, {"done": 2, "dim": 8, "beyond": [[7, 5]]}, 0),
+        (sound, {"done": 2, "dim": 8, "beyond": 5}, 0),
     ):
         files.partial.write_bytes(content)
         files.progress.write_text(json.dumps(progress))

@@ -10,6 +10,7 @@ import pytest
 from harness.base.errors import ConfigError
 from harness.data.datasets import Dataset
 from harness.data.embedding_cache import embed
+from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels, two_models
 from harness.data.models.vectors import VectorModel
 from harness.data.training_queries import choose
@@ -66,6 +67,14 @@ def test_documents_are_the_old_models_and_queries_the_new_ones(tmp_path: Path) -
     files = len(list(tmp_path.glob("*.npy")))
     embed(dataset, OLD, tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == files
+
+
+@pytest.mark.parametrize("first", ["both", "alone"])
+def test_rounded_vectors_of_both_are_those_of_each_alone(tmp_path: Path, first: str) -> None:
+    dataset, old, new = collection(), Rounded(OLD), Rounded(NEW)
+    encoders = {"both": TwoModels(old, new), "alone": new}
+    made = {name: embed(dataset, encoders[name], tmp_path) for name in sorted(encoders, key=lambda name: name != first)}
+    np.testing.assert_array_equal(made["both"].queries, made["alone"].queries)
 
 
 def test_a_map_learned_from_documents_brings_back_the_old_ranking(tmp_path: Path) -> None:
