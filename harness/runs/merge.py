@@ -131,13 +131,26 @@ def _conflicts_of_names(runs: Mapping[str, Sequence[_Found]]) -> list[str]:
             for name, meaning in _named(item.record):
                 meanings.setdefault(name, {}).setdefault(meaning, []).append(item)
     differ = {name: by_meaning for name, by_meaning in meanings.items() if len(by_meaning) > 1}
+    # a folder that has all of them lives with it already: reports mark names that stand for several things
+    differ = {name: by_meaning for name, by_meaning in differ.items() if not _in_one_folder(by_meaning)}
     found = []
     for (kind, *names), by_meaning in differ.items():
         if len(names) > 1 and ("model", names[0]) in differ:
             continue  # another model has other vectors on every collection: said once
         sides = " but ".join(f"{_short(meaning)} in {_where(items)}" for meaning, items in by_meaning.items())
         found.append(f"{kind} '{' on '.join(names)}' is {sides}")
+    if found:
+        # names are labels: see `harness.runs.labels`
+        found[-1] += (
+            ". Give one of the two another name: its command again with dataset.name=... relabels what is recorded"
+        )
     return found
+
+
+def _in_one_folder(by_meaning: Mapping[str, Sequence[_Found]]) -> bool:
+    """Return whether some folder has records of every meaning."""
+    folders = [{item.results_dir for item in items} for items in by_meaning.values()]
+    return bool(set.intersection(*folders))
 
 
 def _named(record: Record) -> Iterator[tuple[tuple[str, ...], str]]:

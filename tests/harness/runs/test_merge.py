@@ -187,6 +187,18 @@ def test_what_agrees_is_no_conflict(tmp_path: Path) -> None:
     assert len(merged.copied) == 3 and merged.repeated == 2
 
 
+def test_a_folder_with_two_collections_of_one_name_is_merged_as_it_is(tmp_path: Path) -> None:
+    """Reports mark the name for each of the two; what refuses is a folder that knows only one of them."""
+    both = folder(tmp_path / "both", record("int8"), record("int4", dataset="e" * 16))
+    merged = merge([both], tmp_path / "ours")
+    assert len(merged.copied) == 2
+    one = folder(tmp_path / "one", record("pq", dataset="d" * 16))
+    assert len(merge([one, both], tmp_path / "more").copied) == 3
+    other = folder(tmp_path / "other", record("pq", dataset="f" * 16))
+    with pytest.raises(StoreError, match="dataset.name=... relabels what is recorded"):
+        merge([both, other], tmp_path / "none")
+
+
 def test_many_conflicts_are_counted(tmp_path: Path) -> None:
     names = [f"m{i}" for i in range(9)]
     mine = folder(tmp_path / "mine", *(record(name) for name in names))
