@@ -111,7 +111,7 @@ def collection(tmp_path: Path, n: int, d: int) -> list[str]:
     return ["dataset=vectors", *named, f"results_dir={tmp_path / 'results'}"]
 
 
-@pytest.mark.parametrize("d", [100, 768])
+@pytest.mark.parametrize("d", [100, pytest.param(768, marks=pytest.mark.slow)])
 def test_every_quick_setting_works_on_other_widths(tmp_path: Path, d: int) -> None:
     assert main(["sweep", "experiment=quick", *collection(tmp_path, 300, d)]) == 0
     runs = load_runs(tmp_path / "results")
