@@ -215,7 +215,7 @@ def _legend(page: Page) -> str:
     if _has_limits(page):
         notes.append(
             "**dB over bound** is the mean squared error of the reconstructed vectors over the least that codes of as "
-            "many bytes could reach for a Gaussian source with the documents' second moment (reverse water-filling; "
+            "many bytes could reach for a Gaussian source with the documents' covariance (reverse water-filling; "
             "Cover and Thomas, 2006, section 10.3.3). 6.02 dB are a bit for each dimension that is coded. Real vectors "
             "are no Gaussian source and can lie below; shared state counts nothing. *–*: no more error than float32's "
             "rounding, or scores that are not linear in the query, so that there is no reconstruction. The CSV has the "

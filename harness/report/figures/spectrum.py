@@ -188,7 +188,7 @@ def draw_spectra(found: Spectra) -> Figure:
         top.yaxis.set_minor_locator(NullLocator())
         top.set_ylabel("share of the power")
         top.set_title(
-            f"{found.collection}; second moment of the documents, half of it in {_axes_of(spectrum, 0.5)}, 90 % in "
+            f"{found.collection}; half of the power in {_axes_of(spectrum, 0.5)}, 90 % in "
             f"{_axes_of(spectrum, 0.9)} axes",
             fontsize=9,
             color=QUIET,
