@@ -309,9 +309,13 @@ class Part:
         width = None if self.maps_queries else vectors.shape[1]
         examples = None if queries is None else as_vectors(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
+        self._learn_lengths(vectors)
         self._fit_pairs(vectors, examples, answers)
         self.dim_ = vectors.shape[1]
         return self
+
+    def _learn_lengths(self, docs: Float32) -> None:
+        """Learn what the lengths of checked documents say, before all else; most parts do not ask."""
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         """Learn from checked arrays; a part that `wants_pairs`, or holds parts, overrides this and not `_fit`."""
@@ -415,12 +419,9 @@ class Codec(Part, ABC):
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
 
-    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None, pairs: ArrayLike | None = None) -> Self:
-        """Learn from documents (n, d) as `Part.fit` does, and for renormalize=auto whether they have unit length."""
-        vectors = as_vectors(docs, "docs")
+    def _learn_lengths(self, docs: Float32) -> None:
         if self.renormalize == "auto":
-            self.unit_length_ = has_unit_rows(vectors)
-        return super().fit(vectors, queries, pairs)
+            self.unit_length_ = has_unit_rows(docs)
 
     @property
     def decodes_to_unit_length(self) -> bool:
@@ -430,10 +431,11 @@ class Codec(Part, ABC):
     @property
     def renormalizes(self) -> bool:
         """Whether decoded documents are scaled to unit length."""
-        if self.renormalize == "auto":
-            self._check_fitted()
-            return bool(self.unit_length_)
-        return self.renormalize
+        if self.renormalize != "auto":
+            return self.renormalize
+        if "unit_length_" not in vars(self):
+            raise NotFittedError(f"{type(self).__name__} is not fitted: renormalize=auto asks the documents' lengths")
+        return bool(self.unit_length_)
 
     def fit_rows(self, n: int) -> slice:
         """Return which of n documents `fit` looks at, for those who would have to prepare all of them."""

@@ -43,7 +43,7 @@ def _kind(codec: Codec) -> str:
     name, symmetric = type(codec).__name__, codec.scoring == "symmetric"
     if type(codec) is Sign and codec.threshold == "zero" and symmetric and not codec.is_centred:
         return "b1"
-    if type(codec) is Cast and codec.scale == "none" and not codec.renormalize:
+    if type(codec) is Cast and codec.scale == "none" and not codec.renormalizes:
         if codec.dtype == "float32":
             return "f32"
         kinds = {"float16": "f16", "bfloat16": "bf16"}
@@ -57,7 +57,7 @@ def _kind(codec: Codec) -> str:
         and (codec.range.low, codec.range.high, codec.steps, codec.zero, codec.shift) == (-1.0, 1.0, 254, 127, 0.0)
         and codec.rounding == "to_zero"
         and symmetric
-        and codec.renormalize
+        and codec.renormalizes
     )
     if usearch_int8:
         return "i8"

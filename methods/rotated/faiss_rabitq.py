@@ -96,7 +96,7 @@ class FaissRaBitQ(Codec):
             levels, factor, along_centre = self._estimator(packed[start:stop])
             out[start:stop, :d] = centre + factor[:, None] * levels
             out[start:stop, d] = along_centre - factor * np.einsum("ij,j->i", levels, centre)
-        if self.renormalize:
+        if self.renormalizes:
             out[:, d] = 0
         return out
 

@@ -12,6 +12,7 @@ from methods.composed.chain import Chain
 from methods.kernels.threads import one_thread
 from methods.transform_coding.transform_code import TransformCode
 from methods.transforms.linear import SVD
+from methods.transforms.location import mean_of
 
 
 @dataclass(kw_only=True, eq=False)
@@ -61,7 +62,7 @@ class RefinedTransformCode(Chain):
         for transform in self.transforms[:-1]:
             rows = transform.transform_docs(rows)
         # a rotation about the mean: what lies there is the codebooks' to know
-        about = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        about = rows - mean_of(rows)
         with one_thread():
             for _ in range(self.rounds):
                 decoded = codec.nearest_points(project(rows, axes.components_))

@@ -9,12 +9,14 @@ from methods import (
     SVD,
     Cast,
     Chain,
+    FaissRaBitQ,
     Hyperplanes,
     KernelPCA,
     LeanVec,
     PerDimension,
     RandomProjection,
     RandomRotation,
+    RetrievalPQ,
     ScaledLevels,
     ScoreAware,
     Sign,
@@ -192,6 +194,20 @@ def test_renormalising_by_rule():
     ):
         assert np.linalg.norm(codec.fit(docs).decode(codec.encode(docs)), axis=1) == pytest.approx(1, abs=1e-5)
         assert np.linalg.norm(codec.fit(longer).decode(codec.encode(longer)), axis=1).std() > 0.1
+
+
+@pytest.mark.parametrize("lengths", ["unit", "others"])
+def test_the_rule_is_one_of_the_two_choices(lengths):
+    """auto is true or false, for parts that ask in fit, too, and for those that keep an exact score's last digit."""
+    docs = crowded(0.3)
+    if lengths == "others":
+        docs = docs * np.linspace(0.5, 2, len(docs), dtype=np.float32)[:, None]
+    for make in (
+        lambda choice: FaissRaBitQ(renormalize=choice),
+        lambda choice: RetrievalPQ(m=4, bits=2, rounds=0, steps=3, batch=8, renormalize=choice),
+    ):
+        by_rule, given = make("auto").fit(docs), make(lengths == "unit").fit(docs)
+        assert np.array_equal(by_rule.decode(by_rule.encode(docs)), given.decode(given.encode(docs)))
 
 
 def test_parameters_that_came_later_are_no_part_of_an_identity_at_their_default():
