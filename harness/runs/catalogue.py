@@ -147,7 +147,7 @@ def catalogue(group: str) -> str:
     text = printed(table)
     if group == "method":
         presets = len(members("method")) - len(method_rows())
-        text += "\nEvery method also takes renormalize=true|false and scoring=asymmetric|symmetric|raw_codes.\n"
+        text += "\nEvery method also takes renormalize=true|false|auto and scoring=asymmetric|symmetric|raw_codes.\n"
         text += f"Vector stores' own switches, {presets} presets: vecbudget list databases\n"
     return text
 
