@@ -103,20 +103,19 @@ class Stub:
             self.most = max(self.most, self.under_way)
             self.requests.append(request)
             self.keys.add(handler.headers["Authorization"])
-        try:
-            time.sleep(self.delay)
-            if self.fails is not None and self.fails(handler, request):
-                return
-            if handler.path != "/v1/embeddings":
-                answer(handler, 404, {"error": {"message": f"no route {handler.path}"}})
-                return
-            vectors = [vector(text, request.get("dimensions", DIM)) for text in request["input"]]
-            with self.lock:
-                self.answered.update(request["input"])
-            answer(handler, 200, embeddings(request, vectors))
-        finally:
-            with self.lock:
-                self.under_way -= 1
+        time.sleep(self.delay)
+        with self.lock:
+            # before the answer: a client that has it sends its next request at once
+            self.under_way -= 1
+        if self.fails is not None and self.fails(handler, request):
+            return
+        if handler.path != "/v1/embeddings":
+            answer(handler, 404, {"error": {"message": f"no route {handler.path}"}})
+            return
+        vectors = [vector(text, request.get("dimensions", DIM)) for text in request["input"]]
+        with self.lock:
+            self.answered.update(request["input"])
+        answer(handler, 200, embeddings(request, vectors))
 
 
 @contextmanager
