@@ -5,7 +5,8 @@ three are *parts*: keyword hyper-parameters are dataclass fields, and what `fit`
 end in an underscore (scikit-learn's convention). Those attributes, and nothing else, are the part's state: they are
 what a file holds, what counts as storage, and what a fresh object gets back.
 
-Shapes: `n` documents, `m` queries, `d` dimensions, all float32 and C-contiguous once they have passed `as_vectors`.
+Shapes: `n` documents, `m` queries, `d` dimensions, all float32 and C-contiguous once they have passed `as_vectors`. A
+part whose `takes` is "terms" gets `methods.representations.SparseVectors` in their place, and d is the vocabulary.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from methods import topk
+from methods.errors import MethodError as MethodError
+from methods.errors import NotFittedError as NotFittedError
+from methods.errors import VectorsError as VectorsError
+from methods.representations import Kind, as_sparse, refuse_kind
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -32,18 +38,6 @@ UNIT_TOLERANCE = 0.01
 
 BLOCK_BYTES = 16 << 20
 """Decoded documents are held in blocks of about this many bytes: small enough for cache-friendly products."""
-
-
-class MethodError(ValueError):
-    """A method was asked for something that it cannot do; the message names the parameter and the value."""
-
-
-class NotFittedError(MethodError):
-    """A part was used before `fit` or `load_state`."""
-
-
-class VectorsError(MethodError):
-    """Vectors that cannot be compressed: empty, not two-dimensional, the wrong width, NaN or infinite."""
 
 
 def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float32:
@@ -99,6 +93,58 @@ def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
         yield start, min(n, start + step)
 
 
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """A byte string for each document, of its own length. Lengths are stored, and count.
+
+    Attributes
+    ----------
+    values : uint8 (total,)
+        The strings, one after another.
+    lengths : unsigned integers (n,)
+        Their lengths, in the least type that holds the longest.
+    """
+
+    values: NDArray[np.uint8]
+    lengths: Array
+
+    def __post_init__(self) -> None:
+        if self.lengths.ndim != 1 or self.lengths.dtype.kind != "u" or self.values.ndim != 1:
+            raise MethodError(f"no byte strings: lengths {self.lengths.dtype} of shape {self.lengths.shape}")
+        if int(self.starts[-1]) != len(self.values):
+            raise MethodError(f"byte strings of {int(self.starts[-1])} bytes in all, but there are {len(self.values)}")
+
+    @classmethod
+    def of(cls, values: NDArray[np.uint8], lengths: Array) -> Ragged:
+        """Return strings of the lengths given, as any integers (n,)."""
+        return cls(values, lengths.astype(np.min_scalar_type(int(lengths.max(initial=0))), copy=False))
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each string begins, and the last one ends, int64 (n + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the strings and their lengths."""
+        return self.values.nbytes + self.lengths.nbytes
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, rows: slice) -> Ragged:
+        """Return a run of strings; the bytes are a view."""
+        start, stop, _ = rows.indices(len(self))
+        stop = max(start, stop)
+        return Ragged.of(self.values[self.starts[start] : self.starts[stop]], self.lengths[start:stop])
+
+    @classmethod
+    def concatenate(cls, chunks: Sequence[Ragged]) -> Ragged:
+        """Join runs of strings in order."""
+        lengths = np.concatenate([chunk.lengths for chunk in chunks])
+        return cls.of(np.concatenate([chunk.values for chunk in chunks]), lengths)
+
+
 @dataclass(frozen=True)
 class Codes:
     """The stored form of `n` documents: named arrays, and nothing else survives encoding.
@@ -111,14 +157,17 @@ class Codes:
         Arrays whose first axis is the document.
     shared : mapping of str to ndarray
         Arrays that documents share (blocks, factors). A codec that uses them is not row-wise.
+    ragged : mapping of str to Ragged
+        Byte strings of varying length, one a document.
     """
 
     n: int
     rows: Mapping[str, Array]
     shared: Mapping[str, Array] = field(default_factory=dict)
+    ragged: Mapping[str, Ragged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, array in self.rows.items():
+        for name, array in (*self.rows.items(), *self.ragged.items()):
             if len(array) != self.n:
                 raise MethodError(f"codes array '{name}' has {len(array)} rows, expected {self.n}")
 
@@ -135,7 +184,7 @@ class Codes:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in (*self.rows.values(), *self.shared.values()))
+        return sum(array.nbytes for array in (*self.rows.values(), *self.shared.values(), *self.ragged.values()))
 
     def __len__(self) -> int:
         return self.n
@@ -146,7 +195,8 @@ class Codes:
         if step != 1:
             raise MethodError("codes are sliced in runs of rows (step 1)")
         views = {name: array[start:stop] for name, array in self.rows.items()}
-        return Codes(n=max(0, stop - start), rows=views, shared=self.shared)
+        strings = {name: ragged[start:stop] for name, ragged in self.ragged.items()}
+        return Codes(n=max(0, stop - start), rows=views, shared=self.shared, ragged=strings)
 
     @classmethod
     def concatenate(cls, chunks: Sequence[Codes]) -> Codes:
@@ -159,23 +209,34 @@ class Codes:
         return cls(
             n=sum(chunk.n for chunk in chunks),
             rows={name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in names},
+            ragged={name: Ragged.concatenate([chunk.ragged[name] for chunk in chunks]) for name in chunks[0].ragged},
         )
 
     def rows_under(self, prefix: str) -> Codes:
         """Return the codes whose arrays' names begin with a prefix, by their names without it."""
-        return Codes(n=self.n, rows=arrays_under(self.rows, prefix))
+        strings = {name.removeprefix(prefix): own for name, own in self.ragged.items() if name.startswith(prefix)}
+        return Codes(n=self.n, rows=arrays_under(self.rows, prefix), ragged=strings)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return all arrays under one set of names, for a file."""
-        return {**self.rows, **{f"shared.{name}": array for name, array in self.shared.items()}}
+        arrays = {**self.rows, **{f"shared.{name}": array for name, array in self.shared.items()}}
+        for name, ragged in self.ragged.items():
+            arrays |= {f"ragged.{name}": ragged.values, f"lengths.{name}": ragged.lengths}
+        return arrays
 
     @classmethod
     def from_arrays(cls, n: int, arrays: Mapping[str, Array]) -> Codes:
         """Return the codes of `n` documents whose arrays `to_arrays` returned."""
+        strings, lengths = arrays_under(arrays, "ragged."), arrays_under(arrays, "lengths.")
+        if strings.keys() != lengths.keys():
+            raise MethodError(f"byte strings and lengths that do not belong together: {sorted(arrays)}")
         return cls(
             n=n,
-            rows={name: array for name, array in arrays.items() if not name.startswith("shared.")},
-            shared={name[7:]: array for name, array in arrays.items() if name.startswith("shared.")},
+            rows={
+                name: array for name, array in arrays.items() if not name.startswith(("shared.", "ragged.", "lengths."))
+            },
+            shared=arrays_under(arrays, "shared."),
+            ragged={name: Ragged(values, lengths[name]) for name, values in strings.items()},
         )
 
 
@@ -232,6 +293,9 @@ def added_parameter(default: Any) -> Any:
 @dataclass(kw_only=True, eq=False)
 class Part:
     """What transforms and codecs share: checked hyper-parameters, and state in attributes ending in `_`."""
+
+    takes: ClassVar[Kind] = "vectors"
+    """What represents the documents and queries that it is given."""
 
     wants_queries: ClassVar[bool] = False
     """Whether `fit` makes use of (training or pseudo) queries."""
@@ -293,7 +357,12 @@ class Part:
         width = self._check_fitted()
         return int(vars(self).get("query_dim_", width))
 
-    def fit(self, docs: ArrayLike, queries: ArrayLike | None = None, pairs: ArrayLike | None = None) -> Self:
+    def _checked(self, values: Any, name: str, width: int | None = None) -> Any:
+        """Return checked documents or queries of the kind that the part takes, `width` wide."""
+        refuse_kind(values, self.takes, type(self).__name__)
+        return as_vectors(values, name, width) if self.takes == "vectors" else as_sparse(values, name, width)
+
+    def fit(self, docs: Any, queries: Any = None, pairs: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
 
         `pairs`, integers (p, 2), say which documents answer them: rows of `queries` and of `docs`.
@@ -305,23 +374,23 @@ class Part:
         MethodError
             If the data cannot carry the parameters (fewer documents than centroids, say).
         """
-        vectors = as_vectors(docs, "docs")
+        vectors = self._checked(docs, "docs")
         width = None if self.maps_queries else vectors.shape[1]
-        examples = None if queries is None else as_vectors(queries, "queries", width)
+        examples = None if queries is None else self._checked(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
         self._learn_lengths(vectors)
         self._fit_pairs(vectors, examples, answers)
         self.dim_ = vectors.shape[1]
         return self
 
-    def _learn_lengths(self, docs: Float32) -> None:
+    def _learn_lengths(self, docs: Any) -> None:
         """Learn what the lengths of checked documents say, before all else; most parts do not ask."""
 
-    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
+    def _fit_pairs(self, docs: Any, queries: Any, pairs: NDArray[np.int64] | None) -> None:
         """Learn from checked arrays; a part that `wants_pairs`, or holds parts, overrides this and not `_fit`."""
         self._fit(docs, queries)
 
-    def _fit(self, docs: Float32, queries: Float32 | None) -> None:
+    def _fit(self, docs: Any, queries: Any) -> None:
         """Learn from checked arrays; a part with nothing to learn does not override this."""
 
     @property
@@ -362,16 +431,19 @@ class Transform(Part, ABC):
     principal: ClassVar[bool] = False
     """Whether the new dimensions are principal axes, in the order of falling variance."""
 
+    gives: ClassVar[Kind] = "vectors"
+    """What represents documents and queries afterwards."""
+
     is_linear: ClassVar[bool] = False
     """Whether documents and queries are mapped by matrices, once a constant is taken from the documents."""
 
-    def transform_docs(self, docs: ArrayLike) -> Float32:
+    def transform_docs(self, docs: Any) -> Any:
         """Return documents (n, d) in the new space, float32 (n, d')."""
-        return self._transform_docs(as_vectors(docs, "docs", self._check_fitted()))
+        return self._transform_docs(self._checked(docs, "docs", self._check_fitted()))
 
-    def transform_queries(self, queries: ArrayLike) -> Float32:
+    def transform_queries(self, queries: Any) -> Any:
         """Return queries (m, d) in the new space, float32 (m, d')."""
-        return self._transform_queries(as_vectors(queries, "queries", self._query_width()))
+        return self._transform_queries(self._checked(queries, "queries", self._query_width()))
 
     @abstractmethod
     def _transform_docs(self, docs: Float32) -> Float32: ...
@@ -443,7 +515,7 @@ class Codec(Part, ABC):
 
     def encode(self, docs: ArrayLike) -> Codes:
         """Return the bytes that are stored for documents (n, d)."""
-        return self._encode(as_vectors(docs, "docs", self._check_fitted()))
+        return self._encode(self._checked(docs, "docs", self._check_fitted()))
 
     def decode(self, codes: Codes) -> Float32:
         """Return the documents that the bytes stand for, float32 (n, d')."""
@@ -453,7 +525,7 @@ class Codec(Part, ABC):
 
     def query_matrix(self, queries: ArrayLike) -> Float32:
         """Return the queries as they enter the dot product, float32 (m, d'): projected, quantised or as they are."""
-        return self._query_matrix(as_vectors(queries, "queries", self._query_width()))
+        return self._query_matrix(self._checked(queries, "queries", self._query_width()))
 
     def doc_matrix(self, codes: Codes) -> Float32:
         """Return the documents as they enter the dot product, float32 (n, d')."""
@@ -477,7 +549,7 @@ class Codec(Part, ABC):
         """
         if k < 1:
             raise MethodError(f"k must be at least 1, got {k}")
-        vectors = as_vectors(queries, "queries", self._query_width())
+        vectors = self._checked(queries, "queries", self._query_width())
         return self._search(vectors, codes, min(k, codes.n))
 
     def on_disk(self, names: Iterable[str]) -> set[str]:

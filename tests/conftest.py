@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from harness.runs.catalogue import members, method_card
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
@@ -15,6 +17,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real collections (../shared/data) are not here")
     return SHARED_DATA
+
+
+def methods_for(kind: str) -> list[str]:
+    """The methods whose yaml says that they take documents of a kind: "vectors" where it says nothing, or "terms"."""
+    return [name for name, entry in members("method").items() if method_card(entry).get("takes", "vectors") == kind]
 
 
 def clustered_vectors(n: int, d: int, seed: int = 0, clusters: int = 20) -> np.ndarray:

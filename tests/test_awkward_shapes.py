@@ -18,6 +18,7 @@ from harness.runs.config import MethodSpec
 from harness.runs.named_settings import named_settings
 from methods import HOMES
 from methods.base import MethodError
+from tests.conftest import methods_for
 
 SHAPES = [(20, 100), (20, 5), (3, 384), (1, 1)]
 
@@ -75,7 +76,7 @@ def outcome(name: str, shape: tuple[int, int], **parameters: object) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
-@pytest.mark.parametrize("name", list(members("method")))
+@pytest.mark.parametrize("name", methods_for("vectors"))
 def test_it_works_or_names_what_was_set(name: str, shape: tuple[int, int]) -> None:
     said = outcome(name, shape)
     assert not said or said.startswith(f"method={name}: "), said
@@ -84,7 +85,7 @@ def test_it_works_or_names_what_was_set(name: str, shape: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, entry in members("method").items() if {*WIDTHS} & {*parameters(entry)}]
+    "name", [name for name in methods_for("vectors") if {*WIDTHS} & {*parameters(members("method")[name])}]
 )
 def test_a_value_without_meaning_is_named_as_it_was_typed(name: str) -> None:
     for key in parameters(members("method")[name]):

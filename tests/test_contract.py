@@ -20,14 +20,13 @@ from safetensors.numpy import save_file
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
-from harness.runs.catalogue import members
 from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
-from tests.conftest import clustered_vectors
+from tests.conftest import clustered_vectors, methods_for
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
 N, D, M, K = 1200, 384, 40, 20
-NAMES = list(members("method"))
+NAMES = methods_for("vectors")
 LAWS_WITH_EXCEPTIONS = {
     "another_seed_gives_other_bytes",
     "equal_documents_tie",

@@ -74,6 +74,7 @@ FAMILIES = (
     "dimension",
     "two tiers",
     "sparse",
+    "terms",
     "learned",
     "table",
     "convention",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +17,14 @@ from methods.base import (
     Codes,
     Float32,
     MethodError,
+    Part,
     Transform,
     added_parameter,
     arrays_under,
     project,
     unit_rows,
 )
+from methods.representations import IN_WORDS, Kind
 from methods.transforms.location import Centre, location
 
 LOST = 1e-5
@@ -71,6 +74,24 @@ class Chain(Codec):
     transforms: list[Transform]
     codec: Codec
     centre: Centre = added_parameter("none")
+
+    def __post_init__(self) -> None:
+        # before types are checked, which would only say that a code for terms is no Codec
+        transforms = self.transforms if isinstance(self.transforms, list) else []
+        parts = [part for part in (*transforms, self.codec) if isinstance(part, Part)]
+        for one, after in itertools.pairwise(parts):
+            given = getattr(one, "gives", one.takes)
+            self._require(
+                given == after.takes,
+                f"{type(one).__name__} gives {IN_WORDS[given]}, but {type(after).__name__} takes "
+                f"{IN_WORDS[after.takes]}",
+            )
+        super().__post_init__()
+
+    @property
+    def takes(self) -> Kind:  # type: ignore[override]
+        """What the first part takes."""
+        return (self.transforms[0] if self.transforms else self.codec).takes
 
     def _check_parameters(self) -> None:
         if self.scoring != "asymmetric" and self.codec.scoring != "asymmetric":

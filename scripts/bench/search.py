@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_module
 from threadpoolctl import threadpool_limits
 
 from harness.evaluation.index_build import encode
-from harness.runs.catalogue import members
+from harness.runs.catalogue import members, method_card
 from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes
 from methods.composed.chain import Chain
@@ -84,7 +84,8 @@ def main() -> None:
     if options.threads:
         faiss.omp_set_num_threads(options.threads)
         threadpool_limits(options.threads)
-    names = options.methods.split(",") if options.methods else list(members("method"))
+    every = [name for name, entry in members("method").items() if "takes" not in method_card(entry)]
+    names = options.methods.split(",") if options.methods else every
     chunks = range(0, options.docs, CHUNK)
     docs = np.concatenate([vectors(min(CHUNK, options.docs - at), options.dim, (0, at)) for at in chunks])
     queries = vectors(options.queries, options.dim, 1)

@@ -10,14 +10,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness.exchange.index_export import export
-from harness.runs.catalogue import members
 from harness.runs.run import run
 from harness.runs.store import RANKING, Store
+from tests.conftest import methods_for
 from tests.harness.runs.test_run import configuration
 from tests.test_contract import LOAD_EXPORTS
 from vecbudget import CompressedIndex
 
 QUERIES = 300
+NAMES = methods_for("vectors")
 
 
 @pytest.mark.slow
@@ -29,7 +30,7 @@ def test_every_yaml_exported_ranks_scifact_as_its_run_did(shared_data: Path, tmp
     vectors = collection / "minilm.safetensors"
     failures: dict[str, str] = {}
     run_ids: dict[str, str] = {}
-    for name in members("method"):
+    for name in NAMES:
         cfg = configuration(collection, results, f"method={name}", f"model.path={vectors}")
         for key, value in (cfg.method.get("about", {}).get("test") or {}).items():
             cfg.method[key] = value
@@ -51,5 +52,5 @@ def test_every_yaml_exported_ranks_scifact_as_its_run_did(shared_data: Path, tmp
         same = (loaded[f"{name} rows"] == expected).all(axis=1)
         if len(same) != QUERIES or not same.all():
             failures[name] = f"{int((~same).sum())} of {len(same)} queries are ranked otherwise"
-    print(f"\n{len(members('method'))} yamls exported, {QUERIES} queries each; {len(failures)} failed: {failures}")
+    print(f"\n{len(NAMES)} yamls exported, {QUERIES} queries each; {len(failures)} failed: {failures}")
     assert not failures

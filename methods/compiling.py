@@ -1,0 +1,39 @@
+"""Compiling loops with numba, once for each version of them and each machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from numba import config, njit
+
+Loop = TypeVar("Loop", bound=Callable[..., object])
+
+
+def machine_code_folder() -> str:
+    """Return where compiled loops are kept: with the harness's cache, or as NUMBA_CACHE_DIR says; "": nowhere."""
+    if config.CACHE_DIR:
+        return str(config.CACHE_DIR)
+    try:
+        folder = Path(os.environ.get("VECBUDGET_CACHE") or "~/.cache/vecbudget").expanduser() / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return ""
+    return str(folder) if os.access(folder, os.W_OK) else ""
+
+
+def compiled(loop: Loop) -> Loop:
+    """Return a function over arrays that is compiled at its first call, which takes a second or so.
+
+    numba itself would keep the machine code in the folder of the source, which is a repository's or an installation's.
+    """
+    before = config.CACHE_DIR
+    folder = machine_code_folder()
+    config.CACHE_DIR = folder
+    try:
+        made: Loop = njit(nogil=True, cache=bool(folder))(loop)
+    finally:
+        config.CACHE_DIR = before
+    return made

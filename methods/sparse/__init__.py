@@ -1,0 +1,1 @@
+"""Codes of documents that are terms with weights."""
