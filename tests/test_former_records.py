@@ -50,6 +50,10 @@ FORMER_DEFAULTS = (
         for name in ("itq", "svd_binary", "lsh", "super_bit")
     }
     | dict.fromkeys(("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq"), PLAIN)
+    | {
+        name: ["method.transforms.0.centre=none"] for name in ("transform_coding", "transform_trellis", "transform_entropy")
+    }
+    | {"distill_pq": ["method.watch=loss"]}
     | dict.fromkeys(("rotated_lvq", "float4", "mopq", "jpq", "repconc", "poeem"), PLAIN)
 )
 """What brings back the settings that these methods had by default then, and with them the ids of then."""
