@@ -33,7 +33,12 @@ any order. The cache keeps it at once, so that none is made twice: for models th
 
 
 class Encoder(Protocol):
-    """A member of the `model` config group."""
+    """A member of the `model` config group.
+
+    One that gives terms with weights in place of vectors says so with an attribute `gives = "terms"`, and `encode`
+    returns `methods.representations.SparseVectors`; a vocabulary that comes from the corpus, which a query needs, it
+    gives with `supply`, see `harness.data.models.bm25`.
+    """
 
     @property
     def name(self) -> str:
