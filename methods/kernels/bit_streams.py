@@ -101,7 +101,7 @@ def longer(array: Array, needed: int) -> Array:
 
 @compiled
 def write_fixed(indptr: Array, terms: Array, symbols: Array, bits: int, id_bits: int) -> Strings:
-    """Write ids of `id_bits` bits each; with the symbols' bits at least 8, so that a string's length tells the count."""
+    """Write ids of `id_bits` bits each, with the symbols' at least 8: a string's length then tells the count."""
     n = len(indptr) - 1
     lengths = (np.diff(indptr) * (id_bits + bits) + 7) >> 3
     values = np.zeros(lengths.sum(), np.uint8)
@@ -301,7 +301,7 @@ def read_rice(values: Array, starts: Array, bits: int) -> Rows:
 
 @compiled
 def write_dot_vbyte(indptr: Array, terms: Array, symbols: Array) -> Strings:
-    """Write DotVByte's words of 8 bytes, symbols of 8 bits, groups of 8 ids; ids beyond the last whole group are the tail."""
+    """Write DotVByte's words of 8 bytes: groups of 8 ids, the rest of them as its tail, symbols of 8 bits."""
     n = len(indptr) - 1
     lengths = np.zeros(n, np.int64)
     values = np.zeros(len(terms) * 4 + 16 * n + 8, np.uint8)

@@ -270,7 +270,8 @@ class Presence(WeightCode):
     Parameters
     ----------
     mean : {"collection", "term"}
-        A number of state, or a float16 for each term of the vocabulary; one that `fit` did not see has the collection's.
+        A number of state, or a float16 for each term of the vocabulary; one that `fit` did not see has the
+        collection's.
     """
 
     mean: Literal["collection", "term"] = "term"
