@@ -239,7 +239,7 @@ class Endpoint:
         if code == "insufficient_quota":
             return ModelError(f"{self.url}: the account has no credit left ({shown})")
         if status in SENT_AGAIN:
-            return _PassingError(shown, _asked_wait(headers.get("Retry-After")))
+            return _PassingError(shown, _asked_wait(headers.get("Retry-After") or _retry_delay(content)))
         # Google answers 400 to a wrong key
         if status in (401, 403) or b"API_KEY_INVALID" in content:
             if self._key:
@@ -307,6 +307,12 @@ def _said(content: bytes) -> tuple[str, str | None]:
         code = error.get("code") or error.get("type")
         return said if isinstance(said, str) else json.dumps(said), str(code)
     return error if isinstance(error, str) else text, None
+
+
+def _retry_delay(content: bytes) -> str | None:
+    """Return the seconds that Google asks for in the answer itself, a google.rpc.RetryInfo."""
+    found = re.search(rb'"retryDelay":\s*"([\d.]+)s"', content)
+    return found[1].decode() if found else None
 
 
 def _asked_wait(value: str | None) -> float:
