@@ -325,11 +325,11 @@ def unpacked(embedding: Any) -> Float32:
 
 
 def number_at(answer: Mapping[str, Any], *path: str) -> int | None:
-    """Return the whole number that lies at a path of names in an answer, None where there is none."""
+    """Return the count that lies at a path of names in an answer, None where there is none."""
     found: Any = answer
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
-    return found if type(found) is int else None
+    return int(found) if type(found) in (int, float) and found == found // 1 else None
 
 
 def estimated_tokens(text: str) -> int:

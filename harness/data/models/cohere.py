@@ -22,7 +22,6 @@ class CohereModel(QuantizedApiModel):
     """A model behind `POST base_url/embed` of Cohere's second API, asked for documents and queries as each are."""
 
     most_texts: ClassVar[int | None] = 96
-    INPUT_TYPES: ClassVar[Mapping[Role, str]] = {"document": "search_document", "query": "search_query"}
 
     base_url: str = "https://api.cohere.com/v2"
     api_key_env: str | None = "COHERE_API_KEY"
@@ -33,12 +32,16 @@ class CohereModel(QuantizedApiModel):
         """Where requests go."""
         return f"{self.base_url}/embed"
 
+    def input_type(self, role: Role) -> str:
+        """Return what Cohere calls the texts of a role."""
+        return f"search_{role}"
+
     def request(self, texts: Sequence[str], role: Role) -> Mapping[str, Any]:
         """Return what is sent for texts."""
         return {
             "model": self.name,
             "texts": list(texts),
-            "input_type": self.INPUT_TYPES[role],
+            "input_type": self.input_type(role),
             "embedding_types": [NAMES[self.output_of(role)]],
             "truncate": "END" if self.truncate else "NONE",
             **({} if self.dimensions is None else {"output_dimension": self.dimensions}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,6 +42,10 @@ class QuantizedApiModel(ApiModel):
     query_output: Output | None = None
     truncate: bool = True
 
+    @abstractmethod
+    def input_type(self, role: Role) -> str:
+        """Return what the vendor calls the texts of a role."""
+
     def output_of(self, role: Role) -> Output:
         """Return what the texts of a role are asked for as."""
         return (self.query_output or self.output) if role == "query" else self.output
@@ -62,7 +67,12 @@ class QuantizedApiModel(ApiModel):
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors; nothing is sent."""
-        return {**super().identity(role, task), "output": self.output_of(role), "truncate": self.truncate}
+        return {
+            **super().identity(role, task),
+            "input_type": self.input_type(role),
+            "output": self.output_of(role),
+            "truncate": self.truncate,
+        }
 
 
 def numbers(embedding: Any, output: Output) -> Float32:

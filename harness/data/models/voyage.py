@@ -35,13 +35,17 @@ class VoyageModel(QuantizedApiModel):
         """Where requests go."""
         return f"{self.base_url}/embeddings"
 
+    def input_type(self, role: Role) -> str:
+        """Return what Voyage calls the texts of a role."""
+        return role
+
     def request(self, texts: Sequence[str], role: Role) -> Mapping[str, Any]:
         """Return what is sent for texts."""
         output = self.output_of(role)
         return {
             "model": self.name,
             "input": list(texts),
-            "input_type": role,
+            "input_type": self.input_type(role),
             "truncation": self.truncate,
             **({"encoding_format": "base64"} if output == "float" else {"output_dtype": NAMES[output]}),
             **({} if self.dimensions is None else {"output_dimension": self.dimensions}),

@@ -112,7 +112,7 @@ def embeddings(request: Mapping[str, Any], vectors: Sequence[np.ndarray]) -> dic
     tokens = sum(len(text.split()) for text in texts_of(request))
     if kind == "cohere":
         by_type = {output: [given(made, output) for made in vectors] for output in request["embedding_types"]}
-        return {"id": "1", "embeddings": by_type, "meta": {"billed_units": {"input_tokens": tokens}}}
+        return {"id": "1", "embeddings": by_type, "meta": {"billed_units": {"input_tokens": float(tokens)}}}
     output = request.get("output_dtype", "float")
     packed = request.get("encoding_format") == "base64"
     data = [
