@@ -19,7 +19,7 @@ Float32 = NDArray[np.float32]
 Output = Literal["float", "int8", "uint8", "binary"]
 
 NAMES: Mapping[Output, str] = {"float": "float", "int8": "int8", "uint8": "uint8", "binary": "ubinary"}
-"""What vendors call them. Their own `binary` has the same bits as `ubinary`, in bytes that are less by 128."""
+"""What vendors call them. Their own `binary` is a signed reading of `ubinary`: each byte less 128, says Voyage."""
 
 RANGES: Mapping[Output, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255), "binary": (0, 255)}
 
@@ -92,6 +92,6 @@ def numbers(embedding: Any, output: Output) -> Float32:
             f"gives numbers that are no {NAMES[output]}, for model.output={output}: {json.dumps(embedding)}"
         )
     if output == "binary":
-        # the first dimension is the highest bit
+        # the first dimension is the highest bit: Voyage says so, and of Cohere it is assumed
         return 2 * np.unpackbits(vector.astype(np.uint8)).astype(np.float32) - 1
     return vector
