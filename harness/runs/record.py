@@ -38,7 +38,7 @@ FILES, CHECKSUM = "files", "checksum"
 STATUSES = ("ok", "failed", "skipped")
 """Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
-WEIGHTS = ("content", "model", "mteb", "revision", "bm25")
+WEIGHTS = ("content", "model", "mteb", "revision", "bm25", "hybrid")
 """Entries of a model's identity that say which model it is, whatever the collection."""
 
 LEAST_POINTS = 39
@@ -220,9 +220,11 @@ class Record(Entry):
     dim : int or None
         Of the float32 vectors, or terms of the vocabulary; None for a run that did not finish.
     representation : str
-        "vectors" (one a document) or "terms" (with weights).
+        "vectors" (one a document), "terms" (with weights), or "hybrid": several of these.
     terms_per_doc : float or None
         Mean number that the model gives; None for vectors.
+    parts : list of str
+        Run ids of a hybrid's parts; empty for others.
     metrics, float32 : dict of str to float
         Means over the queries of the run, and of an exact search of the float32 vectors.
     retention : float or None
@@ -271,6 +273,7 @@ class Record(Entry):
     dim: int | None = None
     representation: str = "vectors"
     terms_per_doc: float | None = None
+    parts: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     float32: dict[str, float] = field(default_factory=dict)
     retention: float | None = None
