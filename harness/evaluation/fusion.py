@@ -147,7 +147,9 @@ class Fusion:
             highest = np.where(some, np.nanmax(np.where(some[:, None], scores, 0.0), axis=1), 0.0)
             width = highest - lowest
             # a list of one score says nothing of the order within it, and everything of what it lacks
-            scaled = np.where(width[:, None] > 0, (scores - lowest[:, None]) / np.where(width > 0, width, 1)[:, None], 1)
+            scaled = np.where(
+                width[:, None] > 0, (scores - lowest[:, None]) / np.where(width > 0, width, 1)[:, None], 1
+            )
             return np.nan_to_num(scaled), np.zeros(len(rows))
         mean = np.where(some, np.nanmean(np.where(some[:, None], scores, 0.0), axis=1), 0.0)
         deviation = np.where(some, np.nanstd(np.where(some[:, None], scores, 0.0), axis=1), 0.0)

@@ -31,8 +31,8 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     Returns
     -------
     DataFrame
-        With `run_id status error model dataset method params scoring seed fit_queries dim representation n_docs
-        n_queries`, the storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
+        With `run_id status error model dataset method params scoring seed fit_queries dim representation
+        parts n_docs n_queries`, the storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`; those about zero, of before
@@ -70,7 +70,7 @@ def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, An
 
 TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
-    "representation",
+    *("representation", "parts"),
     *("command", "git_commit", "created", *IDS, "collection_id"),
 )
 
@@ -106,6 +106,7 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "fit_queries": record.fit_queries,
         "dim": dim,
         "representation": record.representation,
+        "parts": " ".join(record.parts),
         "n_docs": dataset.n_docs,
         "n_queries": dataset.n_queries,
         "code_bytes_per_vector": storage.code_bytes_per_vector,

@@ -217,9 +217,7 @@ def fused(record: Record, rankings: Sequence[dict[str, Array]], fusion: Fusion, 
     judgements = Judgements.of(dataset)
     per_query: PerQuery = {}
     if judgements is not None:
-        per_query = computed(
-            Rankings(ranking, scores, len(dataset.doc_ids), judgements, None, None, own_rows(dataset))
-        )
+        per_query = computed(Rankings(ranking, scores, len(dataset.doc_ids), judgements, None, None, own_rows(dataset)))
     means = {name: float(values.mean()) for name, values in per_query.items()}
     return Fused(dataclasses.replace(record, metrics=means), per_query, ranking, scores)
 
@@ -228,9 +226,7 @@ def commit(store: Store, finished: Fused, dataset: Dataset) -> Path:
     """Write a hybrid's record."""
     ranking = {"rows": finished.ranking.astype(np.int32), "scores": finished.scores}
     draft = store.draft(finished.record.run_id)
-    return store.commit(
-        finished.record.run_id, draft, finished.record, dataset.query_ids, finished.per_query, ranking
-    )
+    return store.commit(finished.record.run_id, draft, finished.record, dataset.query_ids, finished.per_query, ranking)
 
 
 def shares(parts: Sequence[Record]) -> list[float]:
