@@ -118,7 +118,14 @@ def write_index(
             sums[CODES_FILE] = _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
         else:
             assert n is not None
-            sums[CODES_FILE] = _write_chunks(directory / CODES_FILE, iter(codes), n)
+            chunks = iter(codes)
+            first = next(chunks)
+            if first.ragged:
+                # where a byte string lies in the file depends on all others
+                whole = Codes.concatenate([first, *chunks])
+                sums[CODES_FILE] = _write(directory / CODES_FILE, whole.to_arrays(), {"n": str(whole.n)})
+            else:
+                sums[CODES_FILE] = _write_chunks(directory / CODES_FILE, itertools.chain([first], chunks), n)
     with writing(directory / STATE_FILE):
         sums[STATE_FILE] = _write(directory / STATE_FILE, codec.state(), {})
     if dictionary is not None:

@@ -363,3 +363,107 @@ def read_dot_vbyte(values: Array, starts: Array) -> Rows:
             terms[place] = before
             symbols[place] = get(values, tail_symbols + 8 * (place - tail), 8)
     return indptr, terms, symbols
+
+
+@compiled
+def width_of(value: int) -> int:
+    """Return the bits of a number, 0 for 0."""
+    bits = 0
+    while value >> bits:
+        bits += 1
+    return bits
+
+
+@compiled
+def write_blocks(
+    indptr: Array, terms: Array, symbols: Array, bits: int, block: int, spare: int, pairs: bool, packed: bool
+) -> Strings:
+    """Write the count; whole blocks, gaps less 1 in the widest one's bits; and the rest, in `pairs` or as VByte does.
+
+    A block begins with `spare` bytes of 0, a byte for the gaps' bits, and one for the symbols' if these are `packed`
+    in the widest one's bits too. A pair is 4 bytes of an id and a symbol filled up to 4 bytes.
+    """
+    n = len(indptr) - 1
+    lengths = np.zeros(n, np.int64)
+    values = np.zeros(len(terms) * 12 + (spare + 3) * (len(terms) // block) + 12 * n + 8, np.uint8)
+    at = 0
+    for row in range(n):
+        start, count = at, indptr[row + 1] - indptr[row]
+        if count == 0:
+            continue
+        at = put_vbyte(values, at, count)
+        after, first = 0, indptr[row]
+        while indptr[row + 1] - first >= block:
+            gap_bits, symbol_bits, before = 0, bits, after
+            for place in range(first, first + block):
+                gap_bits = max(gap_bits, width_of(terms[place] - before))
+                before = terms[place] + 1
+            at = put(values, at + 8 * spare, gap_bits, 8)
+            if packed:
+                symbol_bits = width_of(symbols[first : first + block].max())
+                at = put(values, at, symbol_bits, 8)
+            for place in range(first, first + block):
+                at = put(values, at, terms[place] - after, gap_bits)
+                after = terms[place] + 1
+            at = (at + 7) & ~7
+            for place in range(first, first + block):
+                at = put(values, at, symbols[place], symbol_bits)
+            at = (at + 7) & ~7
+            first += block
+        for place in range(first, indptr[row + 1]):
+            if pairs:
+                at = put(values, at, terms[place], 32)
+                at = put(values, at, symbols[place], 32)
+            else:
+                at = put_vbyte(values, at, terms[place] - after)
+                after = terms[place] + 1
+                at = put_vbyte(values, at, symbols[place]) if packed else put(values, at, symbols[place], bits)
+        at = (at + 7) & ~7
+        lengths[row] = (at - start) >> 3
+    return values[: at >> 3].copy(), lengths
+
+
+@compiled
+def read_blocks(values: Array, starts: Array, bits: int, block: int, spare: int, pairs: bool, packed: bool) -> Rows:
+    """Read what `write_blocks` wrote."""
+    n = len(starts) - 1
+    indptr = np.zeros(n + 1, np.int64)
+    terms, symbols = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    held = 0
+    for row in range(n):
+        if starts[row + 1] > starts[row]:
+            count, at = get_vbyte(values, starts[row] * 8)
+            terms, symbols = longer(terms, held + count), longer(symbols, held + count)
+            after, first, end = 0, held, held + count
+            while end - first >= block:
+                gap_bits, symbol_bits = get(values, at + 8 * spare, 8), bits
+                at += 8 * spare + 8
+                if packed:
+                    symbol_bits = get(values, at, 8)
+                    at += 8
+                for place in range(first, first + block):
+                    terms[place] = after + get(values, at, gap_bits)
+                    at += gap_bits
+                    after = terms[place] + 1
+                at = (at + 7) & ~7
+                for place in range(first, first + block):
+                    symbols[place] = get(values, at, symbol_bits)
+                    at += symbol_bits
+                at = (at + 7) & ~7
+                first += block
+            for place in range(first, end):
+                if pairs:
+                    terms[place], symbols[place] = get(values, at, 32), get(values, at + 32, 32)
+                    at += 64
+                else:
+                    gap, at = get_vbyte(values, at)
+                    terms[place] = after + gap
+                    after = terms[place] + 1
+                    if packed:
+                        symbols[place], at = get_vbyte(values, at)
+                    else:
+                        symbols[place] = get(values, at, bits)
+                        at += bits
+            held = end
+        indptr[row + 1] = held
+    return indptr, terms[:held].copy(), symbols[:held].copy()

@@ -173,6 +173,48 @@ class Rice(IdCode):
 
 
 @dataclass(kw_only=True, eq=False)
+class PackedBlocks(IdCode):
+    """Postings as search engines write them: blocks of ids, each with as many bits a gap as its widest one needs.
+
+    Parameters
+    ----------
+    block : int
+        Ids of a block.
+    spare : int
+        Bytes of each block beside the one for the bits: what an engine keeps there to skip blocks.
+    rest : {"vbyte", "pairs"}
+        How ids beyond the last whole block are written: as gaps in bytes of 7 bits, or 4 bytes each, and 4 more for the
+        weight.
+    packed_weights : bool
+        Whether a block's weights too have only the bits that the largest number among their symbols needs.
+    """
+
+    block: int = 128
+    spare: int = 0
+    rest: Literal["vbyte", "pairs"] = "vbyte"
+    packed_weights: bool = False
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(1, "block")
+        self._require_at_least(0, "spare")
+
+    def _layout(self, bits: int) -> tuple[int, int, int, bool, bool]:
+        return bits, self.block, self.spare, self.rest == "pairs", self.packed_weights
+
+    def write(self, rows: Rows, width: int, bits: int) -> Ragged:
+        """Return a byte string for each row of ids."""
+        from methods.kernels import bit_streams
+
+        return Ragged.of(*bit_streams.write_blocks(*rows, *self._layout(bits)))
+
+    def read(self, strings: Ragged, width: int, bits: int) -> Rows:
+        """Return what was written."""
+        from methods.kernels import bit_streams
+
+        return bit_streams.read_blocks(strings.values, strings.starts, *self._layout(bits))
+
+
+@dataclass(kw_only=True, eq=False)
 class RangeCoded(IdCode):
     """Ids, and symbols of up to 8 bits, at the bits that their frequencies are worth, by a range coder.
 

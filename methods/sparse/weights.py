@@ -102,23 +102,26 @@ class SignificantBits(WeightCode):
 
 
 @dataclass(kw_only=True, eq=False)
-class FixedPoint(WeightCode):
-    """Whole multiples of 2^-fraction, the nearest even, saturating: Q2.6 is 8 bits with 6 of fraction (Seismic's).
+class FixedSteps(WeightCode):
+    """Whole multiples of a step that does not depend on the documents, the nearest even, saturating.
 
     Parameters
     ----------
-    bits, fraction : int
+    bits : int
+        1 to 16.
+    step : float
+        1/64 with 8 bits is fixed point Q2.6, to 3.98 (Seismic); 3/255 reaches to 3 (OpenSearch).
     zero : {"drop", "keep"}
         What becomes of a weight that rounds to 0: its term is dropped, or it takes the smallest weight above 0.
     """
 
     bits: int = 8
-    fraction: int = 6
+    step: float = 1 / 64
     zero: Literal["drop", "keep"] = "drop"
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 16, f"bits must be from 1 to 16, got {self.bits}")
-        self._require(0 <= self.fraction <= 16, f"fraction must be from 0 to 16 bits, got {self.fraction}")
+        self._require_positive("step")
 
     @property
     def symbol_bits(self) -> int:
@@ -127,18 +130,19 @@ class FixedPoint(WeightCode):
 
     def kept(self, docs: SparseVectors) -> SparseVectors:
         """Return documents without the terms that round to 0, if these are dropped."""
-        return docs if self.zero == "keep" else docs.kept(self._steps(docs) > 0)
+        return docs if self.zero == "keep" else docs.kept(self._multiples(docs) > 0)
 
-    def _steps(self, docs: SparseVectors) -> Float64:
-        return np.rint(docs.weights.astype(np.float64) * 2**self.fraction)
+    def _multiples(self, docs: SparseVectors) -> Float64:
+        multiples: Float64 = np.rint(docs.weights.astype(np.float64) / self.step)
+        return multiples
 
     def symbols(self, docs: SparseVectors) -> tuple[Int64, dict[str, Array]]:
         """Return the multiples."""
-        return np.clip(self._steps(docs), 1, 2**self.bits - 1).astype(np.int64), {}
+        return np.clip(self._multiples(docs), 1, 2**self.bits - 1).astype(np.int64), {}
 
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
         """Return the multiples as weights."""
-        return (symbols / 2**self.fraction).astype(np.float32)
+        return (symbols * self.step).astype(np.float32)
 
 
 @dataclass(kw_only=True, eq=False)
