@@ -151,4 +151,4 @@ def _gain(scores: Float64 | None, dense: Float64 | None, difference: float) -> s
     if scores is None or dense is None or len(scores) != len(dense):
         unknown = np.full(1, np.nan)
         return statistics.Interval(np.full(1, difference), unknown, unknown)
-    return statistics.compare(scores, dense).difference
+    return statistics.compare(scores[None], dense).difference

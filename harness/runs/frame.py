@@ -32,7 +32,8 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     -------
     DataFrame
         With `run_id status error model dataset method params scoring seed fit_queries dim representation
-        parts n_docs n_queries`, the storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
+        parts n_docs n_queries`, the storage figures `code_bytes_per_vector resident_bytes_per_vector
+        disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`; those about zero, of before

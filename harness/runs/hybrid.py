@@ -1,8 +1,8 @@
 """Hybrids: runs of one collection under several models, with their rankings fused and their bytes added up.
 
-A hybrid's parts are runs like any other, made first where they are not on record yet. What is fused is what two indexes
-answer that are asked for their best documents each; nothing is searched again, and no byte is estimated. Ids are no part
-of what codes cost here, so that parts that share them pay for them once.
+A hybrid's parts are runs like any other, made first where they are not on record yet. What is fused is what two
+indexes answer that are asked for their best documents each; nothing is searched again, and no byte is estimated. Ids
+are no part of what codes cost here, so that parts that share them pay for them once.
 """
 
 from __future__ import annotations
