@@ -390,7 +390,8 @@ class Record(Entry):
         elif self.points_per_parameter is not None and self.points_per_parameter < LEAST_VALUES:
             quality += f", trained on only {self.points_per_parameter:.3g} numbers a parameter"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
-        return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
+        unit = "B/vector" if self.representation == "vectors" else "B/document"
+        return f"{code_bytes:7.1f} {unit}  {quality}  {seconds:.2f} s"
 
 
 EMPTY = Record(
