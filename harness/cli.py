@@ -201,6 +201,16 @@ def _recommend(arguments: list[str]) -> int:
         trust_fitted=options.trust_fitted,
     )
     frame, per_query, records = _records(options.results)
+    budget = needs.bytes_per_document
+    if (
+        budget is not None
+        and needs.model is None
+        and frame.loc[frame["status"] == "ok", "representation"].nunique() > 1
+    ):
+        from harness.report.representations_view import recommendation_by_representation
+
+        sys.stdout.write(recommendation_by_representation(frame, budget, needs.datasets, per_query))
+        return 0
     answer = recommend(frame, needs, per_query, records)
     sys.stdout.write(recommendation_text(answer))
     return int(answer.choice is None)

@@ -61,9 +61,14 @@ def representations(pages: Sequence[Page], budgets: Sequence[float] = BUDGETS) -
     judged = [page for page in pages if len(page.settings) and page.judged]
     for collection in dict.fromkeys(_of(page, "dataset") for page in judged):
         own = [page for page in judged if _of(page, "dataset") == collection]
-        if len({_of(page, "representation") for page in own}) > 1:
+        if len({kind_of_page(page) for page in own}) > 1:
             found.append(Representations(collection, own[0].quality, _best(own, budgets)))
     return found
+
+
+def kind_of_page(page: Page) -> str:
+    """Return what represents the documents of a page: a key of `NAMES`."""
+    return _of(page, "representation")
 
 
 def _of(page: Page, column: str) -> str:
@@ -81,7 +86,7 @@ def _best(pages: Sequence[Page], budgets: Sequence[float]) -> pd.DataFrame:
             candidates = [
                 (page, place)
                 for page in pages
-                if _of(page, "representation") == kind and (place := _best_place(page, budget)) is not None
+                if kind_of_page(page) == kind and (place := _best_place(page, budget)) is not None
             ]
             if candidates:
                 chosen[kind] = max(candidates, key=lambda found: _quality(*found))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.budgets import BUDGET_RULE
 from harness.analysis.representations import Representations, representations
-from harness.analysis.settings import file_stem
+from harness.analysis.settings import file_stem, pages
+from harness.analysis.significance import with_intervals
 from harness.base import formatting
+from harness.base.errors import ConfigError
 from harness.evaluation.metric_registry import metric
 from harness.report.table import Column
 from harness.report.view import TableOptions, View
@@ -17,18 +19,57 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.settings import Page
+    from harness.analysis.significance import PerQuery
 
 
-def representation_views(pages: Sequence[Page], options: TableOptions | None = None) -> list[View]:
+def representation_views(found: Sequence[Page], options: TableOptions | None = None) -> list[View]:
     """Return a table for each collection that was measured under several representations.
 
     Parameters
     ----------
-    pages : sequence of Page
+    found : sequence of Page
     options : TableOptions or None
     """
     options = options or TableOptions()
-    return [_view(found, options) for found in representations(pages)]
+    return [_view(one, options) for one in representations(found)]
+
+
+def recommendation_by_representation(
+    frame: pd.DataFrame, budget: float, datasets: Sequence[str], per_query: PerQuery
+) -> str:
+    """Return in a few lines the best of each representation within a budget, for each collection.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        See `harness.runs.frame.load_runs`.
+    budget : float
+        Bytes a document.
+    datasets : sequence of str
+        Collections; empty for all.
+    per_query : callable
+        Returns the queries' scores of a run.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is within the budget.
+    """
+    own = frame[frame["dataset"].isin(datasets)] if datasets else frame
+    found = representations([with_intervals(page, per_query) for page in pages(own)], [budget])
+    lines = []
+    for one in (one for one in found if len(one.best)):
+        lines.append(f"{one.collection}, within {budget:g} bytes of codes a document:")
+        for _, row in one.best.iterrows():
+            sign = "*" if row["is_best"] else " "
+            gain = "" if row["gain"] != row["gain"] else f", {_interval(row)} against one vector"
+            size = f"{row['bytes']:.1f} B"
+            score = f"{metric(one.quality).label} {row['quality']:.4f}"
+            lines.append(f"{sign} {row['representation']:<19} {score}{gain}, {size}: {row['model']}, {row['setting']}")
+    if not lines:
+        raise ConfigError(f"nothing on record is within {budget:g} bytes a document")
+    lines.append("  * best of these, chosen on these queries; --model NAME says more of one model's settings")
+    return "\n".join(lines) + "\n"
 
 
 def _view(found: Representations, options: TableOptions) -> View:
