@@ -44,9 +44,8 @@ def draw_representations(found: Representations, pages: list[Page]) -> Figure:
             cost, quality = cost[known][order], quality[known][order]
             best = np.maximum.accumulate(quality)
             colour, marker = COLOURS[place], MARKERS[place]
-            axes.plot(
-                cost, quality, marker, color=colour, markersize=4, alpha=0.45, markeredgewidth=0, linestyle="none"
-            )
+            dots = {"color": colour, "linestyle": "none", "markeredgewidth": 0}
+            axes.plot(cost, quality, marker, markersize=4, alpha=0.45, **dots)
             rises = np.concatenate([[True], best[1:] > best[:-1]])
             axes.plot(cost[rises], best[rises], marker, markersize=5.5, zorder=5, **dots)
             axes.step([*cost, cost[-1]], [*best, best[-1]], where="post", color=colour, linewidth=1.6, label=name)
@@ -57,9 +56,8 @@ def draw_representations(found: Representations, pages: list[Page]) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set_xlabel("bytes a document")
         axes.set_ylabel(label)
-        figure.suptitle(
-            f"{found.collection}: what one more byte buys", fontsize=12, fontweight="bold", ha="left", x=0.02
-        )
+        title = f"{found.collection}: what one more byte buys"
+        figure.suptitle(title, fontsize=12, fontweight="bold", ha="left", x=0.02)
         axes.set_title("lines: the best setting of that size or less, chosen on these queries", fontsize=9, color=QUIET)
         axes.legend(loc="lower right")
     return figure
