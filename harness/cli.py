@@ -205,7 +205,7 @@ def _recommend(arguments: list[str]) -> int:
     if (
         budget is not None
         and needs.model is None
-        and frame.loc[frame["status"] == "ok", "representation"].nunique() > 1
+        and frame[frame["status"] == "ok"].get("representation", pd.Series(dtype=str)).nunique() > 1
     ):
         from harness.report.representations_view import recommendation_by_representation
 

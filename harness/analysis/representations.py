@@ -68,7 +68,8 @@ def representations(pages: Sequence[Page], budgets: Sequence[float] = BUDGETS) -
 
 def kind_of_page(page: Page) -> str:
     """Return what represents the documents of a page: a key of `NAMES`."""
-    return _of(page, "representation")
+    # a report's runs.csv of before there was a choice has no such column
+    return _of(page, "representation") if "representation" in page.runs else DENSE
 
 
 def _of(page: Page, column: str) -> str:

@@ -26,11 +26,13 @@ from harness.base.suggestions import not_among
 from harness.data.datasets import Dataset
 from harness.evaluation.exact_search import own_rows
 from harness.evaluation.fusion import Fusion
-from harness.evaluation.metric_registry import computed
+from harness.evaluation.metric_registry import computed, metric
 from harness.evaluation.rankings import Rankings
+from harness.evaluation.reference import REFERENCE
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
 from harness.runs.catalogue import members
 from harness.runs.config import run_id
+from harness.runs.inputs import load_dataset
 from harness.runs.record import Identity, MethodEntry, ModelEntry, Record, StorageEntry
 from harness.runs.store import Store
 
@@ -42,6 +44,12 @@ OWN = "model"
 """The model of a part that is the run's own, whatever it is."""
 
 FAMILY = "hybrid"
+
+TRAIN = "train"
+"""In place of weights: those that are best on train queries."""
+
+WEIGHTS = tuple(step / 20 for step in range(21))
+"""Of the second part, that are tried on train queries; of equals the smaller one is taken."""
 
 SYNTAX = "MODEL:METHOD or MODEL:METHOD:parameter=value:..., such as 'bm25:sparse_linear:bits=4' or 'model:svd_binary'"
 
@@ -106,18 +114,26 @@ def run_hybrid(
         For parts that are none, or a rule that makes no sense.
     """
     method = cfg.method
-    fusion = Fusion(method.rule, tuple(float(weight) for weight in method.weights), method.constant, method.depth)
     specs = [PartSpec.of(text) for text in method.parts]
+    store = Store(Path(cfg.results_dir))
+    learned = ""
+    if method.weights == TRAIN:
+        weights, count = _learned_weights(cfg, specs, overrides, store, run_part)
+        learned = f"{count} train queries"
+    else:
+        weights = tuple(float(weight) for weight in method.weights)
+    fusion = Fusion(method.rule, weights, method.constant, method.depth)
     if len(specs) != len(fusion.weights):
         raise ConfigError(f"method.parts has {len(specs)} parts and method.weights {len(fusion.weights)} weights")
-    store = Store(Path(cfg.results_dir))
     ids = []
     for spec in specs:
         part, part_overrides = spec.config(cfg, overrides, fusion.depth)
         ids.append(run_part(part, spec.method, part_overrides))
     parts = [store.read(identifier) for identifier in ids]
     record = hybrid_record(parts, fusion, cfg.k)
-    record = dataclasses.replace(record, command=shlex.join(["vecbudget", "run", *overrides]))
+    record = dataclasses.replace(
+        record, command=shlex.join(["vecbudget", "run", *overrides]), fit_queries=learned or record.fit_queries
+    )
     if not cfg.overwrite and store.has(record.run_id):
         log.info("%-28s recorded already: %s", record.method.setting, store.path(record.run_id))
         return record.run_id
@@ -125,6 +141,50 @@ def run_hybrid(
     path = commit(store, finished, dataset)
     log.info("%-28s %s  -> %s", record.method.setting, finished.record.summary(), path)
     return record.run_id
+
+
+def _learned_weights(
+    cfg: DictConfig,
+    specs: Sequence[PartSpec],
+    overrides: Sequence[str],
+    store: Store,
+    run_part: Callable[[DictConfig, str, list[str]], str],
+) -> tuple[tuple[float, ...], int]:
+    """Return the weights of two parts that are best on the collection's train queries, and the number of these.
+
+    The parts are run on the train queries as on any, and recorded so.
+    """
+    asked = cfg.copy()
+    if len(specs) != 2 or "split" not in asked.dataset or asked.dataset.get("train_split") is None:
+        raise ConfigError("method.weights=train is for two parts on a collection of splits, such as dataset=folder")
+    given = [text for text in overrides if not text.lstrip("+").startswith("dataset.split=")]
+    given.append(f"dataset.split={asked.dataset.train_split}")
+    asked.dataset.split = asked.dataset.train_split
+    tested, dataset = load_dataset("dataset", cfg.dataset), load_dataset("dataset", asked.dataset)
+    # a test query that stands among them as well has no say
+    same = {*tested.query_ids, *(tested.query_texts or [])}
+    asked_texts = dataset.query_texts or dataset.query_ids
+    free = [not {id_, text} & same for id_, text in zip(dataset.query_ids, asked_texts, strict=True)]
+    if not any(free):
+        raise ConfigError(f"method.weights=train: {tested.name} has no train queries that are not test queries too")
+    rankings = []
+    for spec in specs:
+        part, part_overrides = spec.config(asked, given, cfg.method.depth)
+        rankings.append(store.ranking(run_part(part, spec.method, part_overrides)))
+    wanted = [metric(REFERENCE.judged_metric)]
+    scores = []
+    for weight in WEIGHTS:
+        fusion = Fusion(cfg.method.rule, (1 - weight, weight), cfg.method.constant, cfg.method.depth)
+        ranking, fused_scores = fusion.fuse(
+            [found["rows"] for found in rankings], [found["scores"] for found in rankings], wanted[0].depth
+        )
+        own = Rankings(
+            ranking, fused_scores, len(dataset.doc_ids), Judgements.of(dataset), None, None, own_rows(dataset)
+        )
+        scores.append(float(computed(own, wanted)[REFERENCE.judged_metric][free].mean()))
+    best = WEIGHTS[int(np.argmax(scores))]
+    log.info("weights %.2f and %.2f by %d train queries", 1 - best, best, sum(free))
+    return (1 - best, best), sum(free)
 
 
 @dataclass(frozen=True, eq=False)
