@@ -225,9 +225,14 @@ class RangeCoded(IdCode):
     adapts: ClassVar[bool] = True
 
     def learn(self, docs: SparseVectors, symbols: Int64, bits: int) -> None:
-        """Learn how frequent terms and symbols are; one that never came counts for half a time, or once."""
+        """Learn how frequent terms and symbols are; a symbol that never came counts for one.
+
+        The terms that never came have a probability of 1/8 together: all of them being absent then costs a document a
+        fifth of a bit, and one of them log2(8 of them).
+        """
         frequency = np.bincount(docs.terms, minlength=docs.width)
-        share = np.maximum(frequency, 0.5) / (len(docs) + 1)
+        unseen = np.count_nonzero(frequency == 0)
+        share = np.where(frequency > 0, frequency / len(docs), 1 / (8 * max(1, unseen)))
         self.rarity_ = np.clip(np.rint(-8 * np.log2(share)), 0, 255).astype(np.uint8)
         if bits <= 8:
             counts = np.bincount(symbols, minlength=1 << bits) + 1
