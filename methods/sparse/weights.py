@@ -41,7 +41,7 @@ class WeightCode(Part, ABC):
 
     @abstractmethod
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
-        """Return the weights, float32 (nnz,), that symbols stand for, given the term and the document of each; 0 for none."""
+        """Return the weights, float32 (nnz,), that symbols stand for, given the term and document of each; 0: none."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -212,7 +212,8 @@ class Levels(WeightCode):
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
         """Return the levels."""
         low, high = self._ends(terms, rows, stored)
-        return (low + (high - low) * symbols / (2**self.bits - 1)).astype(np.float32)
+        levels: Float32 = (low + (high - low) * symbols / (2**self.bits - 1)).astype(np.float32)
+        return levels
 
 
 @dataclass(kw_only=True, eq=False)
@@ -227,7 +228,7 @@ class LogLevels(WeightCode):
     Notes
     -----
     Lloyd, 1982 (1957); Max, 1960. Weights are skewed, so equal steps leave the many small ones few levels. The mean of
-    the weights, and not of their logarithms, keeps sums of scores right. State: 2^bits float32.
+    the weights, and not of their logarithms, keeps scores right on average. State: 2^bits float32.
     """
 
     bits: int = 4

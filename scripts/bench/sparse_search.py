@@ -52,7 +52,7 @@ def main() -> None:
     start = time.perf_counter()
     postings = Postings(docs)
     built = time.perf_counter()
-    scores, rows = postings.search(queries, options.k)
+    _, rows = postings.search(queries, options.k)
     ours = time.perf_counter() - built
     print(f"postings in {built - start:.2f} s; {len(queries) / ours:.0f} queries a second")
 
