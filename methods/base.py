@@ -167,7 +167,8 @@ class Codes:
     ragged: Mapping[str, Ragged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, array in (*self.rows.items(), *self.ragged.items()):
+        arrays: dict[str, Array | Ragged] = {**self.rows, **self.ragged}
+        for name, array in arrays.items():
             if len(array) != self.n:
                 raise MethodError(f"codes array '{name}' has {len(array)} rows, expected {self.n}")
 
@@ -184,7 +185,8 @@ class Codes:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in (*self.rows.values(), *self.shared.values(), *self.ragged.values()))
+        arrays: list[Array | Ragged] = [*self.rows.values(), *self.shared.values(), *self.ragged.values()]
+        return sum(array.nbytes for array in arrays)
 
     def __len__(self) -> int:
         return self.n
@@ -380,7 +382,7 @@ class Part:
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
         self._learn_lengths(vectors)
         self._fit_pairs(vectors, examples, answers)
-        self.dim_ = vectors.shape[1]
+        self.dim_ = int(vectors.shape[1])
         return self
 
     def _learn_lengths(self, docs: Any) -> None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from safetensors.numpy import save_file
 
-from harness.evaluation.index_files import read_index, write_index
+from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
 from harness.runs.catalogue import members, method_card, parameters
 from harness.runs.config import instantiated
 from methods.base import Codes, MethodError, NotFittedError, VectorsError
@@ -22,6 +23,7 @@ from methods.representations import SparseVectors, as_sparse, exact_search
 from methods.sparse.codec import SparseCodec
 from tests.conftest import methods_for
 from tests.methods.sparse.collections import by_hand, sparse_collection
+from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
 N, WIDTH, M, K = 600, 3000, 12, 20
 NAMES = methods_for("terms")
@@ -194,7 +196,7 @@ def test_one_document(name: str) -> None:
 def test_bytes_are_those_of_the_files(name: str, tmp_path: Path) -> None:
     codec, codes, decoded = fitted(name)
     storage = write_index(tmp_path, codec, codes)
-    assert storage.code_bytes_per_vector * N == codes.nbytes == sum(map(len, bytes_of(codes).values()))
+    assert round(storage.code_bytes_per_vector * N) == codes.nbytes == sum(map(len, bytes_of(codes).values()))
     assert storage.index_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     fresh, read = read_index(tmp_path, make(name))
     assert bytes_of(read) == bytes_of(codes) and same(fresh.decode(read), decoded)
@@ -211,11 +213,13 @@ def test_bytes_are_those_of_the_files(name: str, tmp_path: Path) -> None:
 FRESH = """
 import json, sys
 from pathlib import Path
-from typing import NamedTuple
+for package in ("torch", "pandas"):
+    sys.modules[package] = None  # importing it fails
 import numpy as np
 from hydra.utils import instantiate
 from harness.evaluation.index_files import read_index
 from methods.representations import SparseVectors
+from vecbudget import CompressedIndex
 folder = Path(sys.argv[1])
 asked = np.load(folder / "queries.npz")
 queries = SparseVectors(asked["indptr"], asked["terms"], asked["weights"], int(asked["width"]))
@@ -225,21 +229,36 @@ for path in sorted(folder.iterdir()):
         fresh = instantiate(json.loads((path / "settings.json").read_text()), _convert_="all")
         codec, codes = read_index(path, fresh)
         rankings[path.name + " scores"], rankings[path.name + " rows"] = codec.search(queries, codes, int(sys.argv[2]))
+        scores, ids = CompressedIndex.load(path / "export").search(queries, int(sys.argv[2]))
+        rankings[path.name + " exported scores"], rankings[path.name + " exported rows"] = scores, ids.astype(int)
 np.savez(folder / "rankings.npz", **rankings)
 """
+
+
+def export(folder: Path, name: str) -> None:
+    """Write what `vecbudget export` writes: the two files, ids, and a manifest that names the parts."""
+    write_index(folder, fitted(name).codec, fitted(name).codes)
+    (folder / CODES_FILE).rename(folder / CODES)
+    (folder / STATE_FILE).rename(folder / STATE)
+    ids = Ids.of([str(row) for row in range(N)])
+    save_file({"text": ids.text, "ends": ids.ends}, folder / IDS)
+    seal(folder, {"method": settings_of(name), "n": N, "dim": WIDTH}, (CODES, STATE, IDS))
 
 
 def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
     np.savez(tmp_path / "queries.npz", **vars(queries()))
     for name in NAMES:
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "export").mkdir(parents=True)
         write_index(tmp_path / name, fitted(name).codec, fitted(name).codes)
+        export(tmp_path / name / "export", name)
         (tmp_path / name / "settings.json").write_text(json.dumps(settings_of(name)))
     subprocess.run([sys.executable, "-c", FRESH, str(tmp_path), str(K)], check=True)
     loaded = np.load(tmp_path / "rankings.npz")
     for name in NAMES:
         scores, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
-        assert np.array_equal(loaded[f"{name} rows"], rows) and np.array_equal(loaded[f"{name} scores"], scores), name
+        for found in (name, f"{name} exported"):
+            assert np.array_equal(loaded[f"{found} rows"], rows), found
+            assert np.array_equal(loaded[f"{found} scores"], scores), found
 
 
 @every_method

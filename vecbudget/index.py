@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from methods import HOMES
 from methods.base import Codec, Codes, Part, as_vectors, unit_rows
+from methods.representations import SparseVectors, as_sparse, refuse_kind
+from methods.sparse.codec import SparseCodec
 from vecbudget.former_names import TARGET, current_names
 from vecbudget.tensors import TensorFileError, read
 
@@ -108,7 +110,7 @@ class CompressedIndex:
 
     Attributes
     ----------
-    codec : fitted Codec
+    codec : fitted Codec or SparseCodec
     codes : Codes of n documents
     ids : sequence of str
     manifest : mapping
@@ -147,7 +149,7 @@ class CompressedIndex:
         n, dim = manifest["n"], manifest["dim"]
         try:
             codec = make_part(current_names(manifest.get("method")))
-            if not isinstance(codec, Codec):
+            if not isinstance(codec, Codec | SparseCodec):
                 raise IndexFileError(f"it is a {type(codec).__name__}, and no codec")
         except IndexFileError as error:
             raise IndexFileError(f"{folder / MANIFEST}: method: {error}") from error
@@ -174,18 +176,23 @@ class CompressedIndex:
         if not self.codec.row_wise:
             return
         try:
-            width = self.codec._query_width()
-            self.codec.search(np.full((1, width), width**-0.5, dtype=np.float32), self.codes[:1], 1)
+            self.codec.search(self._any_query(), self.codes[:1], 1)
         except Exception as error:
             message = f"{folder}: codes and state do not fit the method ({type(error).__name__}: {error})"
             raise IndexFileError(message.splitlines()[0]) from error
+
+    def _any_query(self) -> Any:
+        width = self.codec._query_width()
+        if self.codec.takes == "vectors":
+            return np.full((1, width), width**-0.5, dtype=np.float32)
+        return SparseVectors(np.array([0, 1]), np.zeros(1, np.uint32), np.ones(1, np.float32), width)
 
     def __len__(self) -> int:
         return self.codes.n
 
     @property
     def dim(self) -> int:
-        """Dimensions of the query vectors."""
+        """Dimensions of the query vectors, or terms of the vocabulary."""
         return self.codec._query_width() - ("appended" in self._asked)
 
     @property
@@ -194,13 +201,13 @@ class CompressedIndex:
         asked: Mapping[str, Any] = self.manifest.get("queries", {})
         return asked
 
-    def search(self, vectors: ArrayLike, k: int = 10) -> tuple[Float32, NDArray[np.object_]]:
+    def search(self, vectors: Any, k: int = 10) -> tuple[Float32, NDArray[np.object_]]:
         """Return the best `min(k, n)` documents of each query.
 
         Parameters
         ----------
-        vectors : float32 (m, dim)
-            Queries, as the model of the manifest gives them.
+        vectors : float32 (m, dim); or SparseVectors, or a scipy sparse matrix (m, dim)
+            Queries, as the model of the manifest gives them: vectors, or terms with weights.
         k : int
 
         Returns
@@ -218,8 +225,14 @@ class CompressedIndex:
         scores, rows = self.codec.search(self.compared(vectors), self.codes, k)
         return scores, self.ids.take(rows)
 
-    def compared(self, vectors: ArrayLike) -> Float32:
-        """Return queries, float32 (m, dim), as their inner products are taken: scaled, or with one more number."""
+    def compared(self, vectors: Any) -> Any:
+        """Return queries, float32 (m, dim), as their inner products are taken: scaled, or with one more number.
+
+        Terms with weights are compared as they are.
+        """
+        refuse_kind(vectors, self.codec.takes, "the index")
+        if self.codec.takes == "terms":
+            return as_sparse(vectors, "queries", self.dim)
         queries = as_vectors(vectors, "queries", self.dim)
         if self._asked.get("unit"):
             queries = unit_rows(queries)

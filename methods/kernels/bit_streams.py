@@ -37,9 +37,10 @@ def put(out: Array, at: int, value: int, bits: int) -> int:
 
 
 @compiled
-def get(values: Array, at: int, bits: int) -> int:
+def get(values: Array, at: int, bits: int) -> Any:
     """Return the number of `bits` bits at a bit position."""
-    value, done = 0, 0
+    value: Any = 0
+    done = 0
     while done < bits:
         offset = at & 7
         room = min(8 - offset, bits - done)

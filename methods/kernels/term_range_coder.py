@@ -59,7 +59,7 @@ def hazard_of_rarity() -> Array:
 
 
 @compiled
-def survival(hazard: int, table: Array) -> int:
+def survival(hazard: int, table: Array) -> Any:
     """Return 2^30 2^-hazard, with hazard in 2^-32 bits; it never rises with the hazard."""
     whole = hazard >> 32
     if whole > 31:
@@ -194,7 +194,7 @@ def read(strings: Array, starts: Array, bits: int, hazards: Array, table: Array,
         after = 0
         while True:
             part = coder[1] >> np.uint64(TOTAL_BITS)
-            wanted = min(np.int64(coder[0] // part), (1 << TOTAL_BITS) - 1)
+            wanted: Any = min(np.int64(coder[0] // part), (1 << TOTAL_BITS) - 1)
             # the last term t with below(t) <= wanted
             low, high = after, width
             while low < high:
@@ -214,7 +214,7 @@ def read(strings: Array, starts: Array, bits: int, hazards: Array, table: Array,
                 terms, symbols = grown(terms), grown(symbols)
             terms[held] = low
             after = low + 1
-            symbol = 0
+            symbol: Any = 0
             if len(cumulative):
                 part = coder[1] >> np.uint64(SYMBOL_TOTAL_BITS)
                 wanted = min(np.int64(coder[0] // part), (1 << SYMBOL_TOTAL_BITS) - 1)
@@ -227,7 +227,7 @@ def read(strings: Array, starts: Array, bits: int, hazards: Array, table: Array,
                 while done < bits:
                     size = min(16, bits - done)
                     part = coder[1] >> np.uint64(size)
-                    found = min(np.int64(coder[0] // part), (1 << size) - 1)
+                    found: Any = min(np.int64(coder[0] // part), (1 << size) - 1)
                     coder[0] -= part * np.uint64(found)
                     coder[1] = part
                     at = refill(coder, strings, at, end)

@@ -198,20 +198,19 @@ class PackedBlocks(IdCode):
         self._require_at_least(1, "block")
         self._require_at_least(0, "spare")
 
-    def _layout(self, bits: int) -> tuple[int, int, int, bool, bool]:
-        return bits, self.block, self.spare, self.rest == "pairs", self.packed_weights
-
     def write(self, rows: Rows, width: int, bits: int) -> Ragged:
         """Return a byte string for each row of ids."""
         from methods.kernels import bit_streams
 
-        return Ragged.of(*bit_streams.write_blocks(*rows, *self._layout(bits)))
+        pairs = self.rest == "pairs"
+        return Ragged.of(*bit_streams.write_blocks(*rows, bits, self.block, self.spare, pairs, self.packed_weights))
 
     def read(self, strings: Ragged, width: int, bits: int) -> Rows:
         """Return what was written."""
         from methods.kernels import bit_streams
 
-        return bit_streams.read_blocks(strings.values, strings.starts, *self._layout(bits))
+        place, pairs = (strings.values, strings.starts), self.rest == "pairs"
+        return bit_streams.read_blocks(*place, bits, self.block, self.spare, pairs, self.packed_weights)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -225,9 +224,14 @@ class RangeCoded(IdCode):
     adapts: ClassVar[bool] = True
 
     def learn(self, docs: SparseVectors, symbols: Int64, bits: int) -> None:
-        """Learn how frequent terms and symbols are; one that never came counts for half a time, or once."""
-        frequency = np.bincount(docs.terms, minlength=docs.width)
-        share = np.maximum(frequency, 0.5) / (len(docs) + 1)
+        """Learn how frequent terms and symbols are; a symbol that never came counts for one.
+
+        The terms that never came have a probability of 1/8 together: all of them being absent then costs a document a
+        fifth of a bit, and one of them log2(8 of them).
+        """
+        frequency: Int64 = np.bincount(docs.terms, minlength=docs.width)
+        unseen = int(np.count_nonzero(frequency == 0))
+        share = np.where(frequency > 0, frequency / len(docs), 1 / (8 * max(1, unseen)))
         self.rarity_ = np.clip(np.rint(-8 * np.log2(share)), 0, 255).astype(np.uint8)
         if bits <= 8:
             counts = np.bincount(symbols, minlength=1 << bits) + 1

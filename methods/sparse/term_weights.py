@@ -94,7 +94,7 @@ class TermWeights(SparseCodec):
                 break
             setting = (low + high) / 2
         self._require(
-            low > 0, f"nbytes={nbytes} is not possible: next to no terms still take {size:.1f} bytes a document"
+            low > 0, f"nbytes={nbytes} is not possible: the least that can be left takes {size:.1f} bytes a document"
         )
         self.pruning.settle(docs, low)
 
@@ -160,7 +160,8 @@ class TermWeights(SparseCodec):
                 order = np.lexsort((terms, rows))
                 terms, symbols = terms[order], symbols[order]
         weights = self.weights.weights(symbols, terms, rows, codes.rows)
-        return SparseVectors(indptr, terms.astype(np.uint32), weights, width)
+        decoded = SparseVectors(indptr, terms.astype(np.uint32), weights, width)
+        return decoded.kept(weights > 0)
 
     @property
     def _parts(self) -> dict[str, Part]:

@@ -41,7 +41,7 @@ class WeightCode(Part, ABC):
 
     @abstractmethod
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
-        """Return the weights, float32 (nnz,), that symbols stand for, given the term and the document of each."""
+        """Return the weights, float32 (nnz,), that symbols stand for, given the term and document of each; 0: none."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -111,13 +111,14 @@ class FixedSteps(WeightCode):
         1 to 16.
     step : float
         1/64 with 8 bits is fixed point Q2.6, to 3.98 (Seismic); 3/255 reaches to 3 (OpenSearch).
-    zero : {"drop", "keep"}
-        What becomes of a weight that rounds to 0: its term is dropped, or it takes the smallest weight above 0.
+    zero : {"drop", "store", "raise"}
+        What becomes of a weight that rounds to 0: its term is dropped; it is stored, number and all, to no use, as
+        stores do; or it takes the smallest weight above 0.
     """
 
     bits: int = 8
     step: float = 1 / 64
-    zero: Literal["drop", "keep"] = "drop"
+    zero: Literal["drop", "store", "raise"] = "drop"
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 16, f"bits must be from 1 to 16, got {self.bits}")
@@ -130,7 +131,7 @@ class FixedSteps(WeightCode):
 
     def kept(self, docs: SparseVectors) -> SparseVectors:
         """Return documents without the terms that round to 0, if these are dropped."""
-        return docs if self.zero == "keep" else docs.kept(self._multiples(docs) > 0)
+        return docs.kept(self._multiples(docs) > 0) if self.zero == "drop" else docs
 
     def _multiples(self, docs: SparseVectors) -> Float64:
         multiples: Float64 = np.rint(docs.weights.astype(np.float64) / self.step)
@@ -138,7 +139,8 @@ class FixedSteps(WeightCode):
 
     def symbols(self, docs: SparseVectors) -> tuple[Int64, dict[str, Array]]:
         """Return the multiples."""
-        return np.clip(self._multiples(docs), 1, 2**self.bits - 1).astype(np.int64), {}
+        least = 0 if self.zero == "store" else 1
+        return np.clip(self._multiples(docs), least, 2**self.bits - 1).astype(np.int64), {}
 
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
         """Return the multiples as weights."""
@@ -210,7 +212,8 @@ class Levels(WeightCode):
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
         """Return the levels."""
         low, high = self._ends(terms, rows, stored)
-        return (low + (high - low) * symbols / (2**self.bits - 1)).astype(np.float32)
+        levels: Float32 = (low + (high - low) * symbols / (2**self.bits - 1)).astype(np.float32)
+        return levels
 
 
 @dataclass(kw_only=True, eq=False)
@@ -225,7 +228,7 @@ class LogLevels(WeightCode):
     Notes
     -----
     Lloyd, 1982 (1957); Max, 1960. Weights are skewed, so equal steps leave the many small ones few levels. The mean of
-    the weights, and not of their logarithms, keeps sums of scores right. State: 2^bits float32.
+    the weights, and not of their logarithms, keeps scores right on average. State: 2^bits float32.
     """
 
     bits: int = 4
