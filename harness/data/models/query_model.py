@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError
-from harness.data.models.encoder import Encoder, Identity, Role
+from harness.data.models.encoder import Encoder, Identity, Role, kind_given
 from harness.data.models.vectors import VectorModel
 
 Float32 = NDArray[np.float32]
@@ -58,10 +58,12 @@ def two_models(documents: Any, queries: Any) -> Any:
     Raises
     ------
     ConfigError
-        For `model=vectors`, which cannot encode.
+        For `model=vectors`, which cannot encode, and models that give terms with weights.
     """
     if queries is None:
         return documents
     if isinstance(documents, VectorModel) or isinstance(queries, VectorModel):
         raise ConfigError("query_model needs two models that encode texts, not model=vectors")
+    if kind_given(documents) == "terms" or kind_given(queries) == "terms":
+        raise ConfigError("query_model is for models that give vectors: terms of two models are not the same terms")
     return TwoModels(documents, queries)
