@@ -155,3 +155,30 @@ def pair_scores(
             else:
                 two += 1
         out[pair] = np.float32(total)
+
+
+@compiled
+def falling(indptr: Array, weights: Array) -> Array:
+    """Return the order, int64 (nnz,), in which each row's weights fall; among equals the earlier comes first."""
+    order = np.empty(len(weights), np.int64)
+    for row in range(len(indptr) - 1):
+        first, last = indptr[row], indptr[row + 1]
+        order[first:last] = first + np.argsort(-weights[first:last], kind="mergesort")
+    return order
+
+
+@compiled
+def needed_for_share(indptr: Array, weights: Array, share: float) -> Array:
+    """Return how many of each row's weights, int64 (n,), it takes from the first on to reach a share of their sum."""
+    counts = np.zeros(len(indptr) - 1, np.int64)
+    for row in range(len(counts)):
+        total = 0.0
+        for place in range(indptr[row], indptr[row + 1]):
+            total += np.float64(weights[place])
+        reached = 0.0
+        for place in range(indptr[row], indptr[row + 1]):
+            if reached >= share * total:
+                break
+            reached += np.float64(weights[place])
+            counts[row] += 1
+    return counts

@@ -54,7 +54,7 @@ FORMER_DEFAULTS = (
         name: ["method.transforms.0.centre=none"]
         for name in ("transform_coding", "transform_trellis", "transform_entropy")
     }
-    | {"distill_pq": ["method.watch=loss"]}
+    | {"distill_pq": ["method.watch=loss", "method.patience=5"]}
     | dict.fromkeys(("rotated_lvq", "float4", "mopq", "jpq", "repconc", "poeem"), PLAIN)
 )
 """What brings back the settings that these methods had by default then, and with them the ids of then."""

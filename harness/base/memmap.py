@@ -74,7 +74,7 @@ def in_memory(vectors: Any) -> Any:
 
 
 def as_float32(vectors: Any) -> Any:
-    """Return vectors (n, d) as float32 and sparse ones as they are; what is memory-mapped as another type is written to a temporary file so."""
+    """Return vectors (n, d) as float32, from a temporary file where another type is mapped; sparse ones as they are."""
     if isinstance(vectors, SparseVectors):
         return vectors
     if vectors.dtype == np.float32 or mapping_of(vectors) is None:

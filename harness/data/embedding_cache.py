@@ -34,12 +34,14 @@ from numpy.typing import NDArray
 from harness.base.errors import CacheError, ModelError
 from harness.base.files import reserve
 from harness.base.memmap import release
+from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import ByBatch, Encoder, Identity, Role, kind_given
 from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Shard, Share
 from methods.base import row_blocks
+from methods.representations import SparseVectors
 
 if TYPE_CHECKING:
     from harness.data.datasets import Dataset
@@ -70,10 +72,10 @@ class Vectors:
 
     Attributes
     ----------
-    docs : float32 (n, d)
-        Read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `paging.blocks` and codecs,
-        which are what documents go to, make float32 of it.
-    queries : float32 (m, d)
+    docs : float32 (n, d), or SparseVectors
+        Vectors are read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `memmap.blocks`
+        and codecs, which are what documents go to, make float32 of it.
+    queries : float32 (m, d), or SparseVectors
     train_queries : float32 (t, d) or None
         Those that came with the others (`model=vectors`). A model encodes their texts with `as_queries`.
     as_queries : callable
@@ -83,14 +85,17 @@ class Vectors:
         The encoder's identity for the roles "document" and "query".
     old_queries : float32 (m, d) or None
         The document model's own, where `queries` are another model's (`harness.data.models.query_model`).
+    dictionary : bytes or None
+        What a search needs of the corpus beside the documents' codes: the terms of a lexical model.
     """
 
-    docs: Float32
-    queries: Float32
+    docs: Any
+    queries: Any
     train_queries: Float32 | None
-    as_queries: Callable[[Sequence[str], str], Float32]
+    as_queries: Callable[[Sequence[str], str], Any]
     identity: Mapping[Role, Identity]
     old_queries: Float32 | None = None
+    dictionary: bytes | None = None
 
     @property
     def dim(self) -> int:
@@ -110,6 +115,8 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     CacheError
         If a cached file is corrupt or belongs to something else, or the folder cannot be written.
     """
+    if isinstance(encoder, BM25Model):
+        return _terms(dataset, encoder)
     if isinstance(encoder, VectorModel):
         docs, queries, train = encoder.supply(dataset)
         identity = _identity(dataset, encoder)
@@ -134,6 +141,24 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
 
 
+def _terms(dataset: Dataset, encoder: BM25Model) -> Vectors:
+    """Return a dataset's terms with their weights; counting them again takes less than reading them would save."""
+    lexicon = encoder.supply(dataset)
+
+    def as_queries(texts: Sequence[str], what: str) -> SparseVectors:
+        return encoder.queries(lexicon, texts)
+
+    _, query_texts = _texts(dataset, encoder)
+    return Vectors(
+        docs=lexicon.docs,
+        queries=as_queries(query_texts, "queries"),
+        train_queries=None,
+        as_queries=as_queries,
+        identity=_identity(dataset, encoder),
+        dictionary=lexicon.dictionary,
+    )
+
+
 def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:
     """Leave the dataset's vectors in the cache, or those of a part of its documents.
 
@@ -146,6 +171,8 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     """
     if isinstance(encoder, VectorModel):
         raise ModelError("model=vectors has its vectors already: there is nothing to encode")
+    if isinstance(encoder, BM25Model):
+        raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
     if shard is not None and kind_given(encoder) == "terms":
         raise ModelError(f"{encoder.name} gives terms with weights, which are not encoded in parts: leave shard out")
     if shard is None:

@@ -46,6 +46,7 @@ def built_index(
     chunk_rows: int | None,
     target: Path,
     watch: Stopwatch,
+    dictionary: bytes | None = None,
 ) -> Storage:
     """Fit a codec, encode documents and write the index; the codes are freed on return."""
     with watch.stage("fit"):
@@ -59,7 +60,7 @@ def built_index(
     with watch.stage("encode"):
         codes = encode(codec, docs, chunk_rows)
     with watch.stage("save"):
-        return write_index(target, codec, codes)
+        return write_index(target, codec, codes, dictionary=dictionary)
 
 
 def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:

@@ -28,6 +28,7 @@ from harness.evaluation.resources import Stopwatch, peak_memory_bytes
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
 from harness.evaluation.ties import Collection
 from methods.base import Codec
+from methods.representations import Kind, kind_of
 
 Float32 = NDArray[np.float32]
 
@@ -52,6 +53,8 @@ class Problem:
         What it scores.
     old_queries : float32 (m, d) or None
         The document model's own, where `queries` are another model's: the float32 ranking is theirs.
+    dictionary : bytes or None
+        See `harness.data.embedding_cache.Vectors`.
     """
 
     docs: Float32
@@ -62,10 +65,17 @@ class Problem:
     exact_scores: Float32
     exact_metrics: dict[str, float]
     old_queries: Float32 | None = None
+    dictionary: bytes | None = None
 
     @classmethod
     def of(
-        cls, dataset: Dataset, docs: Float32, queries: Float32, k: int, old_queries: Float32 | None = None
+        cls,
+        dataset: Dataset,
+        docs: Float32,
+        queries: Float32,
+        k: int,
+        old_queries: Float32 | None = None,
+        dictionary: bytes | None = None,
     ) -> Problem:
         """Rank with the float32 vectors themselves."""
         own = own_rows(dataset)
@@ -80,7 +90,12 @@ class Problem:
             collection = Collection.of_vectors(reference, docs)
             per_query = computed(Rankings(rows, scores, len(docs), judgements, None, collection, own))
         means = {name: float(values.mean()) for name, values in per_query.items()}
-        return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
+        return cls(docs, queries, judgements, own, rows, scores, means, old_queries, dictionary)
+
+    @property
+    def representation(self) -> Kind:
+        """What represents a document."""
+        return kind_of(self.docs)
 
     @property
     def reference_queries(self) -> Float32:
@@ -197,7 +212,9 @@ def measure(
         target.mkdir(parents=True, exist_ok=True)
         examples = problem.docs if fit_docs is None else fit_docs
         learner = make()
-        storage = built_index(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
+        storage = built_index(
+            learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch, problem.dictionary
+        )
         training, codebook_size = learner.training(), learner.codebook_size
         del learner
         with watch.stage("load"):
@@ -211,7 +228,7 @@ def measure(
         collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
         per_query = problem.evaluate(scores, ranking, collection)
         limits: dict[str, dict[str, Any] | None] = {"vector": None, "score": None}
-        # what another model's queries do to scores is no error of the code, and terms have no spectrum to be compared with
+        # what another model's queries do to scores is no error of the code; terms have no spectrum to compare with
         comparable = problem.old_queries is None and codec.takes == "vectors"
         if comparable:
             limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 from harness.report.marks import Significance, marks_legend, ranks
 from harness.report.models_view import model_views
+from harness.report.representations_view import representation_views
 from harness.report.table import Column
 from harness.report.view import BASELINE_BEST, TableOptions, View, setting_names
 
@@ -442,6 +443,7 @@ def all_views(
             found += [budget_view(pages, budget, options, kept=kept, best=best) for kept in (False, True)]
         found.append(_kept_view(pages, options, significance))
         found += model_views(pages, options, budgets)
+        found += representation_views(pages, options)
     return [view for view in found if len(view.raw)]
 
 

@@ -178,7 +178,7 @@ class MethodSpec:
     def make(self) -> Codec:
         """Return a new, unfitted codec."""
         codec = instantiated(self.settings)
-        if not isinstance(codec, Codec):
+        if not (isinstance(codec, Part) and hasattr(codec, "search")):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
         return codec
 
