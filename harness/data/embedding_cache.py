@@ -38,6 +38,7 @@ from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import ByBatch, Encoder, Identity, Role, kind_given
 from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels
+from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Shard, Share
 from methods.base import row_blocks
@@ -117,6 +118,8 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     """
     if isinstance(encoder, BM25Model):
         return _terms(dataset, encoder)
+    if isinstance(encoder, TermVectorModel):
+        return _supplied_terms(dataset, encoder)
     if isinstance(encoder, VectorModel):
         docs, queries, train = encoder.supply(dataset)
         identity = _identity(dataset, encoder)
@@ -159,6 +162,18 @@ def _terms(dataset: Dataset, encoder: BM25Model) -> Vectors:
     )
 
 
+def _supplied_terms(dataset: Dataset, encoder: TermVectorModel) -> Vectors:
+    found = encoder.supply(dataset)
+    return Vectors(
+        docs=found.docs,
+        queries=found.queries,
+        train_queries=None,
+        as_queries=lambda texts, _: encoder.encode(texts, "query", None),
+        identity=_identity(dataset, encoder),
+        dictionary=found.dictionary,
+    )
+
+
 def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:
     """Leave the dataset's vectors in the cache, or those of a part of its documents.
 
@@ -171,6 +186,8 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     """
     if isinstance(encoder, VectorModel):
         raise ModelError("model=vectors has its vectors already: there is nothing to encode")
+    if isinstance(encoder, TermVectorModel):
+        raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
         raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
     if shard is not None and kind_given(encoder) == "terms":

@@ -15,6 +15,7 @@ from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.sparse_encoder import SparseEncoderModel
 from harness.data.models.splade_tiny import SpladeTiny
+from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.models.voyage import VoyageModel
 
@@ -30,6 +31,7 @@ __all__ = [
     "SentenceTransformerModel",
     "SparseEncoderModel",
     "SpladeTiny",
+    "TermVectorModel",
     "VectorModel",
     "VoyageModel",
 ]
