@@ -55,8 +55,8 @@ class Encoder(Protocol):
         """Return everything that determines the vectors, as JSON; needs neither torch nor the model in memory."""
         ...
 
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
-        """Return the (n, d) float32 vectors of n texts; raises `ModelError`."""
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Any:
+        """Return the (n, d) float32 vectors of n texts, or their terms with weights; raises `ModelError`."""
         ...
 
 

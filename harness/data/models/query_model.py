@@ -46,7 +46,8 @@ class TwoModels:
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the vectors that the model of the role makes, float32 (n, d)."""
-        return self._of(role).encode(texts, role, task)
+        vectors: Float32 = self._of(role).encode(texts, role, task)
+        return vectors
 
     def _of(self, role: Role) -> Encoder:
         return self.documents if role == "document" else self.queries

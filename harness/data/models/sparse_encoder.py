@@ -35,7 +35,9 @@ class SparseEncoderModel(SavedModel):
 
     gives: ClassVar[Kind] = "terms"
     LABELLED = ("revision", "query_prompt", "document_prompt", "max_active_dims", "max_length")
-    WITHOUT_MODULES = "the largest log(1 + logit) of its tokens is taken as a term's weight, as in SPLADE"
+    WITHOUT_MODULES: ClassVar[str | None] = (
+        "the largest log(1 + logit) of its tokens is taken as a term's weight, as in SPLADE"
+    )
 
     def _check(self) -> None:
         super()._check()
@@ -65,7 +67,9 @@ class SparseEncoderModel(SavedModel):
             else:
                 prompted = [prompt + text for text in texts]
                 # batches of equal token counts need no padding
-                order = np.argsort(-token_counts(pooling, prompted), kind="stable")
+                counts = token_counts(pooling, prompted)
+                assert counts is not None
+                order = np.argsort(-counts, kind="stable")
                 found = [
                     _as_terms(self._limited(pooling.weights([prompted[row] for row in batch])).to_sparse())
                     for batch in np.split(order, range(self.batch_size, len(order), self.batch_size))

@@ -98,5 +98,5 @@ class SpladeTiny(Options):
 
 
 class _Packaged(SparseEncoderModel):
-    WITHOUT_MODULES = None
+    WITHOUT_MODULES: ClassVar[str | None] = None
     """What it is without a modules.json is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class TermVectorModel(Options):
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return the hash of the files: what terms are numbered by is in both."""
-        return {"terms": self._content}
+        return {"vectors": self._content}
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> SparseVectors:
         """Refuse: there is no model."""
@@ -151,7 +152,7 @@ class TermVectorModel(Options):
     @cached_property
     def _content(self) -> str:
         files = [_file(self.docs, "docs")] + ([] if self.queries is None else [_file(self.queries, "queries")])
-        return " ".join(content_hash(path) for path in files)
+        return hashlib.sha256(" ".join(content_hash(path) for path in files).encode()).hexdigest()
 
 
 def _file(name: str, side: Side) -> Path:

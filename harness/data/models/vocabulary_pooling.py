@@ -47,7 +47,7 @@ class VocabularyPooling:
         if model.device.type != "cpu" or len(modules) != 2:
             return None
         transformer, pooling = modules
-        masked = getattr(transformer, "auto_model", None)
+        masked: Any = getattr(transformer, "auto_model", None)
         if type(masked).__name__ not in MASKED_MODELS or masked.dtype != torch.float32:
             return None
         activation = getattr(pooling, "activation_function", None)
