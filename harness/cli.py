@@ -202,11 +202,9 @@ def _recommend(arguments: list[str]) -> int:
     )
     frame, per_query, records = _records(options.results)
     budget = needs.bytes_per_document
-    if (
-        budget is not None
-        and needs.model is None
-        and frame[frame["status"] == "ok"].get("representation", pd.Series(dtype=str)).nunique() > 1
-    ):
+    ended = frame[frame["status"] == "ok"]
+    kinds = ended["representation"].nunique() if "representation" in ended else 1
+    if budget is not None and needs.model is None and kinds > 1:
         from harness.report.representations_view import recommendation_by_representation
 
         sys.stdout.write(recommendation_by_representation(frame, budget, needs.datasets, per_query))

@@ -51,7 +51,8 @@ FORMER_DEFAULTS = (
     }
     | dict.fromkeys(("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq"), PLAIN)
     | {
-        name: ["method.transforms.0.centre=none"] for name in ("transform_coding", "transform_trellis", "transform_entropy")
+        name: ["method.transforms.0.centre=none"]
+        for name in ("transform_coding", "transform_trellis", "transform_entropy")
     }
     | {"distill_pq": ["method.watch=loss", "method.patience=5"]}
     | dict.fromkeys(("rotated_lvq", "float4", "mopq", "jpq", "repconc", "poeem"), PLAIN)

@@ -201,7 +201,9 @@ class RetrievalPQ(Learned, Codec):
 
         def missed(rows: torch.Tensor) -> float:
             codes = fixed if fixed is not None else _codes(x @ module.rotation(), module.codebooks)
-            found = _best_rows(module.queries(q[rows]), scored(gathered_codewords(module.codebooks, codes)), best.shape[1])
+            found = _best_rows(
+                module.queries(q[rows]), scored(gathered_codewords(module.codebooks, codes)), best.shape[1]
+            )
             return 1 - float((found[:, :, None] == best[rows][:, None]).any(dim=2).double().mean())
 
         # distillation has no labels that could be known by heart

