@@ -57,7 +57,7 @@ class PerDimension(Codec):
     @property
     def _top(self) -> int:
         """The highest code."""
-        return 2**self.bits - (2 if self.about_zero else 1)
+        return (1 << self.bits) - (2 if self.about_zero else 1)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         if self.clip == 0:
