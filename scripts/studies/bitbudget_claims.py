@@ -32,6 +32,8 @@ Setting = tuple[str, str]
 Collection = tuple[str, str]
 
 METRIC = "ndcg_exp_at_10"
+REFERENCE: Collection = ("scifact", "minilm")
+"""A collection and a model that both projects have; bytes are shown of it."""
 ONE_PERCENT = 0.01
 
 THEIRS: dict[str, tuple[Setting, str]] = {
@@ -170,9 +172,12 @@ class Records:
         self.frame = frame[frame["status"] == "ok"]
 
     def collections(self) -> list[Collection]:
-        """Return each (collection, model), the collection with the most documents first."""
+        """Return each (collection, model), the reference first and then by number of documents, most first."""
         size = self.frame.groupby(["dataset", "model"])["n_docs"].first()
-        return [(str(dataset), str(model)) for dataset, model in size.sort_values(ascending=False, kind="stable").index]
+        found = [
+            (str(dataset), str(model)) for dataset, model in size.sort_values(ascending=False, kind="stable").index
+        ]
+        return sorted(found, key=lambda collection: collection != REFERENCE)
 
     def rows(self, collection: Collection, setting: Setting) -> pd.DataFrame:
         """Return the runs of a setting, a seed each; shares of the dimensions in its parameters become numbers.
@@ -202,12 +207,16 @@ def with_numbers(params: str, d: int) -> str:
 
 def answers(records: Records) -> Iterator[dict[str, object]]:
     """Yield, for each claim, pair and collection, what was measured."""
+    collections = records.collections()
+    resamples = {
+        collection: statistics.Resamples(records.find(collection, FLOAT32).shape[1]) for collection in collections
+    }
     for number, claim in enumerate(CLAIMS, 1):
         for pair in claim.pairs:
-            for collection in records.collections():
+            for collection in collections:
                 a, b = (records.find(collection, setting).mean(axis=0) for setting in (pair.a, pair.b))
                 allowed = pair.margin * records.find(collection, FLOAT32).mean()
-                interval = statistics.mean_interval((a - b)[None])
+                interval = statistics.mean_interval((a - b)[None], resamples[collection])
                 low, high = float(interval.low[0]), float(interval.high[0])
                 answered = verdict(low + allowed, high + allowed)
                 yield {
@@ -257,8 +266,8 @@ def page(records: Records, rows: list[dict[str, object]]) -> str:
     """Return the page."""
     collections = records.collections()
     header = [f"{dataset} · {model}" for dataset, model in collections]
-    smallest = collections[-1]
-    count = int(records.rows(smallest, FLOAT32)["n_docs"].iloc[0])
+    shown_of = collections[0]
+    count = int(records.rows(shown_of, FLOAT32)["n_docs"].iloc[0])
     lines = [
         "# BitBudget under its conventions and under ours",
         "",
@@ -269,9 +278,9 @@ def page(records: Records, rows: list[dict[str, object]]) -> str:
         "over queries; a claim with a margin allows A to lose that share of float32's. The gain is its 2^grade - 1:",
         "these judgements are all 0 or 1, where that is the linear gain. Both sides' values: [claims.csv](claims.csv).",
         "",
-        f"## Bytes of a document ({smallest[0]} · {smallest[1]}, {count:,} documents)",
+        f"## Bytes of a document ({shown_of[0]} · {shown_of[1]}, {count:,} documents)",
         "",
-        *bytes_table(records, smallest),
+        *bytes_table(records, shown_of),
         "",
     ]
     cells = {(row["claim"], row["convention"], row["a"], row["b"], row["dataset"], row["model"]): row for row in rows}
