@@ -139,7 +139,7 @@ class Fusion:
             ranks = np.arange(1, rows.shape[1] + 1)
             return np.broadcast_to(1.0 / (self.constant + ranks), rows.shape), np.zeros(len(rows))
         scores = np.where(real, scores, np.nan)
-        some = real.any(axis=1)
+        some: NDArray[np.bool_] = np.asarray(real.any(axis=1))
         lowest = np.where(some, np.nanmin(np.where(some[:, None], scores, 0.0), axis=1), 0.0)
         if self.rule == "none":
             return np.nan_to_num(scores), lowest

@@ -84,7 +84,7 @@ def _view(found: Representations, options: TableOptions) -> View:
         Column("quality", quality, options.decimals + 1),
         Column("gain", "against one vector (95 %)", of=_interval, number=True),
     ]
-    marks = {"quality": [("best",) if best else () for best in found.best["is_best"]]}
+    marks: dict[str, list[tuple[str, ...]]] = {"quality": [("best",) if best else () for best in found.best["is_best"]]}
     notes = [
         f"The best setting of each representation within each budget, chosen on these queries, of what is on record; "
         f"bold is the best of all. {BUDGET_RULE}.",

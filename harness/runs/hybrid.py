@@ -255,7 +255,8 @@ def _summed(storages: Sequence[StorageEntry]) -> StorageEntry:
     def total(name: str) -> float:
         return reduce(lambda whole, storage: whole + float(getattr(storage, name)), storages, 0.0)
 
-    return StorageEntry(**{name: total(name) for name in names})
+    sums: dict[str, Any] = {name: total(name) for name in names}
+    return StorageEntry(**sums)
 
 
 def fused(record: Record, rankings: Sequence[dict[str, Array]], fusion: Fusion, dataset: Dataset) -> Fused:

@@ -25,7 +25,7 @@ from harness.data.training_queries import FitQueries
 from harness.runs.config import MethodSpec, run_id, shared
 from harness.runs.record import Identity
 from methods.base import Codec
-from methods.representations import IN_WORDS, INSTEAD
+from methods.representations import IN_WORDS, INSTEAD, Kind
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
@@ -218,7 +218,7 @@ class Inputs:
 
 def _check_kinds(codec: Codec, encoder: Any) -> None:
     """Refuse a method that does not take what the model gives."""
-    gives = getattr(encoder, "gives", "vectors")
+    gives: Kind = getattr(encoder, "gives", "vectors")
     if codec.takes != gives:
         raise ConfigError(
             f"this method takes {IN_WORDS[codec.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "

@@ -31,8 +31,8 @@ class Learned(Part):
     """What all trained parts share: the budget and how it is spent.
 
     The loss on a held-out share of the training examples, or what a part watches in its place, is looked at 20 times,
-    before the first step as well. Training ends when it has not fallen for `patience` looks, and the weights of the best
-    look are kept: where training does not help, that is the start.
+    before the first step as well. Training ends when it has not fallen for `patience` looks, and the weights of the
+    best look are kept: where training does not help, that is the start.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from harness.data.term_files.csr import Side, read_csr
 from harness.data.term_files.jsonl import read_jsonl
 from harness.data.term_files.stored import StoredTerms
 from harness.data.text_lines import kind_of
-from methods.errors import VectorsError
+from methods.base import VectorsError
 from methods.representations import Kind, SparseVectors, as_sparse
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def draw_representations(found: Representations, pages: list[Page]) -> Figure:
             cost, quality = cost[known][order], quality[known][order]
             best = np.maximum.accumulate(quality)
             colour, marker = COLOURS[place], MARKERS[place]
-            dots = {"color": colour, "linestyle": "none", "markeredgewidth": 0}
+            dots: dict[str, Any] = {"color": colour, "linestyle": "none", "markeredgewidth": 0}
             axes.plot(cost, quality, marker, markersize=4, alpha=0.45, **dots)
             rises = np.concatenate([[True], best[1:] > best[:-1]])
             axes.plot(cost[rises], best[rises], marker, markersize=5.5, zorder=5, **dots)
