@@ -22,7 +22,7 @@ from harness.data.datasets import Dataset
 from harness.data.datasets.mteb import make_document_texts
 from harness.data.embedding_cache import Vectors
 from harness.data.models import Minilm
-from harness.data.models.encoder import Encoder, checked, unit_length
+from harness.data.models.encoder import Encoder, Role, checked, unit_length
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode, teach
 from harness.evaluation.index_files import Storage, read_index, write_index
