@@ -36,7 +36,7 @@ from harness.data.embedding_cache import (
     text_lengths,
     writing,
 )
-from harness.data.models.encoder import Role
+from harness.data.models.encoder import Role, first_line
 from methods.representations import SparseVectors
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def cached_terms(
             if not whole.path.exists():
                 made = _encoded(dataset, encoder, texts, role, what, files)
                 whole.write(made, {"dataset": dataset.name, "model": encoder.label})
-            with writing(cache_dir):
-                shutil.rmtree(_chunk_folder(files), ignore_errors=True)
+            shutil.rmtree(_chunk_folder(files), ignore_errors=True)
     return whole.read()
 
 
@@ -170,7 +169,7 @@ class TermFile:
                 arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in ARRAYS}
             identity, width, checksums = header["identity"], int(header["width"]), header["xxh3_128"]
         except Exception as error:  # the reader of headers fails in many ways
-            raise self._unusable(f"is damaged ({str(error)[:100] or type(error).__name__})") from error
+            raise self._unusable(f"is damaged ({first_line(error)})") from error
         if identity != self.identity:
             raise self._unusable("belongs to something else, says its header")
         if _checksums(arrays) != checksums:

@@ -104,46 +104,42 @@ class TermVectorModel(Options):
             For a missing or unreadable file, a number of rows that is not the dataset's, documents or queries that are
             not in it, words here and numbers there, or weights that are negative, NaN or infinite.
         """
-        docs, queries = self._read(self.docs, "docs"), self._read(self.queries or self.docs, "queries")
-        of_docs = _chosen(docs, self.docs, dataset.doc_ids, [(len(dataset.doc_ids), dataset.source_rows)], "documents")
-        asked = [
-            (len(dataset.query_ids), dataset.query_source_rows),
-            (dataset.source_queries, dataset.query_positions),
-        ]
-        of_queries = _chosen(queries, self.queries or self.docs, dataset.query_ids, asked, "judged queries")
+        of_docs, of_queries = self.docs, self.queries or self.docs
+        docs, queries = self._read(of_docs, "docs"), self._read(of_queries, "queries")
         if (docs.names is None) != (queries.names is None):
             words, numbers = ("documents", "queries") if queries.names is None else ("queries", "documents")
-            raise ModelError(f"{self.docs}: terms of {words} are words and those of {numbers} are numbers")
+            raise ModelError(f"{of_docs}: terms of {words} are words and those of {numbers} are numbers")
+        doc_rows = _chosen(docs, of_docs, dataset.doc_ids, [(len(dataset.doc_ids), dataset.source_rows)], "documents")
+        judged = (len(dataset.query_ids), dataset.query_source_rows)
+        every = (dataset.source_queries, dataset.query_positions)
+        query_rows = _chosen(queries, of_queries, dataset.query_ids, [judged, every], "judged queries")
+        doc_numbers = query_numbers = dictionary = None
         if docs.names is None or queries.names is None:
-            width = _width(self.docs, docs, queries)
-            return SuppliedTerms(
-                _sound(docs.numbered(None, width).take(of_docs), self.docs, "docs"),
-                _sound(queries.numbered(None, width).take(of_queries), self.queries or self.docs, "queries"),
-                None,
-            )
-        words_in_order = sorted(docs.names)
-        number = {word: place for place, word in enumerate(words_in_order)}
-        of_doc_names = np.array([number[word] for word in docs.names], dtype=np.int64)
-        of_query_names = np.array([number.get(word, -1) for word in queries.names], dtype=np.int64)
-        unknown = int((of_query_names < 0).sum())
-        if unknown:
-            log.info("%d of %d terms of the queries are in no document and are left out", unknown, len(of_query_names))
+            width = _width(of_docs, docs, queries)
+        else:
+            words_in_order = sorted(docs.names)
+            number = {word: place for place, word in enumerate(words_in_order)}
+            doc_numbers = np.array([number[word] for word in docs.names], dtype=np.int64)
+            query_numbers = np.array([number.get(word, -1) for word in queries.names], dtype=np.int64)
+            width, dictionary = len(number), "\n".join(words_in_order).encode()
+            if unknown := int((query_numbers < 0).sum()):
+                log.info(
+                    "%d of %d terms of the queries are in no document and are left out", unknown, len(query_numbers)
+                )
         return SuppliedTerms(
-            _sound(docs.numbered(of_doc_names, len(number)).take(of_docs), self.docs, "docs"),
-            _sound(
-                queries.numbered(of_query_names, len(number)).take(of_queries), self.queries or self.docs, "queries"
-            ),
-            "\n".join(words_in_order).encode(),
+            _sound(docs.numbered(doc_numbers, width).take(doc_rows), of_docs, "docs"),
+            _sound(queries.numbered(query_numbers, width).take(query_rows), of_queries, "queries"),
+            dictionary,
         )
 
     def _read(self, name: str, side: Side) -> StoredTerms:
         path = _file(name, side)
         kind = kind_of(path)
-        if kind not in READERS or (self.queries is None and kind != ".npz") or (side == "queries" and kind == ".ciff"):
-            if self.queries is None and kind in READERS:
-                raise ModelError(f"model.queries is missing: {name} has the documents only")
-            allowed = ".npz, .jsonl or .ciff" if side == "docs" else ".npz or .jsonl"
-            raise ModelError(f"model.{side}: {name} is not {allowed}")
+        if side == "queries" and self.queries is None and kind in (".jsonl", ".ciff"):
+            raise ModelError(f"model.queries is missing: {name} has the documents only")
+        allowed = (".npz", ".jsonl", ".ciff") if side == "docs" else (".npz", ".jsonl")
+        if kind not in allowed:
+            raise ModelError(f"model.{side}: {name} is not {', '.join(allowed[:-1])} or {allowed[-1]}")
         try:
             return READERS[kind](path, side)
         except DatasetError as error:
