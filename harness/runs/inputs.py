@@ -19,13 +19,14 @@ from harness.base.memmap import take
 from harness.base.sampling import sampled
 from harness.data import training_queries
 from harness.data.datasets import Dataset
+from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.training_queries import FitQueries
 from harness.runs.config import MethodSpec, run_id, shared
 from harness.runs.record import Identity
 from methods.base import Codec
-from methods.representations import IN_WORDS, INSTEAD, Kind
+from methods.representations import IN_WORDS, INSTEAD
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
@@ -218,7 +219,7 @@ class Inputs:
 
 def _check_kinds(codec: Codec, encoder: Any) -> None:
     """Refuse a method that does not take what the model gives."""
-    gives: Kind = getattr(encoder, "gives", "vectors")
+    gives = kind_given(encoder)
     if codec.takes != gives:
         raise ConfigError(
             f"this method takes {IN_WORDS[codec.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
