@@ -134,6 +134,35 @@ def _compare(arguments: list[str]) -> int:
     return 0
 
 
+def _fuse(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget fuse",
+        description="Fuse the rankings of every pair of runs of different models, and say which pairs are worth their "
+        "bytes. Nothing is searched again.",
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
+    parser.add_argument("--rule", default="minmax", metavar="A,B", help="minmax, zscore, none, rrf (minmax)")
+    parser.add_argument(
+        "--weights", default="0.5", metavar="A,B", help="of the second part, 0 to 1; the first has the rest (0.5)"
+    )
+    parser.add_argument("--depth", type=int, default=100, metavar="N", help="documents of each part (100)")
+    parser.add_argument("--write", action="store_true", help="put what is printed on record, for reports")
+    options = parser.parse_args(arguments)
+    from harness.base.errors import ConfigError
+    from harness.report.hybrids import fuse_markdown
+    from harness.runs.store import Store
+
+    try:
+        weights = [float(text) for text in options.weights.split(",")]
+    except ValueError:
+        raise ConfigError(f"--weights must be numbers from 0 to 1, got {options.weights!r}") from None
+    if not all(0 <= weight <= 1 for weight in weights):
+        raise ConfigError(f"--weights must be from 0 to 1, got {options.weights}")
+    rules = options.rule.split(",")
+    sys.stdout.write(fuse_markdown(Store(options.results), rules, weights, options.depth, options.write))
+    return 0
+
+
 def _recommend(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget recommend",
@@ -172,6 +201,14 @@ def _recommend(arguments: list[str]) -> int:
         trust_fitted=options.trust_fitted,
     )
     frame, per_query, records = _records(options.results)
+    budget = needs.bytes_per_document
+    ended = frame[frame["status"] == "ok"]
+    kinds = ended["representation"].nunique() if "representation" in ended else 1
+    if budget is not None and needs.model is None and kinds > 1:
+        from harness.report.representations_view import recommendation_by_representation
+
+        sys.stdout.write(recommendation_by_representation(frame, budget, needs.datasets, per_query))
+        return 0
     answer = recommend(frame, needs, per_query, records)
     sys.stdout.write(recommendation_text(answer))
     return int(answer.choice is None)
@@ -361,6 +398,7 @@ COMMANDS = (
         "two settings, query by query: is the difference real? or two results folders: what changed?",
         _compare,
     ),
+    Command("fuse", "", "hybrids: which pairs of runs are worth their bytes, from their rankings", _fuse),
     Command(
         "recommend",
         "",

@@ -44,6 +44,7 @@ HOMES = {
     "SAQ": "rotated.saq",
     "ScaledLevels": "rotated.scaled_levels",
     "TurboQuantPlus": "rotated.turboquant_plus",
+    "AsGiven": "scalar.as_given",
     "Cast": "scalar.cast",
     "VoyagerE4M3": "scalar.e4m3_voyager",
     "GlobalRange": "scalar.global_range",

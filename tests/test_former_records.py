@@ -50,6 +50,11 @@ FORMER_DEFAULTS = (
         for name in ("itq", "svd_binary", "lsh", "super_bit")
     }
     | dict.fromkeys(("pq", "pq4", "opq", "rq", "prq", "lsq", "plsq", "caq", "int3", "int4", "lloyd", "lvq"), PLAIN)
+    | {
+        name: ["method.transforms.0.centre=none"]
+        for name in ("transform_coding", "transform_trellis", "transform_entropy")
+    }
+    | {"distill_pq": ["method.watch=loss", "method.patience=5"]}
     | dict.fromkeys(("rotated_lvq", "float4", "mopq", "jpq", "repconc", "poeem"), PLAIN)
 )
 """What brings back the settings that these methods had by default then, and with them the ids of then."""
@@ -181,7 +186,9 @@ def test_a_run_made_again_is_the_same_run(composed: None, samples: Path, tmp_pat
     overrides = [*overrides_of(record), f"results_dir={tmp_path / 'again'}"]
     assert run(compose("config", overrides=overrides), "svd_binary", overrides) == record.run_id
     again = Store(tmp_path / "again").read(record.run_id)
-    assert again.metrics == pytest.approx(record.metrics, abs=1e-6) and again.storage == record.storage
+    # metrics that came later are beside them
+    former = {metric: again.metrics[metric] for metric in record.metrics}
+    assert former == pytest.approx(record.metrics, abs=1e-6) and again.storage == record.storage
 
 
 @pytest.mark.parametrize("name", EXPORTS)

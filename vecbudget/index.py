@@ -119,7 +119,7 @@ class CompressedIndex:
         query's vector, so that inner products rank as the run's metric does.
     """
 
-    codec: Codec
+    codec: Codec | SparseCodec
     codes: Codes
     ids: Ids
     manifest: Mapping[str, Any]

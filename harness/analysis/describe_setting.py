@@ -115,8 +115,10 @@ def _span(codec: Part) -> tuple[str | None, str, int | None, float, tuple[float,
             return "fixed", f"fixed: {ends[0]:g} to {ends[1]:g}", steps, width, ends
         return "collection", _rule(rule), steps, width, None
     if kind == "PerDimension":
-        clip = f", as far as {codec['clip']:g} standard deviations" if codec["clip"] else ", least to greatest"
-        return "dimension", "each dimension's own" + clip, 2**bits - 1, float(bits), None
+        words = f", as far as {codec['clip']:g} standard deviations" if codec["clip"] else ", least to greatest"
+        even = bool(codec.get("about_zero"))
+        words += ", as far on both sides of zero" if even else ""
+        return "dimension", "each dimension's own" + words, 2**bits - 1 - even, float(bits), None
     factory = re.fullmatch(r"SQ(\d+)", str(codec.get("factory", "")))
     if factory:
         return "dimension", "each dimension's own, least to greatest", 2 ** int(factory[1]) - 1, float(factory[1]), None

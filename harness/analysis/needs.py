@@ -133,6 +133,12 @@ class Needs:
         return self.corpus_size or CORPUS_SIZE
 
     @property
+    def bytes_per_document(self) -> float | None:
+        """The tightest budget of bytes that was given; None where none was."""
+        given = [self.max_bytes, None if self.ram_bytes is None else self.ram_bytes / self.size]
+        return min((size for size in given if size is not None), default=None)
+
+    @property
     def level(self) -> float:
         """The confidence that is wanted."""
         return self.confidence or statistics.CONFIDENCE

@@ -41,7 +41,7 @@ class OverModels:
 
     def best(self, budget: float) -> pd.Series | None:
         """Return the setting whose worst case is best within a budget of bytes; None if there is none."""
-        fitting = self.shares[(self.shares["budget"] <= budget) & (self.shares["method"] != REFERENCE.method)]
+        fitting = self.shares[(self.shares["budget"] <= budget) & ~REFERENCE.marks(self.shares["method"])]
         return None if fitting.empty else fitting.iloc[0]
 
 

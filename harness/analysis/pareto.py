@@ -249,7 +249,7 @@ def best_of_methods(frame: pd.DataFrame, budget: float, *, above: float | None =
     quality, code = quality_column(frame), frame["code_bytes_per_vector"]
     fits = within(frame[COST], code, budget)
     fits &= True if above is None else code > above * budget
-    fits &= frame[quality].notna() & (frame["method"] != REFERENCE.method)
+    fits &= frame[quality].notna() & ~REFERENCE.marks(frame["method"])
     ordered = frame.assign(place=np.arange(len(frame)))[fits]
     ordered = ordered.sort_values([quality, COST], ascending=[False, True], kind="stable")
     return ordered.drop_duplicates("method")["place"].to_numpy(dtype=np.int64)

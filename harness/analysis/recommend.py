@@ -450,7 +450,7 @@ def _with_scores(table: pd.DataFrame, pages: Sequence[Page], per_query: PerQuery
     known = np.ones(len(table), dtype=np.bool_)
     for number, page in enumerate(pages):
         places = [places[number] for places in table["places"]]
-        plain = np.flatnonzero(page.settings["method"] == REFERENCE.method)[:1].tolist()
+        plain = np.flatnonzero(REFERENCE.marks(page.settings["method"]))[:1].tolist()
         # float32 comes first, so that its queries are those of all
         rows = page.settings.iloc[[*plain, *places]]
         scores = load_scores(replace(page, settings=rows), per_query).values[page.quality]

@@ -155,7 +155,7 @@ class Page:
         """float32's quality, NaN if it was not measured and nothing compares itself with it."""
         if not self.judged:
             return 1.0
-        plain = self.settings[self.settings["method"] == REFERENCE.method]
+        plain = self.settings[REFERENCE.marks(self.settings["method"])]
         if len(plain):
             return float(plain[self.quality].iloc[0])
         return float((self.settings[self.quality] / self.settings["retention"]).median())

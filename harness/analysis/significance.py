@@ -40,7 +40,7 @@ def load_scores(page: Page, per_query: PerQuery, metrics: Sequence[str] = ()) ->
         for metric in metrics:
             if len(alike) == len(runs) and all(metric in frame for frame in alike):
                 values[metric][place] = np.mean([frame[metric] for frame in alike], axis=0)
-    plain = np.flatnonzero(page.settings["method"] == REFERENCE.method)
+    plain = np.flatnonzero(REFERENCE.marks(page.settings["method"]))
     return Scores(values, int(plain[0]) if len(plain) else None)
 
 

@@ -159,7 +159,7 @@ def switches(page: Page, records: Records) -> Switches | None:
 def lossless(page: Page) -> NDArray[np.bool_]:
     """Mark the settings that lose nothing significant: the 95 % interval of what they keep reaches 1."""
     settings, column = page.settings, f"{pareto.share_column(page.settings)}_high"
-    marked: NDArray[np.bool_] = (settings["method"] == REFERENCE.method).to_numpy(dtype=np.bool_)
+    marked: NDArray[np.bool_] = REFERENCE.marks(settings["method"]).to_numpy(dtype=np.bool_)
     if column in settings:
         marked = marked | (settings[column].to_numpy(dtype=np.float64) >= 1 - formatting.TOLERANCE)
     return marked

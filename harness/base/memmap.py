@@ -1,4 +1,7 @@
-"""Arrays that are larger than memory: read in blocks and given back after each, or grown in a temporary file."""
+"""Arrays that are larger than memory: read in blocks and given back after each, or grown in a temporary file.
+
+Sparse vectors are held in memory; what takes rows or blocks of a collection takes them too.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,30 @@ from numpy.typing import NDArray
 
 from harness.base.errors import DatasetError
 from methods.base import row_blocks
+from methods.representations import SparseVectors
 
 Array = NDArray[Any]
 
 HELD_BYTES = 1 << 31
 """A matrix that grows by blocks is held in memory up to so many bytes, then in a temporary file."""
 
+SPARSE_ROWS = 1 << 16
+"""Rows of a block of sparse vectors."""
+
 TAKEN = 2048
 """Rows that `take` reads from a file at a time."""
 
 
-def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array]]:
+def blocks(vectors: Any, rows: int | None = None) -> Iterator[tuple[int, Any]]:
     """Yield (first row, block) over vectors (n, d), in blocks of `rows` or of a few megabytes, as float32.
 
     No more than a block of a memory-mapped matrix is resident: its pages are given back when the next one is asked for,
-    so that a block must not be kept.
+    so that a block must not be kept. Sparse vectors come in blocks of their own.
     """
+    if isinstance(vectors, SparseVectors):
+        for start, stop in _runs(len(vectors), rows or SPARSE_ROWS):
+            yield start, vectors[start:stop]
+        return
     width = 4 * int(np.prod(vectors.shape[1:]))
     runs = row_blocks(len(vectors), width) if rows is None else _runs(len(vectors), rows)
     for start, stop in runs:
@@ -35,17 +46,20 @@ def blocks(vectors: Array, rows: int | None = None) -> Iterator[tuple[int, Array
         release(vectors)
 
 
-def take_vectors(vectors: Array, rows: NDArray[np.int64]) -> Array:
+def take_vectors(vectors: Any, rows: NDArray[np.int64]) -> Any:
     """Return some vectors as `take` does, as float32."""
-    return take(vectors, rows).astype(np.float32, copy=False)
+    taken = take(vectors, rows)
+    return taken if isinstance(taken, SparseVectors) else taken.astype(np.float32, copy=False)
 
 
-def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
+def take(vectors: Any, rows: NDArray[np.int64]) -> Any:
     """Return some rows of a matrix as a copy in memory, of its own type.
 
     Every row that is touched in a memory-mapped file brings its neighbours along, 64 kB of them on Linux: rows spread
     over a file would make all of it resident, and so they are taken a few thousand at a time.
     """
+    if isinstance(vectors, SparseVectors):
+        return vectors.take(rows)
     copy = np.empty((len(rows), *vectors.shape[1:]), dtype=vectors.dtype)
     step = TAKEN if mapping_of(vectors) is not None else max(1, len(rows))
     for start in range(0, len(rows), step):
@@ -54,8 +68,15 @@ def take(vectors: Array, rows: NDArray[np.int64]) -> Array:
     return copy
 
 
-def as_float32(vectors: Array) -> NDArray[np.float32]:
-    """Return vectors (n, d) as float32; what is memory-mapped as another type is written to a temporary file so."""
+def in_memory(vectors: Any) -> Any:
+    """Return vectors as a plain float32 array, read whole where they are mapped; sparse vectors as they are."""
+    return vectors if isinstance(vectors, SparseVectors) else np.asarray(vectors, dtype=np.float32)
+
+
+def as_float32(vectors: Any) -> Any:
+    """Return vectors (n, d) as float32, from a temporary file where another type is mapped; sparse ones as they are."""
+    if isinstance(vectors, SparseVectors):
+        return vectors
     if vectors.dtype == np.float32 or mapping_of(vectors) is None:
         return vectors.astype(np.float32, copy=False)
     rows = Growing(vectors.shape[1], np.float32, held_bytes=0)

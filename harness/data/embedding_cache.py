@@ -34,12 +34,15 @@ from numpy.typing import NDArray
 from harness.base.errors import CacheError, ModelError
 from harness.base.files import reserve
 from harness.base.memmap import release
-from harness.data.models.encoder import ByBatch, Encoder, Identity, Role
+from harness.data.models.bm25 import BM25Model
+from harness.data.models.encoder import ByBatch, Encoder, Identity, Role, kind_given
 from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels
+from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Shard, Share
 from methods.base import row_blocks
+from methods.representations import SparseVectors
 
 if TYPE_CHECKING:
     from harness.data.datasets import Dataset
@@ -70,10 +73,10 @@ class Vectors:
 
     Attributes
     ----------
-    docs : float32 (n, d)
-        Read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `paging.blocks` and codecs,
-        which are what documents go to, make float32 of it.
-    queries : float32 (m, d)
+    docs : float32 (n, d), or SparseVectors
+        Vectors are read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `memmap.blocks`
+        and codecs, which are what documents go to, make float32 of it.
+    queries : float32 (m, d), or SparseVectors
     train_queries : float32 (t, d) or None
         Those that came with the others (`model=vectors`). A model encodes their texts with `as_queries`.
     as_queries : callable
@@ -83,14 +86,17 @@ class Vectors:
         The encoder's identity for the roles "document" and "query".
     old_queries : float32 (m, d) or None
         The document model's own, where `queries` are another model's (`harness.data.models.query_model`).
+    dictionary : bytes or None
+        What a search needs of the corpus beside the documents' codes: the terms of a lexical model.
     """
 
-    docs: Float32
-    queries: Float32
+    docs: Any
+    queries: Any
     train_queries: Float32 | None
-    as_queries: Callable[[Sequence[str], str], Float32]
+    as_queries: Callable[[Sequence[str], str], Any]
     identity: Mapping[Role, Identity]
     old_queries: Float32 | None = None
+    dictionary: bytes | None = None
 
     @property
     def dim(self) -> int:
@@ -110,11 +116,19 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     CacheError
         If a cached file is corrupt or belongs to something else, or the folder cannot be written.
     """
+    if isinstance(encoder, BM25Model):
+        return _terms(dataset, encoder)
+    if isinstance(encoder, TermVectorModel):
+        return _supplied_terms(dataset, encoder)
     if isinstance(encoder, VectorModel):
         docs, queries, train = encoder.supply(dataset)
         identity = _identity(dataset, encoder)
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
+    if kind_given(encoder) == "terms":
+        from harness.data.term_cache import term_vectors  # it imports this module
+
+        return term_vectors(dataset, encoder, doc_texts, query_texts, cache_dir)
     asked = encoder.queries if isinstance(encoder, TwoModels) else encoder
     cache = Cache(cache_dir, dataset, asked, _identity(dataset, encoder))
 
@@ -130,6 +144,36 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
 
 
+def _terms(dataset: Dataset, encoder: BM25Model) -> Vectors:
+    """Return a dataset's terms with their weights; counting them again takes less than reading them would save."""
+    lexicon = encoder.supply(dataset)
+
+    def as_queries(texts: Sequence[str], what: str) -> SparseVectors:
+        return encoder.queries(lexicon, texts)
+
+    _, query_texts = _texts(dataset, encoder)
+    return Vectors(
+        docs=lexicon.docs,
+        queries=as_queries(query_texts, "queries"),
+        train_queries=None,
+        as_queries=as_queries,
+        identity=_identity(dataset, encoder),
+        dictionary=lexicon.dictionary,
+    )
+
+
+def _supplied_terms(dataset: Dataset, encoder: TermVectorModel) -> Vectors:
+    found = encoder.supply(dataset)
+    return Vectors(
+        docs=found.docs,
+        queries=found.queries,
+        train_queries=None,
+        as_queries=lambda texts, _: encoder.encode(texts, "query", None),
+        identity=_identity(dataset, encoder),
+        dictionary=found.dictionary,
+    )
+
+
 def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:
     """Leave the dataset's vectors in the cache, or those of a part of its documents.
 
@@ -142,6 +186,12 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     """
     if isinstance(encoder, VectorModel):
         raise ModelError("model=vectors has its vectors already: there is nothing to encode")
+    if isinstance(encoder, TermVectorModel):
+        raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
+    if isinstance(encoder, BM25Model):
+        raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
+    if shard is not None and kind_given(encoder) == "terms":
+        raise ModelError(f"{encoder.name} gives terms with weights, which are not encoded in parts: leave shard out")
     if shard is None:
         embed(dataset, encoder, cache_dir)
         return
@@ -201,7 +251,7 @@ class Cache:
         assert held is not None
         with held:
             if not files.data.exists():
-                chunks = length_chunks(_lengths(texts))
+                chunks = length_chunks(text_lengths(texts))
                 of = files.parts_begun()
                 if of is None:
                     self._write(files, Share(np.arange(len(texts)), chunks), texts, role, what)
@@ -221,9 +271,9 @@ class Cache:
         if whole.data.exists():
             log.info("the %s of %s are encoded already", what, self.dataset.name)
             return
-        with _disk(self.directory):
+        with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        parts = whole.parts(length_chunks(_lengths(texts)), shard.of)
+        parts = whole.parts(length_chunks(text_lengths(texts)), shard.of)
         if not self._write_part(whole, parts, shard, texts, role, what):
             state = "is empty" if parts[shard][0].n == 0 else "is encoded already"
             log.info("part %s of the %s of %s %s", shard, what, self.dataset.name, state)
@@ -250,20 +300,7 @@ class Cache:
 
     def _hold(self, files: CacheFiles, what: str, wait: bool = True) -> AbstractContextManager[Any] | None:
         """Return what releases the files' lock in the end; None if another process has it, and it is not waited for."""
-        from filelock import FileLock, Timeout
-
-        with _disk(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(files.lock)
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                return None
-            log.info("another process is encoding %s of %s; waiting for it", what, self.dataset.name)
-            return lock.acquire()
-        except OSError as error:
-            raise _unwritable(self.directory, error) from error
+        return hold(files.lock, f"{what} of {self.dataset.name}", wait)
 
     def _write_part(
         self,
@@ -307,23 +344,15 @@ class Cache:
         log.info("%d parts of the %s of %s joined in %.1f s", len(parts), what, self.dataset.name, seconds)
 
     def _write(self, files: CacheFiles, share: Share, texts: Sequence[str], role: Role, what: str) -> None:
-        from tqdm import tqdm
-
         n = len(share.rows)
         draft = Draft.resume(files, n)
         if draft.done:
             log.info("%d of %d %s of %s are encoded already", draft.done, n, what, self.dataset.name)
         started, first = time.perf_counter(), draft.done
-        work, order = encoding_work(_lengths(texts)), share.order
-        # The bar moves by the work done: by texts, the longest of which come first, the time left would be far off.
+        work, order = encoding_work(text_lengths(texts)), share.order
         total = int(work[share.rows].sum())
-        bar = tqdm(
-            total=total,
-            initial=total - int(work[order[draft.missing]].sum()),
-            desc=f"{self.encoder.label}: {self.dataset.name} {what}",
-            bar_format="{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
-            disable=None,
-        )
+        left_out = total - int(work[order[draft.missing]].sum())
+        bar = progress_bar(total, left_out, f"{self.encoder.label}: {self.dataset.name} {what}")
         unit = "docs" if role == "document" else "queries"
 
         def keep(places: NDArray[np.int64], vectors: Float32) -> None:
@@ -351,6 +380,24 @@ class Cache:
 
     def _about(self) -> dict[str, str]:
         return {"dataset": self.dataset.name, "model": self.encoder.label}
+
+
+def hold(lock: Path, what: str, wait: bool = True) -> AbstractContextManager[Any] | None:
+    """Return what releases a lock in the end; None if another process has it, and it is not waited for."""
+    from filelock import FileLock, Timeout
+
+    with writing(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    exclusive = FileLock(lock)
+    try:
+        return exclusive.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            return None
+        log.info("another process is encoding %s; waiting for it", what)
+        return exclusive.acquire()
+    except OSError as error:
+        raise _unwritable(lock.parent, error) from error
 
 
 @dataclass(frozen=True)
@@ -467,7 +514,7 @@ def _discard_parts(whole: CacheFiles) -> None:
     """Remove the files of parts, once the whole is there; those that a process works at are its own to remove."""
     from filelock import FileLock, Timeout
 
-    with _disk(whole.directory):
+    with writing(whole.directory):
         for stem in {path.with_name(path.name.partition(".")[0]) for path, _ in whole.part_files()}:
             lock = FileLock(stem.with_suffix(".lock"))
             try:
@@ -561,7 +608,7 @@ class Draft:
                 self._vectors[rows[first:last]] = vectors[first:last]
                 release(vectors)
             release(self._vectors)
-        with _disk(self.files.directory):
+        with writing(self.files.directory):
             self._vectors.flush()
         self.kept[:] = True
 
@@ -576,13 +623,13 @@ class Draft:
             "xxh3_128": array_checksum(self._vectors),
         }
         self._vectors = None
-        with _disk(self.files.directory):
+        with writing(self.files.directory):
             _write_json(self.files.sidecar, sidecar)
             self.files.partial.replace(self.files.data)
             self.files.progress.unlink(missing_ok=True)
 
     def _allocate(self, dim: int) -> np.memmap[Any, Any]:
-        with _disk(self.files.directory):
+        with writing(self.files.directory):
             # progress of another file of this name must not outlive it
             self.files.progress.unlink(missing_ok=True)
             vectors = np.lib.format.open_memmap(
@@ -600,7 +647,7 @@ class Draft:
         done = self.done
         if self._vectors is None or done == self._saved:
             return
-        with _disk(self.files.directory):
+        with writing(self.files.directory):
             self._vectors.flush()  # first the vectors, then the claim that they are there
             runs = _runs(self.kept)
             first = runs.pop(0)[1] if runs[0][0] == 0 else 0
@@ -636,7 +683,8 @@ def text_hash(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:
+def text_lengths(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return the characters of each text."""
     return np.array([len(text) for text in texts], dtype=np.int64)
 
 
@@ -662,6 +710,17 @@ def length_chunks(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return chunks
 
 
+def progress_bar(total: int, done: int, what: str) -> Any:
+    """Return a bar that moves by work done: by texts, the longest of which come first, the time left would be far off.
+
+    Where nobody watches a terminal it shows nothing.
+    """
+    from tqdm import tqdm
+
+    shape = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
+    return tqdm(total=total, initial=done, desc=what, bar_format=shape, disable=None)
+
+
 def array_checksum(vectors: NDArray[Any]) -> str:
     """Return the checksum of vectors, of which no more than a block is in memory."""
     import xxhash
@@ -684,7 +743,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _disk(directory: Path) -> Iterator[None]:
+def writing(directory: Path) -> Iterator[None]:
+    """Turn what the disk refuses in a cache's folder into one line."""
     try:
         yield
     except OSError as error:

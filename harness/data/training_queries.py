@@ -77,7 +77,8 @@ class FitQueries:
         if self.source == "none":
             return None
         if self.texts is not None:
-            return dataset.as_queries(self.texts, _in_words(self.source))
+            asked: Float32 = dataset.as_queries(self.texts, _in_words(self.source))
+            return asked
         given = dataset.train_queries if self.source == "train" else dataset.docs
         assert given is not None
         return np.ascontiguousarray(given[self.rows], dtype=np.float32)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.base.memmap import in_memory, take
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode, teach
 from harness.evaluation.index_files import read_index, write_index
@@ -268,7 +269,7 @@ def _measure_into(
     clock: Callable[[], float],
 ) -> None:
     # to make float32 of a float16 cache is no cost of the method's
-    docs, queries, fit_docs = (np.asarray(given, dtype=np.float32) for given in (docs, queries, fit_docs))
+    docs, queries, fit_docs = (in_memory(given) for given in (docs, queries, fit_docs))
 
     def fitted() -> Codec:
         return teach(make(), fit_docs, fit_queries, fit_pairs)
@@ -286,7 +287,7 @@ def _measure_into(
         del codec, codes
         codec, codes = timed("load", lambda: read_index(Path(folder), make()))
         timed("search", lambda: search(codec, queries, codes, k, chunk_rows))
-    some = queries[np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64)]
+    some = take(queries, np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64))
     with noticed(costs, "single"):
         costs.single_ms, costs.single_queries = single_queries(
             lambda row: search(codec, row, codes, k, chunk_rows), some, repeats, clock

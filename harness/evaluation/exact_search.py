@@ -1,13 +1,15 @@
-"""Exact search over codes in chunks, and the rule for a query's own document."""
+"""Exact search over codes in chunks and over what codes are made of, and the rule for a query's own document."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.memmap import release
+from harness.base.memmap import blocks, in_memory, release
 from harness.data.datasets import Dataset
-from methods import topk
+from methods import representations, topk
 from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]
@@ -36,6 +38,19 @@ def search(
         release(*codes.rows.values())
         scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(k, start + more_rows.shape[1]))
     return scores, rows
+
+
+def search_uncompressed(queries: Any, docs: Any, k: int) -> tuple[Float32, Int64]:
+    """Return the best k rows of each query, k at most n, by the inner products of what the model gives.
+
+    Parameters
+    ----------
+    queries, docs : float32 (m, d), (n, d); or SparseVectors
+    k : int
+    """
+    if representations.kind_of(docs) == "terms":
+        return representations.exact_search(queries, docs, k)
+    return topk.search(in_memory(queries), blocks(docs), k)
 
 
 def own_rows(dataset: Dataset) -> Int64 | None:

@@ -6,7 +6,7 @@ Equal scores stand in the order that the ranking has them in, except in Kendall'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from harness.base.memmap import take_vectors
 from harness.evaluation.retrieval_metrics import Float64, Int64
 from methods import topk
 from methods.base import row_blocks
+from methods.representations import SparseVectors, pair_scores
 
 if TYPE_CHECKING:
     from harness.evaluation.rankings import Rankings
@@ -159,14 +160,17 @@ def score_loss(truth: Float32, best: Float32) -> Float64:
     return loss
 
 
-def true_scores(queries: Float32, docs: Float32, ranking: Int64) -> Float32:
+def true_scores(queries: Any, docs: Any, ranking: Int64) -> Float32:
     """Return the float32 vectors' scores of ranked documents (m, c), as `topk` rounds them; 0 for row -1."""
     m, width = ranking.shape
     scores = np.zeros((m, width), dtype=np.float32)
     for start, stop in row_blocks(m, 16 * width * docs.shape[1]):
         rows = ranking[start:stop]
-        found = take_vectors(docs, np.maximum(rows, 0).ravel())
-        pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), found)
+        wanted = np.maximum(rows, 0).ravel()
+        if isinstance(docs, SparseVectors):
+            pairs = pair_scores(queries, docs, np.repeat(np.arange(start, stop), width), wanted)
+        else:
+            pairs = topk.pair_scores(np.repeat(queries[start:stop], width, axis=0), take_vectors(docs, wanted))
         scores[start:stop] = np.where(rows >= 0, pairs.reshape(rows.shape), 0)
     return scores
 

@@ -46,19 +46,21 @@ def built_index(
     chunk_rows: int | None,
     target: Path,
     watch: Stopwatch,
+    dictionary: bytes | None = None,
 ) -> Storage:
     """Fit a codec, encode documents and write the index; the codes are freed on return."""
     with watch.stage("fit"):
         teach(codec, fit_docs, fit_queries, fit_pairs)
-    refuse_lost_lengths(codec, docs)
-    if in_chunks(codec, len(docs), chunk_rows):
+    if codec.takes == "vectors":
+        refuse_lost_lengths(codec, docs)
+    if in_chunks(codec, len(docs), chunk_rows) and codec.takes == "vectors":
         # a corpus may be larger than memory, and so may its codes
         with watch.stage("encode"):
             return write_index(target, codec, encoded_chunks(codec, docs, chunk_rows), len(docs))
     with watch.stage("encode"):
-        codes = codec.encode(docs)
+        codes = encode(codec, docs, chunk_rows)
     with watch.stage("save"):
-        return write_index(target, codec, codes)
+        return write_index(target, codec, codes, dictionary=dictionary)
 
 
 def teach(codec: Codec, docs: Float32, queries: Float32 | None, pairs: Int64 | None) -> Codec:

@@ -1,5 +1,7 @@
 """The compressed index on disk: one safetensors file of codes, one of state, each with a JSON header.
 
+A lexical model has a third, of the corpus's terms: without them no query has numbers.
+
 What a method costs is read off these files. A safetensors file is an 8-byte length, a JSON header of that length, and
 the arrays one after another; the arrays of the codes file are the bytes that grow with the corpus.
 
@@ -29,6 +31,7 @@ from vecbudget.tensors import DTYPES, HEADER_LIMIT, TensorFileError, read
 
 CODES_FILE = "codes.safetensors"
 STATE_FILE = "state.safetensors"
+DICTIONARY_FILE = "dictionary.safetensors"
 CHECKSUMS_FILE = "checksums.json"
 
 Checksums = dict[str, str]
@@ -49,6 +52,8 @@ class Storage:
         The part of the codes file that does not grow with the corpus: its header.
     short_list_bytes : int
         The part of the codes file that a search reads for a short list only, and that may so stay on disk.
+    dictionary_file_bytes : int
+        The file of a lexical model's terms; 0 without one.
     """
 
     n: int
@@ -56,6 +61,7 @@ class Storage:
     codes_header_bytes: int
     state_file_bytes: int
     short_list_bytes: int = 0
+    dictionary_file_bytes: int = 0
 
     @property
     def disk_bytes_per_vector(self) -> float:
@@ -74,11 +80,17 @@ class Storage:
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of both files."""
-        return self.codes_file_bytes + self.state_file_bytes
+        """Bytes of all files."""
+        return self.codes_file_bytes + self.state_file_bytes + self.dictionary_file_bytes
 
 
-def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n: int | None = None) -> Storage:
+def write_index(
+    directory: Path,
+    codec: Codec,
+    codes: Codes | Iterable[Codes],
+    n: int | None = None,
+    dictionary: bytes | None = None,
+) -> Storage:
     """Write codes and state, and size the files.
 
     Parameters
@@ -89,6 +101,8 @@ def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n
         All at once, or chunk by chunk in order: then no more than a chunk is in memory.
     n : int or None
         Documents in all chunks.
+    dictionary : bytes or None
+        A lexical model's terms.
 
     Raises
     ------
@@ -97,7 +111,8 @@ def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n
     """
     sums = {}
     # of an index that stood here before
-    (directory / CHECKSUMS_FILE).unlink(missing_ok=True)
+    for name in (CHECKSUMS_FILE, DICTIONARY_FILE):
+        (directory / name).unlink(missing_ok=True)
     with writing(directory / CODES_FILE):
         if isinstance(codes, Codes):
             sums[CODES_FILE] = _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
@@ -113,6 +128,10 @@ def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n
                 sums[CODES_FILE] = _write_chunks(directory / CODES_FILE, itertools.chain([first], chunks), n)
     with writing(directory / STATE_FILE):
         sums[STATE_FILE] = _write(directory / STATE_FILE, codec.state(), {})
+    if dictionary is not None:
+        with writing(directory / DICTIONARY_FILE):
+            terms = {"terms": np.frombuffer(dictionary, dtype=np.uint8)}
+            sums[DICTIONARY_FILE] = _write(directory / DICTIONARY_FILE, terms, {})
     with writing(directory / CHECKSUMS_FILE):
         (directory / CHECKSUMS_FILE).write_text(_as_text(sums), encoding="utf-8")
     return storage_of(directory, codec)
@@ -120,7 +139,7 @@ def write_index(directory: Path, codec: Codec, codes: Codes | Iterable[Codes], n
 
 def storage_of(directory: Path, codec: Codec) -> Storage:
     """Read the sizes of an index off its files."""
-    codes, state = directory / CODES_FILE, directory / STATE_FILE
+    codes, state, dictionary = (directory / name for name in (CODES_FILE, STATE_FILE, DICTIONARY_FILE))
     header_bytes, _, header = _header(codes)
     arrays = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     return Storage(
@@ -129,6 +148,7 @@ def storage_of(directory: Path, codec: Codec) -> Storage:
         codes_header_bytes=header_bytes,
         state_file_bytes=state.stat().st_size,
         short_list_bytes=sum(arrays[name][1] - arrays[name][0] for name in codec.on_disk(arrays)),
+        dictionary_file_bytes=dictionary.stat().st_size if dictionary.exists() else 0,
     )
 
 
@@ -146,7 +166,8 @@ def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Cod
     """
     path, state = directory / CODES_FILE, directory / STATE_FILE
     arrays, learned = _read(path, mapped), _read(state)
-    _verify(directory, {CODES_FILE: arrays, STATE_FILE: learned})
+    dictionary = {name: _read(directory / name) for name in (DICTIONARY_FILE,) if (directory / name).exists()}
+    _verify(directory, {CODES_FILE: arrays, STATE_FILE: learned, **dictionary})
     n = _contents(path)[1].get("n", "")
     if not (n.isascii() and n.isdecimal() and len(n) < 19):
         raise StoreError(f"{path}: not a readable index file (it says '{n[:40]}' where it has the number of documents)")
@@ -172,7 +193,8 @@ def verify_index(directory: Path) -> None:
     StoreError
         If a file is missing or damaged.
     """
-    _verify(directory, {name: _read(directory / name, mapped=True) for name in (CODES_FILE, STATE_FILE)})
+    names = [CODES_FILE, STATE_FILE, *(name for name in (DICTIONARY_FILE,) if (directory / name).exists())]
+    _verify(directory, {name: _read(directory / name, mapped=True) for name in names})
 
 
 def _verify(directory: Path, files: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.memmap import blocks
+from harness.base.memmap import in_memory
 from harness.data.datasets import Dataset
-from harness.evaluation.exact_search import own_rows, search, without_own
+from harness.evaluation.exact_search import own_rows, search, search_uncompressed, without_own
 from harness.evaluation.index_build import built_index
 from harness.evaluation.index_files import Storage, read_index
 from harness.evaluation.metric_registry import computed
@@ -27,8 +27,8 @@ from harness.evaluation.rate_distortion import Limits
 from harness.evaluation.resources import Stopwatch, peak_memory_bytes
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
 from harness.evaluation.ties import Collection
-from methods import topk
 from methods.base import Codec
+from methods.representations import Kind, kind_of
 
 Float32 = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ class Problem:
     Attributes
     ----------
     docs : float32 (n, d)
-        Or float16, as the cache may keep them.
+        Or float16, as the cache may keep them; or SparseVectors, and queries too.
     queries : float32 (m, d)
     judgements : Judgements or None
     own : int64 (m,) or None
@@ -53,6 +53,8 @@ class Problem:
         What it scores.
     old_queries : float32 (m, d) or None
         The document model's own, where `queries` are another model's: the float32 ranking is theirs.
+    dictionary : bytes or None
+        See `harness.data.embedding_cache.Vectors`.
     """
 
     docs: Float32
@@ -63,16 +65,23 @@ class Problem:
     exact_scores: Float32
     exact_metrics: dict[str, float]
     old_queries: Float32 | None = None
+    dictionary: bytes | None = None
 
     @classmethod
     def of(
-        cls, dataset: Dataset, docs: Float32, queries: Float32, k: int, old_queries: Float32 | None = None
+        cls,
+        dataset: Dataset,
+        docs: Float32,
+        queries: Float32,
+        k: int,
+        old_queries: Float32 | None = None,
+        dictionary: bytes | None = None,
     ) -> Problem:
         """Rank with the float32 vectors themselves."""
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
         reference = queries if old_queries is None else old_queries
-        scores, rows = topk.search(np.asarray(reference), blocks(docs), wide)
+        scores, rows = search_uncompressed(reference, docs, wide)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = Judgements.of(dataset)
@@ -81,7 +90,12 @@ class Problem:
             collection = Collection.of_vectors(reference, docs)
             per_query = computed(Rankings(rows, scores, len(docs), judgements, None, collection, own))
         means = {name: float(values.mean()) for name, values in per_query.items()}
-        return cls(docs, queries, judgements, own, rows, scores, means, old_queries)
+        return cls(docs, queries, judgements, own, rows, scores, means, old_queries, dictionary)
+
+    @property
+    def representation(self) -> Kind:
+        """What represents a document."""
+        return kind_of(self.docs)
 
     @property
     def reference_queries(self) -> Float32:
@@ -198,24 +212,27 @@ def measure(
         target.mkdir(parents=True, exist_ok=True)
         examples = problem.docs if fit_docs is None else fit_docs
         learner = make()
-        storage = built_index(learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch)
+        storage = built_index(
+            learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch, problem.dictionary
+        )
         training, codebook_size = learner.training(), learner.codebook_size
         del learner
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):
             depth = k if problem.own is None else k + 1
-            scores, ranking = search(codec, np.asarray(problem.queries), codes, depth, chunk_rows)
+            scores, ranking = search(codec, in_memory(problem.queries), codes, depth, chunk_rows)
             if problem.own is not None:
                 scores, ranking = without_own(scores, ranking, problem.own, k)
     with watch.stage("evaluate"):
         collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
         per_query = problem.evaluate(scores, ranking, collection)
         limits: dict[str, dict[str, Any] | None] = {"vector": None, "score": None}
-        # what another model's queries do to scores is no error of the code
-        if problem.old_queries is None:
+        # what another model's queries do to scores is no error of the code; terms have no spectrum to compare with
+        comparable = problem.old_queries is None and codec.takes == "vectors"
+        if comparable:
             limits = problem.limits.distances(codec, codes, storage.code_bytes_per_vector)
-        if unseen_rows is not None and problem.old_queries is None:
+        if unseen_rows is not None and comparable:
             unseen = problem.limits.on(problem.docs, unseen_rows)
             limits["unseen_vector"] = unseen.distances(codec, codes, storage.code_bytes_per_vector)["vector"]
     return Measurement(

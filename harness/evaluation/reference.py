@@ -6,8 +6,12 @@ Reports, statistics and recommendations ask here; nothing else names float32 or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.evaluation.metric_registry import metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -16,17 +20,21 @@ class Reference:
 
     Attributes
     ----------
-    method : str
-        Vectors as the model gives them, exactly searched.
+    methods : tuple of str
+        What the model gives as it is, exactly searched: vectors, or terms with weights.
     judged_metric : str
         The quality where there are relevance judgements: MTEB's for retrieval.
     unjudged_metric : str
         The quality where there are none: the share of the reference's ten best documents that are found.
     """
 
-    method: str = "float32"
+    methods: tuple[str, ...] = ("float32", "sparse_float32")
     judged_metric: str = "ndcg_at_10"
     unjudged_metric: str = "overlap_at_10"
+
+    def marks(self, methods: pd.Series[str]) -> pd.Series[bool]:
+        """Return which of some methods are the reference."""
+        return methods.isin(self.methods)
 
     def quality_label(self, judged: bool) -> str:
         """Return what tables call the quality, with relevance judgements or without."""

@@ -1,12 +1,14 @@
 """Retrieval metrics against judgements, per query first; means are taken by whoever needs them.
 
 Definitions are trec_eval's, and so MTEB's: linear gain, log2 discount, relevant means a grade above zero, recall and
-average precision are over all relevant documents. A ranking comes as row numbers, best first, with ties already in
-order (see `methods.topk`), so nothing here sorts by score; `harness.evaluation.ties` says what that order brings.
+average precision are over all relevant documents. The exponential gain, which other comparisons have, is asked for. A
+ranking comes as row numbers, best first, with ties already in order (see `methods.topk`), so nothing here sorts by
+score; `harness.evaluation.ties` says what that order brings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,20 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 PerQuery = dict[str, Float64]
 
+Gain = Callable[[Float64], Float64]
+
 CUTOFFS = (1, 10, 100)
+
+
+def linear(grades: Float64) -> Float64:
+    """Return the grades as gains."""
+    return grades
+
+
+def exponential(grades: Float64) -> Float64:
+    """Return the gains 2^grade - 1 (Burges et al., 2005), which are the grades where those are 0 or 1."""
+    gains: Float64 = np.exp2(grades) - 1
+    return gains
 
 
 @dataclass(frozen=True)
@@ -82,9 +97,9 @@ class Judgements:
             n=n,
         )
 
-    def best(self, cutoff: int) -> Float64:
+    def best(self, cutoff: int, gain: Gain = linear) -> Float64:
         """Return the highest DCG@cutoff that each query allows, (m,); 1 where that is 0, since every DCG is 0 then."""
-        highest: Float64 = self.ideal[:, :cutoff] @ discounts(cutoff)
+        highest: Float64 = gain(self.ideal[:, :cutoff]) @ discounts(cutoff)
         return np.where(highest > 0, highest, 1.0)
 
     def gains(self, ranking: Int64, queries: Int64 | None = None) -> Float64:
@@ -103,10 +118,10 @@ def discounts(k: int) -> Float64:
     return weights
 
 
-def ndcg(rankings: Rankings, cutoff: int) -> Float64:
-    """Return nDCG@cutoff of each query, (m,) (Järvelin and Kekäläinen, 2002, with linear gains as in trec_eval)."""
+def ndcg(rankings: Rankings, cutoff: int, gain: Gain = linear) -> Float64:
+    """Return nDCG@cutoff of each query, (m,) (Järvelin and Kekäläinen, 2002; with linear gains as in trec_eval)."""
     depth = min(rankings.gains.shape[1], cutoff)
-    value: Float64 = rankings.gains[:, :depth] @ discounts(depth) / rankings.judged.best(cutoff)
+    value: Float64 = gain(rankings.gains[:, :depth]) @ discounts(depth) / rankings.judged.best(cutoff, gain)
     return value
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.base.memmap import take
+from harness.evaluation.exact_search import search_uncompressed
 from harness.evaluation.retrieval_metrics import Float64, Int64, Judgements, discounts
-from methods import topk
 from methods.base import Codec, Codes
 
 if TYPE_CHECKING:
@@ -47,23 +48,24 @@ class Collection:
     best: Callable[[Int64, slice, int], tuple[Float32, Int64]]
 
     @classmethod
-    def of_codes(cls, codec: Codec, queries: Float32, codes: Codes, chunk_rows: int | None = None) -> Self:
+    def of_codes(cls, codec: Codec, queries: Any, codes: Codes, chunk_rows: int | None = None) -> Self:
         """Search codes, in runs where the codec allows; `chunk_rows` bounds a run as it bounds the search."""
 
         def best(which: Int64, rows: slice, depth: int) -> tuple[Float32, Int64]:
             searched = codes if rows == slice(0, codes.n) else codes[rows]
-            scores, found = codec.search(queries[which], searched, depth)
+            scores, found = codec.search(take(queries, which), searched, depth)
             return scores, found + rows.start
 
         whole = not codec.row_wise or codec.searches_whole
         return cls(_runs(codes.n, codes.n if whole else min(RUN_ROWS, chunk_rows or RUN_ROWS)), best)
 
     @classmethod
-    def of_vectors(cls, queries: Float32, docs: Float32) -> Self:
-        """Search float32 vectors."""
+    def of_vectors(cls, queries: Any, docs: Any) -> Self:
+        """Search what the model gives."""
 
         def best(which: Int64, rows: slice, depth: int) -> tuple[Float32, Int64]:
-            return topk.search(queries[which], [(rows.start, np.asarray(docs[rows], dtype=np.float32))], depth)
+            scores, found = search_uncompressed(take(queries, which), docs[rows], depth)
+            return scores, found + rows.start
 
         return cls(_runs(len(docs), RUN_ROWS), best)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.base.errors import ConfigError, MissingExtraError, StoreError
 from harness.base.files import whole_folder
+from harness.base.memmap import in_memory
 from harness.data.datasets import Dataset
 from harness.data.metric import Asked
 from harness.data.models import VectorModel
@@ -32,7 +33,7 @@ from harness.runs.config import RunConfig
 from harness.runs.inputs import Split, load_dataset, load_vectors, model_of, split_off
 from harness.runs.record import Record
 from harness.runs.store import INDEX, Store
-from methods.base import MethodError
+from methods.base import Codec, MethodError
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
 
 OURS = r"(methods|harness\.data\.(datasets|models)(\.[a-z]\w*)?)\.[A-Z]\w*"
@@ -140,6 +141,9 @@ class _Run:
         if not re.fullmatch(r"\w+", run_id):
             raise StoreError(f"'{run_id[:80]}' is no run id; those of {store.runs} are the names of its folders")
         record = store.read(run_id)
+        if record.parts:
+            commands = " and ".join(f"'vecbudget export {part}'" for part in record.parts)
+            raise ConfigError(f"run {run_id} is a hybrid, whose indexes are those of its parts: {commands}")
         if not record.ok:
             raise StoreError(f"run {run_id} failed ({str(record.error)[:200]}), so that it has no index")
         cfg = _configuration(record, overrides)
@@ -241,10 +245,11 @@ class _Run:
         from harness.evaluation.exact_search import own_rows, search, without_own
 
         expected = self.store.ranking(self.run_id)["rows"]
-        queries, k = np.asarray(self._vectors.queries), self.cfg.k
+        queries, k = in_memory(self._vectors.queries), self.cfg.k
         own = own_rows(self.dataset)
         depth = k if own is None else k + 1
-        scores, rows = search(index.codec, queries, index.codes, depth, self.cfg.chunk_rows)
+        codec = cast(Codec, index.codec)  # a code for terms answers to the same calls
+        scores, rows = search(codec, queries, index.codes, depth, self.cfg.chunk_rows)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         same = (rows == expected).all(axis=1) if rows.shape == expected.shape else np.zeros(len(queries), bool)
@@ -299,6 +304,9 @@ def _classes(settings: Any) -> Iterator[str]:
 
 def _convert(name: str, folder: Path, index: CompressedIndex) -> tuple[str, ...]:
     """Write an index for another library; keys are rows, and `ids.json` has the ids."""
+    codec = index.codec
+    if not isinstance(codec, Codec):
+        raise ConfigError(f"--to {name} is for vectors, and this index holds terms with weights; leave --to out")
     try:
         if name == "faiss":
             import faiss as untyped
@@ -306,19 +314,19 @@ def _convert(name: str, folder: Path, index: CompressedIndex) -> tuple[str, ...]
             from vecbudget.to_faiss import faiss_index
 
             faiss: Any = untyped
-            made = faiss_index(index.codec, index.codes)
+            made = faiss_index(codec, index.codes)
             write = faiss.write_index_binary if made.binary else faiss.write_index
             write(made.index, str(folder / "index.faiss"))
             notes = made.notes
         elif name == "usearch":
             from vecbudget.to_usearch import usearch_index
 
-            graph, notes = usearch_index(index.codec, index.codes)
+            graph, notes = usearch_index(codec, index.codes)
             graph.save(folder / "index.usearch")
         else:
             from vecbudget.to_numpy import write_arrays
 
-            notes = write_arrays(folder, index.codec, index.codes)
+            notes = write_arrays(folder, codec, index.codes)
     except MethodError as error:
         raise ConfigError(f"--to {name}: {error}") from error
     except ModuleNotFoundError as error:

@@ -45,7 +45,7 @@ def _notes(found: OverModels) -> list[str]:
 
 def _shares_view(found: OverModels, options: TableOptions) -> View:
     raw = found.shares.drop(columns=["budget"])
-    plain = (raw["method"] == REFERENCE.method).to_numpy(dtype=bool)
+    plain = REFERENCE.marks(raw["method"]).to_numpy(dtype=bool)
     decimals = max(options.decimals - 2, 0)
     shown = [Column(name, name, decimals, 100.0, ranked=True) for name in (*found.models, "mean", "worst")]
     columns = [

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 from harness.report.marks import Significance, marks_legend, ranks
 from harness.report.models_view import model_views
+from harness.report.representations_view import representation_views
 from harness.report.table import Column
 from harness.report.view import BASELINE_BEST, TableOptions, View, setting_names
 
@@ -161,7 +162,7 @@ def _settings_view(
     keys = list(options.columns) or usual
     _known_columns(keys, settings)
     settings = settings.iloc[_last(settings)]
-    plain = (settings["method"] == REFERENCE.method).to_numpy()
+    plain = REFERENCE.marks(settings["method"]).to_numpy()
     columns = [_column(key, settings[key], options.decimals) for key in keys]
     raw = settings[keys].reset_index(drop=True)
     marks = {column.key: ranks(column, raw[column.key], plain) for column in columns if column.ranked}
@@ -171,7 +172,7 @@ def _settings_view(
 
 def _last(settings: pd.DataFrame) -> NDArray[np.int64]:
     """Return the order of settings that puts float32 last."""
-    order: NDArray[np.int64] = np.argsort((settings["method"] == REFERENCE.method).to_numpy(), kind="stable")
+    order: NDArray[np.int64] = np.argsort(REFERENCE.marks(settings["method"]).to_numpy(), kind="stable")
     return order
 
 
@@ -228,7 +229,7 @@ def _best_of_methods(
         chosen = [rows[pareto.best_of_methods(settings, budget)] for budget in budgets]
         nothing = [np.zeros(len(own), dtype=bool) for own in chosen]
         # the signs of the test are the same for any number of settings: other views' tests come with them
-        plain = (settings["method"] == REFERENCE.method).to_numpy()
+        plain = REFERENCE.marks(settings["method"]).to_numpy()
         marks = (
             significance.marks(place, [*chosen, rows], [*nothing, plain])
             if whole
@@ -277,9 +278,10 @@ def budget_view(
         for row, marks in zip(found[budget].rows, found[budget].marks, strict=True):
             setting = page.settings.iloc[row]
             cells.setdefault(setting["method"], {})[name] = (setting[shown], setting_name(setting), marks)
-        plain = page.settings[page.settings["method"] == REFERENCE.method]
+        plain = page.settings[REFERENCE.marks(page.settings["method"])]
         if len(plain):
-            cells.setdefault(REFERENCE.method, {})[name] = (plain[shown].iloc[0], REFERENCE.method, ())
+            method = plain["method"].iloc[0]
+            cells.setdefault(method, {})[name] = (plain[shown].iloc[0], method, ())
     what = "% of float32 kept" if kept else _quality_name(pages)
     decimals = max(options.decimals - 2, 0) if kept else options.decimals
     columns = [Column(name, name, decimals, 100.0 if kept else 1.0, ranked=True) for name in names]
@@ -373,7 +375,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: Signi
         parts.append(
             settings.set_index("setting")[[pareto.COST, share, "method"]].set_axis(["bytes", name, "m"], axis=1)
         )
-        plain = (settings["method"] == REFERENCE.method).to_numpy()
+        plain = REFERENCE.marks(settings["method"]).to_numpy()
         found_marks.append(dict(zip(settings["setting"], significance.marks(place, [rows], [plain])[0], strict=True)))
     table = pd.concat([part[[name]] for part, name in zip(parts, names, strict=True)], axis=1)
     size = pd.concat([part["bytes"] for part in parts]).groupby(level=0).mean()
@@ -386,7 +388,7 @@ def _kept_view(pages: Sequence[Page], options: TableOptions, significance: Signi
         lowest=table.min(axis=1).where(complete),
     )
     raw = raw.rename_axis("setting").reset_index()
-    raw["plain"] = raw["method"] == REFERENCE.method
+    raw["plain"] = REFERENCE.marks(raw["method"])
     raw = raw.sort_values(["plain", pareto.COST, "setting"], kind="stable", ignore_index=True)
     plain = raw["plain"].to_numpy(dtype=bool)
     decimals = max(options.decimals - 2, 0)
@@ -441,6 +443,7 @@ def all_views(
             found += [budget_view(pages, budget, options, kept=kept, best=best) for kept in (False, True)]
         found.append(_kept_view(pages, options, significance))
         found += model_views(pages, options, budgets)
+        found += representation_views(pages, options)
     return [view for view in found if len(view.raw)]
 
 
@@ -463,7 +466,7 @@ def _matrix_view(
         values = [own[key][0] if key in own else np.nan for key in keys]
         known = [value for value in values if np.isfinite(value)]
         average = float(np.mean(values)) if len(known) == len(keys) else np.nan
-        sort = (method == REFERENCE.method, -len(known), -float(np.mean(known)) if known else 0.0, method)
+        sort = (method in REFERENCE.methods, -len(known), -float(np.mean(known)) if known else 0.0, method)
         rows.append(
             (sort, {"method": method, **dict(zip(keys, values, strict=True)), "mean": average, "n": len(known)})
         )
@@ -475,7 +478,7 @@ def _matrix_view(
     shown = [*columns, *([Column("mean", "mean", columns[0].decimals, columns[0].factor, ranked=True)] if mean else [])]
     if not mean:
         raw = raw.drop(columns="mean")
-    plain = (raw["method"] == REFERENCE.method).to_numpy(dtype=bool)
+    plain = REFERENCE.marks(raw["method"]).to_numpy(dtype=bool)
     marks = {column.key: ranks(column, raw[column.key], plain) for column in shown}
     for key in keys:
         more = [cells[method][key][2] if key in cells[method] else () for method in methods]

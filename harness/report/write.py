@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis import saved, settings, store_settings
 from harness.analysis.frontier_uncertainty import analyse
+from harness.analysis.representations import representations
 from harness.analysis.significance import with_intervals
 from harness.base.errors import MissingExtraError
 from harness.base.files import whole, writing
@@ -15,6 +16,7 @@ from harness.report import markdown, stores_int8, views
 from harness.report import stores as databases
 from harness.report.figures import overview, pareto, spectrum, style
 from harness.report.figures.distortion import can_draw_distortion, draw_distortion
+from harness.report.figures.representations import draw_representations
 from harness.report.figures.stores import can_draw, draw
 from harness.report.frontier import dominance_markdown
 from harness.report.page import page_markdown
@@ -150,6 +152,11 @@ def _write_report(
     if len(measured) > 1:
         written += style.save(overview.draw_side_by_side(measured, looks), out / "collections")
         overall.append(("Collections side by side", "collections.png"))
+    for one in representations(found):
+        own = [page for page in found if len(page.settings) and page.settings["dataset"].iloc[0] == one.collection]
+        stem = settings.file_stem(f"representations · {one.collection}", set())
+        written += style.save(draw_representations(one, own), out / stem)
+        overall.append((f"{one.collection}: what one more byte buys", f"{stem}.png"))
     for budget in overview.heat_map_budgets(measured):
         written += style.save(overview.draw_heat_map(measured, budget), out / f"kept-{budget}-bytes")
         overall.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))

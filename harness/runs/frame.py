@@ -31,8 +31,9 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     Returns
     -------
     DataFrame
-        With `run_id status error model dataset method params scoring seed fit_queries dim n_docs n_queries`, the
-        storage figures `code_bytes_per_vector resident_bytes_per_vector disk_bytes_per_vector state_bytes
+        With `run_id status error model dataset method params scoring seed fit_queries dim representation
+        parts n_docs n_queries`, the storage figures `code_bytes_per_vector resident_bytes_per_vector
+        disk_bytes_per_vector state_bytes
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`; those about zero, of before
@@ -70,8 +71,12 @@ def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, An
 
 TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
+    *("representation", "parts"),
     *("command", "git_commit", "created", *IDS, "collection_id"),
 )
+
+TERM_BYTES = 8
+"""Of a term with its weight as a model gives them: a number of 4 bytes and a float32."""
 
 LIMITED = ("vector", "score", "unseen_vector")
 
@@ -84,7 +89,10 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
     method, dataset, storage = record.method, record.dataset, record.storage
     nan = float("nan")
     dim = nan if record.dim is None else record.dim
-    bytes_per_vector = storage.code_bytes_per_vector + storage.state_bytes / corpus_size
+    # without a lexical model's terms a query has no numbers
+    state_bytes = storage.state_bytes + storage.dictionary_bytes
+    bytes_per_vector = storage.code_bytes_per_vector + state_bytes / corpus_size
+    uncompressed = 4 * dim if record.terms_per_doc is None else TERM_BYTES * record.terms_per_doc
     return {
         "run_id": record.run_id,
         "status": record.status,
@@ -98,15 +106,17 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "seed": method.seed,
         "fit_queries": record.fit_queries,
         "dim": dim,
+        "representation": record.representation,
+        "parts": " ".join(record.parts),
         "n_docs": dataset.n_docs,
         "n_queries": dataset.n_queries,
         "code_bytes_per_vector": storage.code_bytes_per_vector,
         "resident_bytes_per_vector": storage.resident_bytes_per_vector,
         "disk_bytes_per_vector": storage.disk_bytes_per_vector,
-        "state_bytes": storage.state_bytes,
+        "state_bytes": state_bytes,
         "bytes_per_vector": bytes_per_vector,
         "index_bytes": storage.index_bytes,
-        "compression_ratio": 4 * dim / bytes_per_vector,
+        "compression_ratio": uncompressed / bytes_per_vector,
         "retention": nan if record.retention is None else record.retention,
         **{name: record.metrics.get(name, nan) for name in metric_registry.names()},
         **{f"{part}_{name}": _limit(record, part, name) for part in LIMITED for name in LIMITS},

@@ -19,11 +19,14 @@ from harness.base.memmap import take
 from harness.base.sampling import sampled
 from harness.data import training_queries
 from harness.data.datasets import Dataset
+from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.training_queries import FitQueries
 from harness.runs.config import MethodSpec, run_id, shared
 from harness.runs.record import Identity
+from methods.base import Codec
+from methods.representations import IN_WORDS, INSTEAD
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
@@ -132,6 +135,7 @@ class Inputs:
         else:
             fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
         fit_queries, codec = None, method.make()
+        _check_kinds(codec, encoder)
         if codec.wants_queries:
             source = (fit_dataset or dataset) if split is None else split.fitted
             if fit_rows is not None:
@@ -210,6 +214,16 @@ class Inputs:
             unseen_rows=unseen,
             queries=None if self.fit_queries is None else self.fit_queries.vectors(vectors),
             pairs=None if self.fit_queries is None else self.fit_queries.pairs,
+        )
+
+
+def _check_kinds(codec: Codec, encoder: Any) -> None:
+    """Refuse a method that does not take what the model gives."""
+    gives = kind_given(encoder)
+    if codec.takes != gives:
+        raise ConfigError(
+            f"this method takes {IN_WORDS[codec.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
+            f"{INSTEAD[gives]}"
         )
 
 
@@ -292,8 +306,8 @@ def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Spli
     vectors = load_vectors(dataset, encoder, cache_dir)
     if split is not None:
         docs = take(vectors.docs, split.searched_rows)
-        return Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries)
-    return Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries)
+        return Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
+    return Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
 
 
 @functools.cache

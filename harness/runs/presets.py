@@ -188,7 +188,8 @@ def _by_parameters() -> dict[str, tuple[str, ...]]:
 @functools.cache
 def _others() -> dict[str, str]:
     """Return the names of the methods that are no presets by their parameters."""
-    return {parameters_key(preset_identity(name)): name for name in members("method") if name not in presets()}
+    codes = (name for name, entry in members("method").items() if method_card(entry).get("takes") != "runs")
+    return {parameters_key(preset_identity(name)): name for name in codes if name not in presets()}
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from harness.evaluation import spectrum_record
 from harness.evaluation.metric_registry import metric
 from harness.evaluation.rate_distortion import ABOUT
 from harness.evaluation.reference import REFERENCE
+from methods.representations import SparseVectors
 from vecbudget.former_names import current_names
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ FILES, CHECKSUM = "files", "checksum"
 STATUSES = ("ok", "failed", "skipped")
 """Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
-WEIGHTS = ("content", "model", "mteb", "revision")
+WEIGHTS = ("content", "model", "mteb", "revision", "bm25", "hybrid")
 """Entries of a model's identity that say which model it is, whatever the collection."""
 
 LEAST_POINTS = 39
@@ -191,6 +192,7 @@ class StorageEntry(Entry):
     codes_header_bytes: float = math.nan
     state_bytes: float = math.nan
     index_bytes: float = math.nan
+    dictionary_bytes: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +218,13 @@ class Record(Entry):
     versions, machine : dict
         See `harness.runs.provenance`.
     dim : int or None
-        Of the float32 vectors; None for a run that did not finish.
+        Of the float32 vectors, or terms of the vocabulary; None for a run that did not finish.
+    representation : str
+        "vectors" (one a document), "terms" (with weights), or "hybrid": several of these.
+    terms_per_doc : float or None
+        Mean number that the model gives; None for vectors.
+    parts : list of str
+        Run ids of a hybrid's parts; empty for others.
     metrics, float32 : dict of str to float
         Means over the queries of the run, and of an exact search of the float32 vectors.
     retention : float or None
@@ -263,6 +271,9 @@ class Record(Entry):
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     dim: int | None = None
+    representation: str = "vectors"
+    terms_per_doc: float | None = None
+    parts: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     float32: dict[str, float] = field(default_factory=dict)
     retention: float | None = None
@@ -331,6 +342,8 @@ class Record(Entry):
         return dataclasses.replace(
             self,
             dim=int(problem.docs.shape[1]),
+            representation=problem.representation,
+            terms_per_doc=problem.docs.nnz / len(problem.docs) if isinstance(problem.docs, SparseVectors) else None,
             metrics=means,
             float32=problem.exact_metrics,
             retention=means[REFERENCE.judged_metric] / reference
@@ -343,10 +356,13 @@ class Record(Entry):
                 codes_file_bytes=storage.codes_file_bytes,
                 codes_header_bytes=storage.codes_header_bytes,
                 state_bytes=storage.state_file_bytes,
+                dictionary_bytes=storage.dictionary_file_bytes,
                 index_bytes=storage.index_bytes,
             ),
             limits=measurement.limits,
-            spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis),
+            spectrum=spectrum_record.as_record(problem.limits.vector_spectrum, measurement.bits_per_axis)
+            if problem.representation == "vectors"
+            else None,
             training=measurement.training,
             limits_about=ABOUT,
             points_per_centroid=measurement.points_per_centroid,
@@ -374,7 +390,8 @@ class Record(Entry):
         elif self.points_per_parameter is not None and self.points_per_parameter < LEAST_VALUES:
             quality += f", trained on only {self.points_per_parameter:.3g} numbers a parameter"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
-        return f"{code_bytes:7.1f} B/vector  {quality}  {seconds:.2f} s"
+        unit = "B/vector" if self.representation == "vectors" else "B/document"
+        return f"{code_bytes:7.1f} {unit}  {quality}  {seconds:.2f} s"
 
 
 EMPTY = Record(

@@ -23,7 +23,8 @@ from omegaconf import DictConfig
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.runs import provenance
 from harness.runs.config import as_mapping
-from harness.runs.inputs import Inputs, width_of
+from harness.runs.hybrid import is_hybrid, run_hybrid
+from harness.runs.inputs import Inputs, load_dataset, width_of
 from harness.runs.labels import relabelled
 from harness.runs.named_settings import named_settings
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
@@ -87,6 +88,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
         Whether it is one of an experiment's list, which is for vectors of any width: its defaults are then scaled with
         the dimensions where its yaml says how, and if it does not fit the vectors it is skipped, with the reason.
     """
+    if is_hybrid(cfg):
+        return run_hybrid(cfg, method_name, overrides or [], load_dataset("dataset", cfg.dataset), run)
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
     try:

@@ -74,7 +74,7 @@ def below(after: int, term: int, hazards: Array, table: Array) -> Any:
     """Return the probability, in 2^-30, that the next term from `after` on is before `term`; it rises with `term`."""
     left = len(hazards) - 1 - after
     gone = (1 << TOTAL_BITS) - survival(hazards[term] - hazards[after], table)
-    return ((gone * ((1 << TOTAL_BITS) - left - 1)) >> TOTAL_BITS) + term - after
+    return int(((gone * ((1 << TOTAL_BITS) - left - 1)) >> TOTAL_BITS) + term - after)
 
 
 @guarded

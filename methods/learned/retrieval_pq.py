@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Codec, Codes, Float32, project, row_blocks
+from methods.base import Codec, Codes, Float32, added_parameter, project, row_blocks
 from methods.learned import layers
 from methods.learned.examples import Pairs, nearest, query_pairs, sampled
 from methods.learned.losses import info_nce, list_net
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 Int64 = NDArray[np.int64]
+
+WATCHED = 10
+"""Best documents of a query that `watch="overlap"` looks for."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,6 +82,9 @@ class RetrievalPQ(Learned, Codec):
         Entropy of codes=balanced, with distances scaled to [-1, 1].
     rounds : int
         Rounds of OPQ at the start.
+    watch : {"loss", "overlap"}
+        What early stopping looks at: the loss of held-out queries, or the share of their ten best documents that the
+        quantised scores do not find among all (of `sample`). A loss can creep down while the ranking gets worse.
     """
 
     m: int
@@ -95,6 +101,7 @@ class RetrievalPQ(Learned, Codec):
     sinkhorn: int = 5
     epsilon: float = 0.003
     rounds: int = 3
+    watch: Literal["loss", "overlap"] = added_parameter("loss")
 
     wants_queries: ClassVar[bool] = True
     wants_pairs: ClassVar[bool] = True
@@ -137,6 +144,8 @@ class RetrievalPQ(Learned, Codec):
             torch.tensor(examples.rows, device=device),
         )
         pool = torch.tensor(nearest(examples.queries, docs, self.candidates), device=device)
+        # copied, since the pool is refreshed with what a quantised search finds
+        best = pool[:, :WATCHED].clone()
         scale = float((x**2).sum(dim=1).mean())
         fixed = None
         if self.codes == "fixed":
@@ -190,9 +199,17 @@ class RetrievalPQ(Learned, Codec):
             if self.hard:
                 refresh(step)
 
+        def missed(rows: torch.Tensor) -> float:
+            codes = fixed if fixed is not None else _codes(x @ module.rotation(), module.codebooks)
+            found = _best_rows(
+                module.queries(q[rows]), scored(gathered_codewords(module.codebooks, codes)), best.shape[1]
+            )
+            return 1 - float((found[:, :, None] == best[rows][:, None]).any(dim=2).double().mean())
+
         # distillation has no labels that could be known by heart
         groups = examples.groups if self.objective == "contrastive" else None
-        self._train(module, loss, len(positive), examples.words, after_step=after, groups=groups)
+        watched = missed if self.watch == "overlap" else None
+        self._train(module, loss, len(positive), examples.words, after_step=after, groups=groups, watched=watched)
         with torch.no_grad():
             self.codebooks_ = module.codebooks.cpu().numpy()
             if self.rotation == "learned":

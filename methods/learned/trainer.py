@@ -30,9 +30,9 @@ CHECKS = 20
 class Learned(Part):
     """What all trained parts share: the budget and how it is spent.
 
-    The loss on a held-out share of the training examples is looked at 20 times, before the first step as well. Training
-    ends when it has not fallen for `patience` looks, and the weights of the best look are kept: where training does not
-    help, that is the start.
+    The loss on a held-out share of the training examples, or what a part watches in its place, is looked at 20 times,
+    before the first step as well. Training ends when it has not fallen for `patience` looks, and the weights of the
+    best look are kept: where training does not help, that is the start.
 
     Parameters
     ----------
@@ -127,6 +127,7 @@ class Learned(Part):
         data: str,
         after_step: Callable[[int], None] | None = None,
         groups: Int64 | None = None,
+        watched: Callable[[torch.Tensor], float] | None = None,
     ) -> None:
         """Minimise a loss over a module's parameters; leave it in `eval` mode with the best weights.
 
@@ -143,6 +144,8 @@ class Learned(Part):
             Called with the number of each step that was made.
         groups : int64 (examples,) or None
             Examples that know of each other have the same number, and are held out together.
+        watched : callable or None
+            Returns what should fall, given the numbers of the held-out examples; None is their loss.
         """
         import torch
         from tqdm import tqdm
@@ -160,16 +163,21 @@ class Learned(Part):
 
         def look() -> float:
             module.eval()
+            with torch.no_grad():
+                value = held_out_loss() if watched is None else watched(tested.to(device))
+            module.train()
+            return value
+
+        def held_out_loss() -> float:
             fixed = torch.Generator(device="cpu").manual_seed(self.seed + 1)
             total = 0.0
-            with torch.no_grad():
-                for part in tested.split(batch):
-                    # a batch of one has no in-batch negatives
-                    if len(part) > 1 or len(tested) == 1:
-                        total += float(loss(part.to(device), fixed)) * len(part)
-            module.train()
+            for part in tested.split(batch):
+                # a batch of one has no in-batch negatives
+                if len(part) > 1 or len(tested) == 1:
+                    total += float(loss(part.to(device), fixed)) * len(part)
             return total / len(tested)
 
+        watches = "held-out loss" if watched is None else "what is watched"
         started = time.perf_counter()
         first = best = look()
         best_weights, best_step, stale, step = _copy(module), 0, 0, 0
@@ -195,7 +203,7 @@ class Learned(Part):
                     after_step(step)
                 if step % every == 0 or step == self.steps:
                     current = look()
-                    bar.set_postfix_str(f"held-out loss {current:.4f}", refresh=False)
+                    bar.set_postfix_str(f"{watches} {current:.4f}", refresh=False)
                     # a loss of NaN is no improvement
                     if current < best:
                         best, best_step, stale, best_weights = current, step, 0, _copy(module)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codec, Codes, Float32, MethodError, row_blocks
+from methods.base import Array, Codec, Codes, Float32, MethodError, added_parameter, row_blocks
 from methods.kernels.packing import pack, unpack
 
 
@@ -37,6 +37,9 @@ class PerDimension(Codec):
     signed_codes : bool
         Only for scoring="raw_codes": whether codes are read as signed (int8) or unsigned (uint8) numbers. The offset
         enters the cosine, so that the same bits give two rankings.
+    about_zero : bool
+        The range reaches as far below zero as above it, and zero is a level: of 2**b levels one is left over. Numbers
+        of one sign then use half of the levels.
     """
 
     bits: int = 8
@@ -44,19 +47,29 @@ class PerDimension(Codec):
     rounding: Literal["nearest", "floor"] = "nearest"
     overflow: Literal["clip", "wrap"] = "clip"
     signed_codes: bool = True
+    about_zero: bool = added_parameter(False)
 
     def _check_parameters(self) -> None:
         self._require(1 <= self.bits <= 8 or self.bits == 16, f"bits must be 1 to 8, or 16, got {self.bits}")
         self._require(0 <= self.clip < 50, f"clip must be in [0, 50) percent, got {self.clip}")
+        self._require(self.bits > 1 or not self.about_zero, "about_zero=true needs 2 bits or more, got 1")
+
+    @property
+    def _top(self) -> int:
+        """The highest code."""
+        return (1 << self.bits) - (2 if self.about_zero else 1)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
         if self.clip == 0:
             low, high = docs.min(axis=0), docs.max(axis=0)
         else:
             low, high = np.percentile(docs, [self.clip, 100 - self.clip], axis=0).astype(np.float32)
+        if self.about_zero:
+            high = np.maximum(-low, high)
+            low = -high
         # a constant dimension gets step 0: every code is 0 and decodes to the constant
         self.low_ = np.ascontiguousarray(low, dtype=np.float32)
-        self.step_ = (np.asarray(high, dtype=np.float32) - self.low_) / np.float32(2**self.bits - 1)
+        self.step_ = (np.asarray(high, dtype=np.float32) - self.low_) / np.float32(self._top)
 
     def _encode(self, docs: Float32) -> Codes:
         values = np.empty(docs.shape, dtype=np.uint8 if self.bits <= 8 else "<u2")
@@ -67,7 +80,7 @@ class PerDimension(Codec):
             if self.overflow == "wrap":
                 values[start:stop] = np.mod(rounded, 2**self.bits)
             else:
-                values[start:stop] = np.clip(rounded, 0, 2**self.bits - 1)
+                values[start:stop] = np.clip(rounded, 0, self._top)
         return Codes.packed(pack(values, self.bits) if self.bits <= 8 else values.view(np.uint8))
 
     def _bits_per_dimension(self) -> Array:
@@ -86,7 +99,7 @@ class PerDimension(Codec):
         return decoded
 
     def _levels(self, codes: Codes) -> Float32:
-        offset = 2 ** (self.bits - 1) if self.signed_codes else 0
+        offset = (self._top + 1) // 2 if self.signed_codes else 0
         return self._numbers(codes) - np.float32(offset)
 
 

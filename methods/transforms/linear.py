@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from methods.base import Array, Float32, Transform, project, unit_rows
+from methods.transforms.location import is_far
 
 
 def second_moment(vectors: Float32) -> Array:
@@ -71,15 +72,16 @@ class SVD(Transform):
     ----------
     dim : int or None
         Dimensions to keep; None keeps all, which is a rotation (the Karhunen-Loeve transform).
-    centre : {"none", "both", "docs", "axes"}
+    centre : {"none", "both", "docs", "axes", "auto"}
         What the documents' mean is subtracted from: nothing; documents and queries, as in PCA followed by inner
         product (loses about two points of nDCG@10 at half the dimensions); documents only, to which a `Chain` gives it
         back; or the second moment only, so that axes are those of the covariance and vectors keep their mean: for all
-        dimensions, and codecs that learn each dimension's place anyway.
+        dimensions, and codecs that learn each dimension's place anyway. *auto*: the last, if the mean has
+        `location.MEAN_SHARE` of the documents' mean square, else nothing.
     """
 
     dim: int | None = None
-    centre: Literal["none", "both", "docs", "axes"] = "none"
+    centre: Literal["none", "both", "docs", "axes", "auto"] = "none"
 
     principal: ClassVar[bool] = True
 
@@ -95,15 +97,17 @@ class SVD(Transform):
         wide = self.dim is not None and self.dim > d
         self._require(not wide, f"dim={self.dim} is wider than the vectors, which have {d} dimensions")
         moment = second_moment(docs)
-        if self.centre != "none":
-            mean = docs.mean(axis=0, dtype=np.float64)
+        if self.centre == "none":
+            return eigenbasis(moment)
+        mean = docs.mean(axis=0, dtype=np.float64)
+        if self.centre != "auto" or is_far(mean, moment):
             moment -= np.outer(mean, mean)
-            if self.centre != "axes":
-                self.mean_ = mean.astype(np.float32)
+        if self.centre in ("both", "docs"):
+            self.mean_ = mean.astype(np.float32)
         return eigenbasis(moment)
 
     def _transform_docs(self, docs: Float32) -> Float32:
-        return project(docs if self.centre in ("none", "axes") else docs - self.mean_, self.components_)
+        return project(docs - self.mean_ if self.centre in ("both", "docs") else docs, self.components_)
 
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries - self.mean_ if self.centre == "both" else queries, self.components_)

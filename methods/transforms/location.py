@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from methods.base import Float32, row_blocks
+from methods.base import Array, Float32, row_blocks
 
 Centre = Literal["none", "mean", "median", "auto"]
 
@@ -29,6 +29,11 @@ def mean_of(docs: Float32) -> Float32:
     """Return the mean of documents (n, d), float32 (d,), summed in float64."""
     mean: Float32 = docs.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
+
+
+def is_far(mean: Array, moment: Array) -> bool:
+    """Return whether a mean (d,) has `MEAN_SHARE` of the documents' mean square, the trace of their second moment."""
+    return float(np.sum(mean.astype(np.float64) ** 2)) >= MEAN_SHARE * float(np.trace(moment))
 
 
 def location(docs: Float32, centre: Centre) -> Float32 | None:

@@ -9,9 +9,10 @@ frontier is drawn on the built-in set and the folders given for it, or SciFact. 
 left out unless folders are given for them. Folders are relative to the repository's root: records name them.
 
 Records go to results/reference-runs/ (not committed); an interrupted run goes on where it stopped. `scripts/test.sh`
-sets up the environment. Three pages are not written here: databases/stores.md and databases/metrics.md by
-scripts/stores/check_stores.py and check_metrics.py, which need the stores themselves, and learned/old_to_new.md by
-scripts/studies/old_to_new.py.
+sets up the environment. Some pages are not written here: databases/stores.md and databases/metrics.md by
+scripts/stores/check_stores.py and check_metrics.py, which need the stores themselves, learned/old_to_new.md by
+scripts/studies/old_to_new.py, and paper_bitbudget/ by scripts/studies/bitbudget_claims.py and bitbudget_agreement.py,
+which need vectors of several models.
 """
 
 from __future__ import annotations

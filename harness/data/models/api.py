@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import logging
 from abc import abstractmethod
@@ -10,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError, ModelError
 from harness.base.options import Options
 from harness.data.models.encoder import Identity, Keep, Role, check_positive, excerpt, unit_length
-from harness.data.models.endpoint import Endpoint, RefusedError, check_variable, checked_url
+from harness.data.models.endpoint import BEARER, Endpoint, KeyHeader, RefusedError, check_variable, checked_url
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,10 @@ class ApiModel(Options):
         In any currency, for the estimate before and the sum after.
     """
 
+    key_header: ClassVar[KeyHeader] = BEARER
+    most_texts: ClassVar[int | None] = None
+    """That the vendor takes in a request; None where it says nothing of them."""
+
     name: str
     base_url: str
     api_key_env: str | None = None
@@ -89,6 +95,8 @@ class ApiModel(Options):
         check_variable(self.api_key_env)
         object.__setattr__(self, "base_url", checked_url(self.base_url))
         check_positive(self, "dimensions", "max_characters", "batch_size", "concurrency")
+        if self.most_texts is not None and self.batch_size > self.most_texts:
+            raise ConfigError(f"model.batch_size can be {self.most_texts} here at most, got {self.batch_size}")
         if not 0 < self.timeout < 1e6:
             raise ConfigError(f"model.timeout must be more than 0 seconds, got {self.timeout}")
         if self.retries < 0:
@@ -106,12 +114,16 @@ class ApiModel(Options):
         """Return what is sent for texts."""
 
     @abstractmethod
-    def vectors(self, answer: Mapping[str, Any], count: int) -> Sequence[Float32]:
+    def vectors(self, answer: Mapping[str, Any], count: int, role: Role) -> Sequence[Float32]:
         """Return the vectors of an answer, in the order of the texts; raises `UnusableError`."""
 
     @abstractmethod
     def tokens(self, answer: Mapping[str, Any]) -> int | None:
         """Return the tokens that an answer was charged for, None where it does not say."""
+
+    def scales(self, role: Role) -> bool:
+        """Return whether vectors are scaled to unit length."""
+        return self.normalize
 
     @property
     def width(self) -> int | None:
@@ -141,7 +153,7 @@ class ApiModel(Options):
             "model": self.name,
             "dimensions": self.dimensions,
             "prompt": self._prompt(role),
-            "normalize": self.normalize,
+            "normalize": self.scales(role),
             "max_characters": self.max_characters,
         }
 
@@ -168,7 +180,7 @@ class ApiModel(Options):
         prepared = [self._prompt(role) + text[: self.max_characters] for text in texts]
         batches = list(self._batches(prepared))
         self._announce(prepared, len(batches), role)
-        endpoint = Endpoint(self.url, self.api_key_env, self.timeout, self.retries)
+        endpoint = Endpoint(self.url, self.api_key_env, self.timeout, self.retries, self.key_header)
         counted: list[int | None] = []
         widths: set[int] = set()
         under_way: dict[Future[tuple[Float32, int | None]], Int64] = {}
@@ -214,16 +226,16 @@ class ApiModel(Options):
         except RefusedError as error:
             raise ModelError(f"{error}: {_hint(batch)}") from None
         try:
-            vectors = self._matrix(answer, batch)
+            vectors = self._matrix(answer, batch, role)
             tokens = self.tokens(answer)
         except UnusableError as error:
             raise endpoint.refusal(str(error)) from None
-        return (unit_length(vectors) if self.normalize else vectors), tokens
+        return (unit_length(vectors) if self.scales(role) else vectors), tokens
 
-    def _matrix(self, answer: Any, batch: Sequence[str]) -> Float32:
+    def _matrix(self, answer: Any, batch: Sequence[str], role: Role) -> Float32:
         if not isinstance(answer, dict):
             raise UnusableError(f"answers with no vectors (correct model.base_url): {json.dumps(answer)}")
-        vectors = self.vectors(answer, len(batch))
+        vectors = self.vectors(answer, len(batch), role)
         if len(vectors) != len(batch):
             raise UnusableError(f"gives {len(vectors)} vectors for {len(batch)} texts; try model.batch_size=1")
         widths = {len(vector) for vector in vectors}
@@ -291,6 +303,33 @@ class ApiModel(Options):
 
 class UnusableError(Exception):
     """An answer that is none; says what the endpoint does, its words in full: they are cut when the key is out."""
+
+
+def unpacked(embedding: Any) -> Float32:
+    """Return a vector of an answer, which is a list of numbers or the base64 of little-endian float32.
+
+    Raises
+    ------
+    UnusableError
+        For anything else.
+    """
+    try:
+        if isinstance(embedding, str):
+            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float32)
+        vector = np.array(embedding, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError, binascii.Error):
+        vector = np.empty((0, 0), dtype=np.float32)
+    if vector.ndim != 1 or not isinstance(embedding, list):
+        raise UnusableError(f"gives an embedding that is no list of numbers or base64 of them: {json.dumps(embedding)}")
+    return vector
+
+
+def number_at(answer: Mapping[str, Any], *path: str) -> int | None:
+    """Return the count that lies at a path of names in an answer, None where there is none."""
+    found: Any = answer
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return int(found) if type(found) in (int, float) and found == found // 1 else None
 
 
 def estimated_tokens(text: str) -> int:

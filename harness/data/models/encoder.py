@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, ModelError
+from methods.representations import Kind
 
 if TYPE_CHECKING:
     pass
@@ -33,7 +34,12 @@ any order. The cache keeps it at once, so that none is made twice: for models th
 
 
 class Encoder(Protocol):
-    """A member of the `model` config group."""
+    """A member of the `model` config group.
+
+    One that gives terms with weights in place of vectors says so with an attribute `gives = "terms"`, and `encode`
+    returns `methods.representations.SparseVectors`; a vocabulary that comes from the corpus, which a query needs, it
+    gives with `supply`, see `harness.data.models.bm25`.
+    """
 
     @property
     def name(self) -> str:
@@ -49,9 +55,15 @@ class Encoder(Protocol):
         """Return everything that determines the vectors, as JSON; needs neither torch nor the model in memory."""
         ...
 
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
-        """Return the (n, d) float32 vectors of n texts; raises `ModelError`."""
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Any:
+        """Return the (n, d) float32 vectors of n texts, or their terms with weights; raises `ModelError`."""
         ...
+
+
+def kind_given(encoder: Any) -> Kind:
+    """Return what an encoder represents texts by."""
+    kind: Kind = getattr(encoder, "gives", "vectors")
+    return kind
 
 
 def checked(vectors: Any, texts: Sequence[str], name: str) -> Float32:

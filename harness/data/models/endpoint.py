@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import http.client
 import json
 import logging
@@ -36,6 +37,11 @@ NOTED_WAIT = 20.0
 
 SENT_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that another try may not meet."""
+
+KeyHeader = tuple[str, str]
+"""The header that takes the key, and what stands before the key in it."""
+
+BEARER: KeyHeader = ("Authorization", "Bearer ")
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -116,9 +122,12 @@ class Endpoint:
         Seconds without an answer after which a request counts as lost.
     retries : int
         How many times a request is sent again.
+    key_header : KeyHeader
     """
 
-    def __init__(self, url: str, variable: str | None, timeout: float, retries: int) -> None:
+    def __init__(
+        self, url: str, variable: str | None, timeout: float, retries: int, key_header: KeyHeader = BEARER
+    ) -> None:
         self.url = url
         self.sent_again = 0
         self._variable = variable
@@ -128,9 +137,12 @@ class Endpoint:
                 f"the key in the environment variable {variable} has characters that no key has (a space, a line's "
                 "end, a letter with an accent): set it again"
             )
+        self._key_header = key_header
         self._timeout = timeout
         self._retries = retries
         host = urllib.parse.urlsplit(url).hostname
+        if self._key and host not in LOOPBACK and url.startswith("http:"):
+            _warn_of_plain_http(url, str(variable))
         # what listens on this machine is not reached through a proxy
         proxies = [urllib.request.ProxyHandler({})] if host in LOOPBACK else []
         self._opener = urllib.request.build_opener(_NoRedirect(), *proxies)
@@ -198,7 +210,8 @@ class Endpoint:
     def _sent(self, body: bytes) -> Any:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "vecbudget"}
         if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+            name, before = self._key_header
+            headers[name] = before + self._key
         request = urllib.request.Request(self.url, data=body, headers=headers, method="POST")
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
@@ -226,8 +239,9 @@ class Endpoint:
         if code == "insufficient_quota":
             return ModelError(f"{self.url}: the account has no credit left ({shown})")
         if status in SENT_AGAIN:
-            return _PassingError(shown, _asked_wait(headers.get("Retry-After")))
-        if status in (401, 403):
+            return _PassingError(shown, _asked_wait(headers.get("Retry-After") or _retry_delay(content)))
+        # Google answers 400 to a wrong key
+        if status in (401, 403) or b"API_KEY_INVALID" in content:
             if self._key:
                 return ModelError(f"{self.url} refuses the key in {self._variable} ({shown}); set the right one there")
             lacks = "model.api_key_env names none" if self._variable is None else f"{self._variable} is not set"
@@ -267,6 +281,12 @@ class RefusedError(ModelError):
     """A request whose content is at fault."""
 
 
+@functools.cache
+def _warn_of_plain_http(url: str, variable: str) -> None:
+    """Say once a process and URL that the key can be read on its way."""
+    log.warning("%s: the key in %s goes to another machine over plain http; use https, or no key", url, variable)
+
+
 def _rest(error: urllib.error.HTTPError) -> bytes:
     try:
         return error.read()
@@ -287,6 +307,12 @@ def _said(content: bytes) -> tuple[str, str | None]:
         code = error.get("code") or error.get("type")
         return said if isinstance(said, str) else json.dumps(said), str(code)
     return error if isinstance(error, str) else text, None
+
+
+def _retry_delay(content: bytes) -> str | None:
+    """Return the seconds that Google asks for in the answer itself, a google.rpc.RetryInfo."""
+    found = re.search(rb'"retryDelay":\s*"([\d.]+)s"', content)
+    return found[1].decode() if found else None
 
 
 def _asked_wait(value: str | None) -> float:

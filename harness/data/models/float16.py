@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, ModelError
-from harness.data.models.encoder import ByBatch, Identity, Keep, Role
+from harness.data.models.encoder import ByBatch, Identity, Keep, Role, kind_given
 from harness.data.models.vectors import VectorModel
 
 Float32 = NDArray[np.float32]
@@ -101,7 +101,7 @@ def cached_as(encoder: Any, dtype: str) -> Any:
     Raises
     ------
     ConfigError
-        For another type, or float16 of `model=vectors`.
+        For another type, or float16 of `model=vectors` or of terms with weights.
     """
     if dtype not in CACHE_DTYPES:
         raise ConfigError(f"cache_dtype must be {' or '.join(CACHE_DTYPES)}, got '{dtype}'")
@@ -111,4 +111,6 @@ def cached_as(encoder: Any, dtype: str) -> Any:
         raise ConfigError(
             "cache_dtype=float16 is for vectors that a model encodes; those of model=vectors are measured as they are"
         )
+    if kind_given(encoder) == "terms":
+        raise ConfigError("cache_dtype=float16 is for vectors; terms with weights are kept as float32")
     return Rounded(encoder)

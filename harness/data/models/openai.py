@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.models.api import ApiModel, UnusableError
+from harness.data.models.api import ApiModel, UnusableError, number_at, unpacked
 from harness.data.models.encoder import Identity, Role
 
 Float32 = NDArray[np.float32]
@@ -69,38 +67,22 @@ class OpenAIModel(ApiModel):
     def _input_type(self, role: Role) -> str | None:
         return self.query_input_type if role == "query" else self.document_input_type
 
-    def vectors(self, answer: Mapping[str, Any], count: int) -> Sequence[Float32]:
+    def vectors(self, answer: Mapping[str, Any], count: int, role: Role) -> Sequence[Float32]:
         """Return the vectors of an answer, in the order of the texts."""
-        data = answer.get("data")
-        if not isinstance(data, list) or not all(isinstance(item, dict) and "embedding" in item for item in data):
-            raise UnusableError(f"gives an answer without a list 'data' of embeddings: {json.dumps(answer)}")
-        places = [item.get("index", place) for place, item in enumerate(data)]
-        if len(data) == count and sorted(places, key=str) != sorted(range(count), key=str):
-            raise UnusableError("gives vectors whose 'index' does not count the texts")
-        found = {place: item["embedding"] for place, item in zip(places, data, strict=True)}
-        return [unpacked(found[place]) for place in sorted(found)]
+        return [unpacked(embedding) for embedding in in_order(answer, count)]
 
     def tokens(self, answer: Mapping[str, Any]) -> int | None:
         """Return the tokens of `usage`, None where there is none."""
-        usage = answer.get("usage")
-        total = usage.get("total_tokens") if isinstance(usage, dict) else None
-        return total if type(total) is int else None
+        return number_at(answer, "usage", "total_tokens")
 
 
-def unpacked(embedding: Any) -> Float32:
-    """Return a vector of an answer, which is a list of numbers or the base64 of little-endian float32.
-
-    Raises
-    ------
-    UnusableError
-        For anything else.
-    """
-    try:
-        if isinstance(embedding, str):
-            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float32)
-        vector = np.array(embedding, dtype=np.float32)
-    except (ValueError, TypeError, OverflowError, binascii.Error):
-        vector = np.empty((0, 0), dtype=np.float32)
-    if vector.ndim != 1 or not isinstance(embedding, list):
-        raise UnusableError(f"gives an embedding that is no list of numbers or base64 of them: {json.dumps(embedding)}")
-    return vector
+def in_order(answer: Mapping[str, Any], count: int) -> list[Any]:
+    """Return the embeddings of an answer's `data`, in the order of the texts; raises `UnusableError`."""
+    data = answer.get("data")
+    if not isinstance(data, list) or not all(isinstance(item, dict) and "embedding" in item for item in data):
+        raise UnusableError(f"gives an answer without a list 'data' of embeddings: {json.dumps(answer)}")
+    places = [item.get("index", place) for place, item in enumerate(data)]
+    if len(data) == count and sorted(places, key=str) != sorted(range(count), key=str):
+        raise UnusableError("gives vectors whose 'index' does not count the texts")
+    found = {place: item["embedding"] for place, item in zip(places, data, strict=True)}
+    return [found[place] for place in sorted(found)]

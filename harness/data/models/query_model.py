@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError
-from harness.data.models.encoder import Encoder, Identity, Role
+from harness.data.models.encoder import Encoder, Identity, Role, kind_given
 from harness.data.models.vectors import VectorModel
 
 Float32 = NDArray[np.float32]
@@ -46,7 +46,8 @@ class TwoModels:
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the vectors that the model of the role makes, float32 (n, d)."""
-        return self._of(role).encode(texts, role, task)
+        vectors: Float32 = self._of(role).encode(texts, role, task)
+        return vectors
 
     def _of(self, role: Role) -> Encoder:
         return self.documents if role == "document" else self.queries
@@ -58,10 +59,12 @@ def two_models(documents: Any, queries: Any) -> Any:
     Raises
     ------
     ConfigError
-        For `model=vectors`, which cannot encode.
+        For `model=vectors`, which cannot encode, and models that give terms with weights.
     """
     if queries is None:
         return documents
     if isinstance(documents, VectorModel) or isinstance(queries, VectorModel):
         raise ConfigError("query_model needs two models that encode texts, not model=vectors")
+    if kind_given(documents) == "terms" or kind_given(queries) == "terms":
+        raise ConfigError("query_model is for models that give vectors: terms of two models are not the same terms")
     return TwoModels(documents, queries)

@@ -22,7 +22,7 @@ from harness.data.datasets import Dataset
 from harness.data.datasets.mteb import make_document_texts
 from harness.data.embedding_cache import Vectors
 from harness.data.models import Minilm
-from harness.data.models.encoder import Encoder, checked, unit_length
+from harness.data.models.encoder import Encoder, Role, checked, unit_length
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode, teach
 from harness.evaluation.index_files import Storage, read_index, write_index
@@ -254,7 +254,9 @@ class _HarnessEncoder:
         """Return the vectors of the texts that a loader of MTEB's gives, (n, d)."""
         texts = [text for batch in inputs for text in batch["text"]]
         is_query = getattr(prompt_type, "value", prompt_type) == "query"
-        return self.encoder.encode(texts, "query" if is_query else "document", task_metadata.name)
+        role: Role = "query" if is_query else "document"
+        vectors: Float32 = self.encoder.encode(texts, role, task_metadata.name)
+        return vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return all inner products."""

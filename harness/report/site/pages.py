@@ -439,7 +439,7 @@ class _Site:
     def _page_data(self, page: Page) -> dict[str, Any]:
         entries = self.entries[page.stem]
         best = pareto.best_of_budget(page.settings[pareto.COST], page.settings[page.quality])
-        plain = page.settings[page.settings["method"] == REFERENCE.method]
+        plain = page.settings[REFERENCE.marks(page.settings["method"])]
         metrics = {}
         for metric in _metrics():
             values = page.settings[metric].to_numpy(dtype=float)

@@ -61,6 +61,10 @@ def test_by_hand() -> None:
     best = 2 + 1 / math.log2(3)
     assert values["ndcg_at_10"][0] == pytest.approx((2 / math.log2(3) + 1 / math.log2(4)) / best)
     assert values["ndcg_at_10"][1] == pytest.approx(1 / math.log2(5))
+    # gains of 3 and 1 where the grades are 2 and 1; the same where all are 0 or 1
+    exponential = (3 / math.log2(3) + 1 / math.log2(4)) / (3 + 1 / math.log2(3))
+    assert values["ndcg_exp_at_10"][0] == pytest.approx(exponential)
+    assert values["ndcg_exp_at_10"][1] == values["ndcg_at_10"][1]
     assert values["mrr_at_10"].tolist() == [0.5, 0.25]
     assert values["map_at_100"].tolist() == [pytest.approx((1 / 2 + 2 / 3) / 2), 0.25]
     assert values["recall_at_1"].tolist() == [0, 0] and values["recall_at_10"].tolist() == [1, 1]

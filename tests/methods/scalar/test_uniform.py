@@ -19,6 +19,17 @@ def test_levels_lie_on_the_ends_of_the_range() -> None:
     assert codec.decode(codec.encode(DOCS)) == pytest.approx(np.array([[0, -1], [3, 1], [1, 1 / 3]]), abs=1e-6)
 
 
+def test_about_zero_a_level_is_zero_and_one_is_left_over() -> None:
+    codec = PerDimension(bits=2, about_zero=True).fit(DOCS)
+    # ranges of -3 to 3 and -1 to 1, levels -1, 0 and 1 times their ends
+    assert codes_of(codec, DOCS) == [[1, 0], [2, 2], [1, 1]]
+    assert codec.decode(codec.encode(DOCS)) == pytest.approx(np.array([[0, -1], [3, 1], [0, 0]]), abs=1e-6)
+    codes = PerDimension(bits=2, about_zero=True, scoring="raw_codes").fit(DOCS)
+    assert codes._levels(codes.encode(DOCS)).tolist() == [[0, -1], [1, 1], [0, 0]]
+    with pytest.raises(MethodError, match="about_zero=true needs 2 bits"):
+        PerDimension(bits=1, about_zero=True)
+
+
 def test_floor_rounds_down() -> None:
     codec = PerDimension(bits=2, rounding="floor").fit(DOCS)
     assert codes_of(codec, DOCS) == [[0, 0], [3, 3], [1, 1]]

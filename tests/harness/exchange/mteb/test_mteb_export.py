@@ -33,7 +33,7 @@ SETTINGS = {
     "pq ": ["method.m=8", "method.bits=4", "seed=1"],
 }
 MODELS = {"vectors": "example/Encoder"}
-OURS_ALONE = {"ndcg_at_10_ties", "tie_at_10"}
+OURS_ALONE = {"ndcg_at_10_ties", "ndcg_exp_at_10", "tie_at_10"}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Models behind an API, against a server on this machine that can fail in every way that endpoints do."""
 
-import base64
-import hashlib
 import json
 import logging
 import os
@@ -10,13 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,150 +24,47 @@ from harness.cli import main
 from harness.data.datasets import Dataset
 from harness.data.embedding_cache import embed
 from harness.data.models import OpenAIModel, endpoint
+from harness.data.models.api import UnusableError
 from harness.data.models.endpoint import checked_url
 from harness.data.models.float16 import Rounded
+from harness.data.models.quantized_api import Output, numbers
 from harness.runs.portable_command import portable
 from tests.conftest import ROOT
-
-DIM = 16
-KEY = "sk-test-0123456789-abcdefghij-SECRET"
-VARIABLE = "STUB_API_KEY"
-
-Failure = Callable[[BaseHTTPRequestHandler, Mapping[str, Any]], bool]
-"""Answers a request in its own way, or returns false."""
-
-
-def vector(text: str, width: int = DIM) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-    return np.random.default_rng(seed).standard_normal(width).astype(np.float32)
-
-
-def answer(handler: BaseHTTPRequestHandler, status: int, content: object, cut: bool = False, **headers: str) -> None:
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    handler.send_response(status)
-    for name, value in {"Content_Type": "application/json", **headers}.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body[: len(body) // 2] if cut else body)
-
-
-def embeddings(request: Mapping[str, Any], vectors: list[np.ndarray]) -> dict[str, Any]:
-    packed = request.get("encoding_format") == "base64"
-    data = [
-        {"index": place, "embedding": base64.b64encode(made.tobytes()).decode() if packed else made.tolist()}
-        for place, made in enumerate(vectors)
-    ]
-    tokens = sum(len(text.split()) for text in request["input"])
-    # endpoints are free to answer in any order
-    return {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
-
-
-@dataclass
-class Stub:
-    """An endpoint whose vectors are functions of texts.
-
-    Attributes
-    ----------
-    fails : Failure or None
-    answered : Counter
-        How often each text was in a request that was answered in full.
-    requests : list of dict
-        All of them.
-    most : int
-        Requests under way at once.
-    """
-
-    fails: Failure | None = None
-    delay: float = 0.0
-    answered: Counter[str] = field(default_factory=Counter)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    keys: set[str | None] = field(default_factory=set)
-    most: int = 0
-    under_way: int = 0
-    lock: Any = field(default_factory=threading.Lock)
-    url: str = ""
-
-    def model(self, **options: Any) -> OpenAIModel:
-        given = {"name": "stub", "base_url": self.url, "api_key_env": VARIABLE, "batch_size": 5} | options
-        return OpenAIModel(**given)
-
-    def take(self, handler: BaseHTTPRequestHandler) -> None:
-        request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        with self.lock:
-            self.under_way += 1
-            self.most = max(self.most, self.under_way)
-            self.requests.append(request)
-            self.keys.add(handler.headers["Authorization"])
-        time.sleep(self.delay)
-        with self.lock:
-            # before the answer: a client that has it sends its next request at once
-            self.under_way -= 1
-        if self.fails is not None and self.fails(handler, request):
-            return
-        if handler.path != "/v1/embeddings":
-            answer(handler, 404, {"error": {"message": f"no route {handler.path}"}})
-            return
-        vectors = [vector(text, request.get("dimensions", DIM)) for text in request["input"]]
-        with self.lock:
-            self.answered.update(request["input"])
-        answer(handler, 200, embeddings(request, vectors))
-
-
-@contextmanager
-def serving(stub: Stub) -> Iterator[Stub]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            with suppress(ConnectionError):
-                stub.take(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    stub.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
+from tests.harness.data.models.stub_endpoint import (
+    KEY,
+    KINDS,
+    VARIABLE,
+    Failure,
+    Stub,
+    answer,
+    at_random,
+    embeddings,
+    given,
+    made,
+    other_width,
+    other_widths,
+    said,
+    serving,
+    spoiled,
+    texts_of,
+    vector,
+)
 
 
 @pytest.fixture
-def stub() -> Iterator[Stub]:
-    with serving(Stub()) as started:
+def stub(request: pytest.FixtureRequest) -> Iterator[Stub]:
+    with serving(Stub(kind=getattr(request, "param", "openai"))) as started:
         yield started
+
+
+NEW = [name for name in KINDS if name != "openai"]
+new_kinds = pytest.mark.parametrize("stub", NEW, indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.002)
     monkeypatch.setenv(VARIABLE, KEY)
-
-
-def at_random(seed: int, share: float) -> Failure:
-    """Fail a share of requests: 429 with and without a wait, 500, an answer cut off, none at all."""
-    rng, lock = random.Random(seed), threading.Lock()
-
-    def fails(handler: BaseHTTPRequestHandler, request: Mapping[str, Any]) -> bool:
-        with lock:
-            kind = rng.choice(["429", "wait", "500", "cut", "cut JSON", "none"]) if rng.random() < share else ""
-        whole = embeddings(request, [vector(text) for text in request["input"]])
-        if kind in ("429", "500"):
-            answer(handler, int(kind), {"error": {"message": "try again"}})
-        elif kind == "wait":
-            answer(handler, 429, b"slow down", Retry_After="0.01")
-        elif kind == "cut":
-            answer(handler, 200, whole, cut=True)
-        elif kind == "cut JSON":
-            answer(handler, 200, json.dumps(whole).encode()[:-9])
-        elif kind == "none":
-            handler.close_connection = True
-        return bool(kind)
-
-    return fails
 
 
 def make_dataset(n: int = 240) -> Dataset:
@@ -186,13 +79,16 @@ def make_dataset(n: int = 240) -> Dataset:
     )
 
 
-def units(texts: list[str] | None, width: int = DIM) -> np.ndarray:
+def units(texts: list[str] | None, width: int = 16) -> np.ndarray:
     made = np.stack([vector(text, width) for text in texts or []])
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("share", [0.1, 0.4])
+@pytest.mark.parametrize(
+    "stub, seed, share",
+    [("openai", 0, 0.1), ("openai", 1, 0.4), *((kind, 0, 0.3) for kind in NEW)],
+    indirect=["stub"],
+)
 def test_an_endpoint_that_fails_at_random_gives_the_same_vectors_and_answers_each_text_once(
     stub: Stub, tmp_path: Path, seed: int, share: float
 ) -> None:
@@ -200,9 +96,9 @@ def test_an_endpoint_that_fails_at_random_gives_the_same_vectors_and_answers_eac
     sound = embed(dataset, stub.model(), tmp_path / "sound")
     np.testing.assert_allclose(sound.docs, units(dataset.doc_texts), atol=1e-6)
     np.testing.assert_allclose(sound.queries, units(dataset.query_texts), atol=1e-6)
-    with serving(Stub(fails=at_random(seed, share))) as failing:
+    with serving(Stub(kind=stub.kind, fails=at_random(seed, share))) as failing:
         shaken = embed(dataset, failing.model(retries=40), tmp_path / "shaken")
-        sent = sum(len(request["input"]) for request in failing.requests)
+        sent = sum(len(texts_of(request)) for request in failing.requests)
         assert sent > sum(failing.answered.values()), "nothing failed"
         assert set(failing.answered.values()) == {1} and len(failing.answered) == 252
     np.testing.assert_array_equal(shaken.docs, sound.docs)
@@ -221,7 +117,7 @@ def test_requests_are_bounded_in_texts_and_in_tokens(stub: Stub, monkeypatch: py
     texts = ["x" * 399, "y" * 8, *("z" * 40 for _ in range(14)), "w" * 900, ""]
     made = stub.model(batch_size=8, concurrency=1).encode(texts, "document", None)
     np.testing.assert_allclose(made, units(texts), atol=1e-6)
-    assert [len(request["input"]) for request in stub.requests] == [1, 8, 7, 1, 1]
+    assert [len(texts_of(request)) for request in stub.requests] == [1, 8, 7, 1, 1]
 
 
 def test_both_ways_of_packing_give_the_same_vectors(stub: Stub) -> None:
@@ -232,7 +128,7 @@ def test_both_ways_of_packing_give_the_same_vectors(stub: Stub) -> None:
 
     def stubborn(handler: BaseHTTPRequestHandler, request: Mapping[str, Any]) -> bool:
         other = "float" if request["encoding_format"] == "base64" else "base64"
-        answer(handler, 200, embeddings({**request, "encoding_format": other}, [vector(t) for t in request["input"]]))
+        answer(handler, 200, embeddings({**request, "encoding_format": other}, [vector(t) for t in texts_of(request)]))
         return True
 
     stub.fails = stubborn
@@ -285,8 +181,14 @@ def test_the_identity_is_what_changes_vectors(stub: Stub) -> None:
     assert not stub.requests
 
 
-@pytest.mark.parametrize("rounded", [False, True])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ModelError])
+@pytest.mark.parametrize(
+    "stub, error, rounded",
+    [
+        *(("openai", error, rounded) for error in (KeyboardInterrupt, ModelError) for rounded in (False, True)),
+        *((kind, KeyboardInterrupt, False) for kind in NEW),
+    ],
+    indirect=["stub"],
+)
 def test_an_interrupted_encoding_sends_only_the_rest(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], rounded: bool
 ) -> None:
@@ -343,41 +245,168 @@ def test_a_process_that_is_stopped_or_killed_leaves_what_it_was_answered(
     assert len(stub.answered) == 252
 
 
+@pytest.mark.parametrize(
+    "stub, options, query, document",
+    [
+        (
+            "cohere",
+            {"output": "int8", "query_output": "float", "dimensions": 8, "truncate": False},
+            {
+                "model": "stub",
+                "texts": ["a b"],
+                "input_type": "search_query",
+                "embedding_types": ["float"],
+                "truncate": "NONE",
+                "output_dimension": 8,
+            },
+            {"input_type": "search_document", "embedding_types": ["int8"]},
+        ),
+        (
+            "voyage",
+            {"output": "binary", "query_output": "float", "dimensions": 8},
+            {
+                "model": "stub",
+                "input": ["a b"],
+                "input_type": "query",
+                "truncation": True,
+                "encoding_format": "base64",
+                "output_dimension": 8,
+            },
+            {"input_type": "document", "encoding_format": None, "output_dtype": "ubinary"},
+        ),
+        (
+            "gemini",
+            {"dimensions": 8, "document_task_type": None},
+            {
+                "requests": [
+                    {
+                        "model": "models/stub",
+                        "taskType": "RETRIEVAL_QUERY",
+                        "outputDimensionality": 8,
+                        "content": {"parts": [{"text": "a b"}]},
+                    }
+                ]
+            },
+            {
+                "requests": [
+                    {
+                        "model": "models/stub",
+                        "outputDimensionality": 8,
+                        "content": {"parts": [{"text": "a b"}]},
+                    }
+                ]
+            },
+        ),
+    ],
+    indirect=["stub"],
+)
+def test_each_vendor_is_asked_in_its_own_words(
+    stub: Stub, options: dict[str, Any], query: dict[str, Any], document: dict[str, Any]
+) -> None:
+    """`document` is what differs from `query`, None for what is not sent."""
+    model = stub.model(**options)
+    np.testing.assert_allclose(model.encode(["a b"], "query", None), units(["a b"], 8), atol=1e-6)
+    model.encode(["a b"], "document", None)
+    expected = {key: value for key, value in {**query, **document}.items() if value is not None}
+    assert stub.requests == [query, expected]
+
+
+@pytest.mark.parametrize("stub", ["cohere", "voyage"], indirect=True)
+@pytest.mark.parametrize("output", ["int8", "uint8", "binary"])
+def test_integers_are_handed_on_and_bits_are_signs(stub: Stub, output: str) -> None:
+    texts = ["a", "b c", "d"]
+    made = stub.model(output=output).encode(texts, "document", None)
+    whole = np.stack([vector(text) for text in texts])
+    expected = np.sign(whole) if output == "binary" else np.array([given(row, output) for row in whole])
+    np.testing.assert_array_equal(made, expected)
+    assert made.dtype == np.float32
+
+
+def test_bits_are_those_of_voyages_documentation() -> None:
+    """Eight numbers of which it says: 77 as an unsigned byte."""
+    values = [-0.03955078, 0.006214142, -0.07446289, -0.039001465, 0.0046463013, 0.00030612946, -0.08496094, 0.03994751]
+    np.testing.assert_array_equal(numbers([77], "binary"), np.sign(values))
+
+
+@pytest.mark.parametrize(
+    "output, embedding",
+    [("int8", [3, 128]), ("int8", [0.5, 1]), ("uint8", [-1, 3]), ("binary", [-51]), ("int8", ["x"])],
+)
+def test_numbers_of_another_kind_than_asked_for_are_refused(output: Output, embedding: list[Any]) -> None:
+    with pytest.raises(UnusableError, match="numbers"):
+        numbers(embedding, output)
+
+
+@pytest.mark.parametrize("stub", ["cohere", "voyage"], indirect=True)
+def test_the_identity_of_an_output_is_that_of_its_vectors(stub: Stub) -> None:
+    """The queries of int8 documents that are asked for as floats are those of float documents, and sent once."""
+    base, mixed = stub.model(), stub.model(output="int8", query_output="float")
+    assert mixed.identity("query", None) == base.identity("query", None)
+    assert mixed.identity("document", None) != base.identity("document", None)
+    assert mixed.label == "stub output=int8 query_output=float" and base.label == "stub"
+    # nothing scales integers
+    assert stub.model(output="int8").identity("query", None)["normalize"] is False
+    for other in ({"truncate": False}, {"output": "binary"}, {"dimensions": 8}, {"name": "another"}):
+        assert stub.model(**other).identity("document", None) != base.identity("document", None), other
+    assert not stub.requests
+
+
+@new_kinds
+def test_a_text_as_a_query_is_another_than_as_a_document(stub: Stub) -> None:
+    assert stub.model().identity("query", None) != stub.model().identity("document", None)
+
+
+@new_kinds
+def test_a_batch_is_as_large_as_the_vendor_takes(stub: Stub) -> None:
+    most = type(stub.model()).most_texts
+    assert stub.model(batch_size=most).batch_size == most == {"cohere": 96, "voyage": 1000, "gemini": 100}[stub.kind]
+    with pytest.raises(ConfigError, match=f"batch_size can be {most} here at most"):
+        stub.model(batch_size=most + 1)
+
+
+@new_kinds
+def test_a_vendor_that_tells_no_tokens_costs_what_it_does_not_tell(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stub.model(price_per_million_tokens=2).encode(["one two", "three"], "document", None)
+    told = "used tokens that it does not tell" if stub.kind == "gemini" else "used 3 tokens, 6e-06 at 2 a million"
+    assert f"stub: {told}; 1 answers" in caplog.text
+
+
+@pytest.mark.parametrize("url, warned", [("http://embed.example/v1", True), ("https://embed.example/v1", False)])
+def test_a_key_over_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture, url: str, warned: bool) -> None:
+    endpoint._warn_of_plain_http.cache_clear()
+    for local in ("http://localhost:9/v1", "http://127.0.0.1:9/v1", "http://[::1]:9/v1"):
+        endpoint.Endpoint(local, VARIABLE, 1, 0)
+    endpoint.Endpoint(url, "NO_SUCH", 1, 0)
+    assert not caplog.records
+    for _ in range(2):
+        endpoint.Endpoint(url, VARIABLE, 1, 0)
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"{url}: the key in {VARIABLE} goes to another machine over plain http; use https, or no key"]
+        if warned
+        else []
+    )
+
+
+def test_a_sweep_over_outputs_measures_the_bytes_that_the_vendor_sells(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    with serving(Stub(kind="cohere")) as stub:
+        options = ["model.output=float,int8,binary", "model.query_output=float", "method=as_given"]
+        status, *_ = run(stub.url, *options, kind="cohere", command="sweep")
+        queries = sum(len(texts_of(request)) for request in stub.requests if request["input_type"] == "search_query")
+    assert status == 0 and queries == 30, "queries that are floats each time are sent once"
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("run.json")]
+    sizes = {record["model"]["name"]: record["storage"]["code_bytes_per_vector"] for record in records}
+    named = ["stub output=int8 query_output=float", "stub output=binary query_output=float"]
+    assert sizes == {"stub": 64, named[0]: 16, named[1]: 2}
+
+
 def environment() -> dict[str, str]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def said(status: int, content: object, **headers: str) -> Failure:
-    def fails(handler: BaseHTTPRequestHandler, request: Mapping[str, Any]) -> bool:
-        answer(handler, status, content, **headers)
-        return True
-
-    return fails
-
-
-def made(change: Callable[[Mapping[str, Any], list[np.ndarray]], object]) -> Failure:
-    """Answer with something other than the vectors."""
-
-    def fails(handler: BaseHTTPRequestHandler, request: Mapping[str, Any]) -> bool:
-        answer(handler, 200, change(request, [vector(text) for text in request["input"]]))
-        return True
-
-    return fails
-
-
-def spoiled(request: Mapping[str, Any], vectors: list[np.ndarray]) -> object:
-    vectors[-1][3] = np.nan
-    return embeddings(request, vectors)
-
-
-def other_width(request: Mapping[str, Any], vectors: list[np.ndarray]) -> object:
-    return embeddings(request, [vectors[0][:9], *vectors[1:]])
-
-
-def other_widths(request: Mapping[str, Any], vectors: list[np.ndarray]) -> object:
-    odd = vectors[0][0] > 0
-    return embeddings(request, [made[:9] for made in vectors] if odd else vectors)
 
 
 ECHO = {"error": {"message": f"Incorrect API key provided: {KEY}. See \n the account page.", "code": "invalid_api_key"}}
@@ -464,11 +493,11 @@ def run(
 ) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(tmp_path)
 
-    def call(url: str, *overrides: str) -> tuple[int, str, str]:
-        given = ["dataset=folder", f"dataset.path={small_collection}", "model=openai", "model.name=stub", "k=20"]
+    def call(url: str, *overrides: str, kind: str = "openai", command: str = "run") -> tuple[int, str, str]:
+        given = ["dataset=folder", f"dataset.path={small_collection}", f"model={kind}", "model.name=stub", "k=20"]
         places = [f"cache_dir={tmp_path / 'cache'}", f"results_dir={tmp_path / 'results'}"]
         options = [f"model.base_url={url}", f"model.api_key_env={VARIABLE}", "model.retries=2", *overrides]
-        status = main(["run", *given, *places, *options])
+        status = main([command, *given, *places, *options])
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 
@@ -488,45 +517,97 @@ def assert_no_key(folder: Path, *shown: str) -> None:
         assert files_with(folder, secret) == []
 
 
-@pytest.mark.parametrize("way", WAYS)
+NEW_WAYS: dict[str, dict[str, tuple[Failure, list[str], str]]] = {
+    kind: {
+        "wrong key": (said(status, content), [], r"refuses the key in STUB_API_KEY \(HTTP 40\d: .*\); set the right"),
+        "no vectors": (
+            said(200, {"id": KEY}),
+            [],
+            rf"{re.escape(KINDS[kind].no_vectors)}.*: {{\"id\": \"\[the key\]\"}}",
+        ),
+        **{way: WAYS[way] for way in ("elsewhere", "wrong dimension")},
+    }
+    for kind, status, content in (
+        ("cohere", 401, {"message": f"invalid api token {KEY}"}),
+        ("voyage", 401, {"detail": f"Provided API key {KEY} is invalid."}),
+        (
+            "gemini",
+            400,
+            {
+                "error": {
+                    "code": 400,
+                    "message": f"API key not valid: {KEY}",
+                    "status": "INVALID_ARGUMENT",
+                    "details": [{"reason": "API_KEY_INVALID"}],
+                }
+            },
+        ),
+    )
+}
+"""Each vendor says in its own way that a key is wrong, and lacks vectors in its own."""
+
+
+@pytest.mark.parametrize(
+    "stub, failure, overrides, expected",
+    [
+        pytest.param(kind, *ways[way], id=f"{kind}-{way}")
+        for kind, ways in {"openai": WAYS, **NEW_WAYS}.items()
+        for way in ways
+    ],
+    indirect=["stub"],
+)
 def test_each_failure_is_one_line_that_says_what_to_do_and_has_no_key(
-    stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+    stub: Stub,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    failure: Failure,
+    overrides: list[str],
+    expected: str,
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="harness")
-    stub.fails, overrides, expected = WAYS[way]
-    status, out, err = run(stub.url, *overrides)
+    stub.fails = failure
+    status, out, err = run(stub.url, *overrides, kind=stub.kind)
     lines = [line for line in err.splitlines() if line.startswith("vecbudget: ")]
     assert status == 1 and len(lines) == 1 and "Traceback" not in err, err
     assert re.search(expected, lines[0]), lines[0]
-    assert lines[0].startswith(f"vecbudget: {stub.url}/embeddings") and len(lines[0]) < 700
-    assert stub.keys == ({None} if "api_key_env" in str(overrides) else {f"Bearer {KEY}"})
+    assert lines[0].startswith(f"vecbudget: {stub.model().url}") and len(lines[0]) < 700
+    assert stub.keys == ({None} if "api_key_env" in str(overrides) else {stub.key})
     assert_no_key(tmp_path, out, err, caplog.text)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_endpoint_that_is_down_is_one_line_at_once(
-    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 60.0)
-    with serving(Stub()) as gone:
+    with serving(Stub(kind=kind)) as gone:
         pass
     started = time.monotonic()
-    status, _, err = run(gone.url)
-    assert status == 1 and f"{gone.url}/embeddings: nobody answers (connection refused); start the server" in err
+    status, _, err = run(gone.url, kind=kind)
+    assert status == 1 and f"{gone.model().url}: nobody answers (connection refused); start the server" in err
     assert time.monotonic() - started < 20
 
 
-def test_a_wait_that_is_asked_for_is_kept(stub: Stub) -> None:
+@pytest.mark.parametrize(
+    "headers, content",
+    [
+        ({"Retry_After": "0.3"}, b""),
+        ({}, {"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.3s"}]}}),
+    ],
+)
+def test_a_wait_that_is_asked_for_is_kept(stub: Stub, headers: dict[str, str], content: object) -> None:
     asked: list[float] = []
 
     def fails(handler: BaseHTTPRequestHandler, request: Mapping[str, Any]) -> bool:
         asked.append(time.monotonic())
         if len(asked) == 1:
-            answer(handler, 429, b"", Retry_After="0.4")
+            answer(handler, 429, content, **headers)
         return len(asked) == 1
 
     stub.fails = fails
     stub.model().encode(["a"], "query", None)
-    assert asked[1] - asked[0] >= 0.4
+    assert asked[1] - asked[0] >= 0.3
 
 
 def test_a_retry_after_is_seconds_or_a_date() -> None:
@@ -543,14 +624,14 @@ def test_a_silent_endpoint_is_given_up(stub: Stub) -> None:
         stub.model(timeout=0.1, retries=1).encode(["a"], "query", None)
 
 
-@pytest.mark.parametrize("share", [0, 0.2])
+@pytest.mark.parametrize("stub", KINDS, indirect=True)
 def test_the_key_is_sent_and_is_nowhere_else(
-    stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float
+    stub: Stub, run: Callable[..., tuple[int, str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="harness")
-    stub.fails = at_random(1, share)
-    status, out, err = run(stub.url, "model.retries=40", "model.batch_size=20")
-    assert status == 0 and stub.keys == {f"Bearer {KEY}"}
+    stub.fails = at_random(1, 0.2)
+    status, out, err = run(stub.url, "model.retries=40", "model.batch_size=20", kind=stub.kind)
+    assert status == 0 and stub.keys == {stub.key}
     assert_no_key(tmp_path, out, err, caplog.text)
     commands = [json.loads(path.read_text())["command"] for path in (tmp_path / "results").rglob("run.json")]
     assert commands and all(VARIABLE in command for command in commands)

@@ -1,0 +1,153 @@
+"""What all models that sentence-transformers saves share: where they lie, prompts, limits, and loading."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from harness.base.errors import ConfigError, MissingExtraError, ModelError
+from harness.base.options import Options
+from harness.data.models.encoder import Role, check_device, check_positive, chosen_device, first_line
+from harness.data.models.hub import HubModel, ModelFolder, locate_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, frozen=True)
+class SavedModel(Options):
+    """A model from the Hugging Face hub or a local folder.
+
+    A hub model is the commit that the local cache holds, else the one that the hub names now: a model does not change
+    between two runs because its author edited the README.
+
+    Attributes
+    ----------
+    name : str
+        Hub id, or path of a folder.
+    revision : str or None
+        Branch, tag or commit of a hub model.
+    query_prompt, document_prompt : str or None
+        Text put before each query or document; None is the model's own, "" is none.
+    max_length : int or None
+        Tokens of a text that are read; None is the model's own limit.
+    dtype : str
+        Of the weights; what a model gives is float32 always.
+    device : str
+        auto (cuda, mps or cpu, whichever is there first), cpu, cuda, cuda:1, mps.
+    batch_size : int
+        Texts in one forward pass.
+    """
+
+    name: str
+    revision: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    max_length: int | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: str = "auto"
+    batch_size: int = 32
+
+    LABELLED: ClassVar[Sequence[str]] = ()
+    """Options that the label names where they are set."""
+
+    WITHOUT_MODULES: ClassVar[str | None] = None
+    """What a warning says is made of a model that has no modules.json; None: no warning."""
+
+    def _check(self) -> None:
+        if not self.name:
+            raise ConfigError("model.name is empty; give a hub id or the path of a folder")
+        check_positive(self, "max_length", "batch_size")
+        check_device(self)
+
+    @property
+    def label(self) -> str:
+        """The name and the settings that differ from the model's own."""
+        base = Path(self.name).name if isinstance(self._files, ModelFolder) else self.name
+        changed = [f"{key}={value}" for key in self.LABELLED if (value := getattr(self, key)) is not None]
+        if self.dtype != "float32":
+            changed.append(f"dtype={self.dtype}")
+        return " ".join([base, *changed])
+
+    @cached_property
+    def _files(self) -> ModelFolder | HubModel:
+        return locate_model(self.name, self.revision)
+
+    @cached_property
+    def _config(self) -> Mapping[str, Any]:
+        config = dict(self._files.read("config_sentence_transformers.json") or {})
+        self._check_kind(config.get("model_type"))
+        return config
+
+    def _check_kind(self, kind: str | None) -> None:
+        """Refuse a model that gives something else, by what its configuration calls it."""
+        raise NotImplementedError
+
+    @cached_property
+    def _modules(self) -> Sequence[Mapping[str, Any]]:
+        modules: list[dict[str, Any]] | None = self._files.read("modules.json")
+        if modules is None and self.WITHOUT_MODULES is not None:
+            log.warning(
+                "%s has no modules.json: not a sentence-transformers model, so %s, whatever its author meant",
+                self.name,
+                self.WITHOUT_MODULES,
+            )
+        return modules or []
+
+    @cached_property
+    def _published_length(self) -> int | None:
+        folder = f"{self._modules[0]['path']}/" if self._modules and self._modules[0]["path"] else ""
+        settings = self._files.read(f"{folder}sentence_bert_config.json") or {}
+        return settings.get("max_seq_length")
+
+    def _prompt(self, role: Role) -> str:
+        given = self.query_prompt if role == "query" else self.document_prompt
+        if given is not None:
+            return given
+        own: Mapping[str, str | None] = self._config.get("prompts") or {}
+        names = ("query",) if role == "query" else ("document", "passage", "corpus")
+        return next((text for name in names if (text := own.get(name)) is not None), "")
+
+    def _loaded(self, kind: str, **settings: Any) -> Any:
+        """Return the model in memory, an object of sentence-transformers' class of that name."""
+        try:
+            import sentence_transformers
+            import torch
+            from transformers.utils import logging as transformers_logging
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("sentence-transformers", "models", "encoding text") from error
+        self._check_length()
+        dtype = getattr(torch, self.dtype)
+        loading_bar = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
+        try:
+            model = self._files.load(
+                getattr(sentence_transformers, kind),
+                device=chosen_device(self.device),
+                model_kwargs={"torch_dtype": dtype},
+                **settings,
+            )
+        except ModelError:
+            raise
+        except Exception as error:
+            raise self._not_loaded(error) from error
+        finally:
+            if loading_bar:
+                transformers_logging.enable_progress_bar()
+        if self.max_length is not None:
+            model.max_seq_length = self.max_length
+        log.info("encoding on %s", model.device)
+        return model.to(dtype).eval()
+
+    def _check_length(self) -> None:
+        if self.max_length is None:
+            return
+        limit = (self._files.read("config.json") or {}).get("max_position_embeddings")
+        if limit is not None and self.max_length > limit:
+            raise ModelError(f"model.max_length={self.max_length}, but {self.name} has positions for {limit} tokens")
+
+    def _not_loaded(self, error: Exception) -> ModelError:
+        return ModelError(f"{self.name} cannot be loaded: {first_line(error)}")

@@ -1,0 +1,1 @@
+"""Files of terms with weights: what they hold, by format."""

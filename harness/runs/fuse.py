@@ -1,0 +1,172 @@
+"""All pairs of the runs on record, fused: what each would be worth, from the rankings alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from harness.base.errors import ConfigError
+from harness.data.datasets import Dataset
+from harness.evaluation.fusion import Fusion
+from harness.evaluation.metric_registry import computed, metric
+from harness.evaluation.rankings import Rankings
+from harness.evaluation.reference import REFERENCE
+from harness.evaluation.retrieval_metrics import Judgements
+from harness.runs.hybrid import Fused, fused, hybrid_record
+from harness.runs.inputs import load_dataset
+from harness.runs.record import Record
+from harness.runs.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of one collection's runs.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    parts : dict of str to Record
+        By run id.
+    table : DataFrame
+        A row each: `first second` (run ids), `rule`, `weight` (the second part's, of 1 in all), `bytes quality`.
+    """
+
+    dataset: Dataset
+    parts: dict[str, Record]
+    table: pd.DataFrame
+
+
+def collections(store: Store) -> list[tuple[Dataset, list[Record]]]:
+    """Return the judged collections of a results folder, each with the runs that can be fused.
+
+    Raises
+    ------
+    DatasetError, ConfigError
+        If a collection cannot be loaded, or is not what it was when it was measured.
+    """
+    usable: dict[str, list[Record]] = {}
+    for record in store.records():
+        if record.ok and not record.parts and not record.identity.fit_disjoint:
+            usable.setdefault(record.identity.dataset, []).append(record)
+    found = []
+    for fingerprint, records in usable.items():
+        if len({_model_of(record) for record in records}) < 2:
+            continue
+        dataset = load_dataset("dataset", OmegaConf.create(records[0].config["dataset"]))
+        if dataset.fingerprint != fingerprint:
+            raise ConfigError(
+                f"{records[0].dataset.name} is not what it was when {records[0].method.setting} was measured: its "
+                "fingerprint differs; measure it again"
+            )
+        if dataset.qrels is not None:
+            found.append((dataset, records))
+    return found
+
+
+def _model_of(record: Record) -> str:
+    return str(sorted(record.identity.model.items()))
+
+
+def all_pairs(store: Store, dataset: Dataset, records: Sequence[Record], fusions: Sequence[Fusion]) -> Pairs:
+    """Fuse every pair of runs of different models by every rule; the headline metric of each.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : Dataset
+    records : sequence of Record
+        Of this collection.
+    fusions : sequence of Fusion
+        Of two parts, vectors first.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    judgements = Judgements.of(dataset)
+    assert judgements is not None
+    wanted = [metric(REFERENCE.judged_metric)]
+    rankings = {record.run_id: store.ranking(record.run_id) for record in records}
+
+    def quality(pair: tuple[Record, Record], fusion: Fusion) -> float:
+        own = [rankings[part.run_id] for part in pair]
+        ranking, scores = fusion.fuse([of["rows"] for of in own], [of["scores"] for of in own], wanted[0].depth)
+        found = computed(Rankings(ranking, scores, len(dataset.doc_ids), judgements), wanted)
+        return float(found[REFERENCE.judged_metric].mean())
+
+    pairs = [
+        _in_order(first, second)
+        for first, second in itertools.combinations(records, 2)
+        if _model_of(first) != _model_of(second)
+    ]
+    rows: list[dict[str, Any]] = []
+    for pair in tqdm(pairs, desc=f"pairs of {dataset.name}", disable=None):
+        size = sum(part.storage.code_bytes_per_vector for part in pair)
+        for fusion in fusions:
+            rows.append(
+                {
+                    "first": pair[0].run_id,
+                    "second": pair[1].run_id,
+                    "rule": fusion.rule,
+                    "weight": fusion.weights[1] / sum(fusion.weights),
+                    "bytes": size,
+                    "quality": quality(pair, fusion),
+                }
+            )
+    return Pairs(dataset, {record.run_id: record for record in records}, pd.DataFrame(rows))
+
+
+def _in_order(first: Record, second: Record) -> tuple[Record, Record]:
+    """Return vectors before terms, so that a weight means the same in all pairs."""
+    pair = sorted([first, second], key=lambda part: (part.representation == "terms", part.model.name, part.run_id))
+    return pair[0], pair[1]
+
+
+def frontier(pairs: Pairs) -> pd.DataFrame:
+    """Return the pairs that no smaller pair or single run equals, by rising bytes."""
+    single = [
+        (part.storage.code_bytes_per_vector, part.metrics.get(REFERENCE.judged_metric, np.nan))
+        for part in pairs.parts.values()
+    ]
+    kept, best = [], -np.inf
+    table = pairs.table.sort_values(["bytes", "quality"], ascending=[True, False], kind="stable")
+    for place, row in table.iterrows():
+        alone = max((quality for size, quality in single if size <= row["bytes"]), default=-np.inf)
+        if row["quality"] > max(best, alone):
+            best = row["quality"]
+            kept.append(place)
+    return table.loc[kept].reset_index(drop=True)
+
+
+def of_row(store: Store, pairs: Pairs, row: pd.Series[Any], fusion: Fusion, k: int) -> Fused:
+    """Return the record of a pair, with all metrics."""
+    parts = [pairs.parts[row["first"]], pairs.parts[row["second"]]]
+    own = replace(fusion, rule=row["rule"], weights=(1 - row["weight"], row["weight"]))
+    made = fused(hybrid_record(parts, own, k), [store.ranking(part.run_id) for part in parts], own, pairs.dataset)
+    names = " ".join(part.run_id for part in parts)
+    return replace(made, record=replace(made.record, command=f"vecbudget fuse  # of {names}"))
+
+
+def at_half_depth(made: Fused, store: Store, pairs: Pairs, fusion: Fusion) -> float:
+    """Return what the headline metric would be if half as many documents of each part were fused."""
+    shallow = replace(fusion, depth=max(1, fusion.depth // 2))
+    rankings = [store.ranking(part) for part in made.record.parts]
+    again = fused(made.record, rankings, shallow, pairs.dataset)
+    return again.record.metrics[REFERENCE.judged_metric]
+
+
+def checked(records: Sequence[Record], depth: int) -> None:
+    """Raise `ConfigError` where a run's ranking is shorter than what is to be fused."""
+    for record in records:
+        if record.identity.k < min(depth, record.dataset.n_docs):
+            raise ConfigError(
+                f"{record.method.setting} of {record.model.name} was measured to rank {record.identity.k}: fuse no "
+                f"more with --depth {record.identity.k}, or measure it again with k={depth}"
+            )
