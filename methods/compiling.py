@@ -25,15 +25,25 @@ def machine_code_folder() -> str:
 
 
 def compiled(loop: Loop) -> Loop:
-    """Return a function over arrays that is compiled at its first call, which takes a second or so.
+    """Return a function over arrays that is compiled at its first call, which takes seconds, once on each machine.
 
-    numba itself would keep the machine code in the folder of the source, which is a repository's or an installation's.
+    It looks at no bounds: for arrays that have been checked.
     """
+    return _compiled(loop, boundscheck=False)
+
+
+def guarded(loop: Loop) -> Loop:
+    """Return what `compiled` does, for bytes of a file, which may be damaged: IndexError where an array ends."""
+    return _compiled(loop, boundscheck=True)
+
+
+def _compiled(loop: Loop, boundscheck: bool) -> Loop:
+    # numba itself would keep the machine code in the folder of the source: a repository's, or an installation's
     before = config.CACHE_DIR
     folder = machine_code_folder()
     config.CACHE_DIR = folder
     try:
-        made: Loop = njit(nogil=True, cache=bool(folder))(loop)
+        made: Loop = njit(nogil=True, boundscheck=boundscheck, cache=bool(folder))(loop)
     finally:
         config.CACHE_DIR = before
     return made

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.compiling import compiled
+from methods.compiling import compiled, guarded
 
 Array = NDArray[Any]
 
@@ -20,7 +20,7 @@ BLOCK = 1 << 15
 """Documents scored at a time: 256 KB of sums, which stay in the processor's own memory."""
 
 
-@compiled
+@guarded
 def transpose(indptr: Array, terms: Array, weights: Array, width: int) -> tuple[Array, Array, Array]:
     """Return the postings of rows."""
     starts = np.zeros(width + 1, np.int64)

@@ -262,6 +262,24 @@ def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
 
 
 @every_method
+def test_damaged_bytes_are_read_as_something_or_refused(name: str) -> None:
+    """Readers are compiled: what leads beyond an array must not be followed."""
+    codec, codes, _ = fitted(name)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        arrays = {key: array.copy() for key, array in codes.to_arrays().items()}
+        (longest,) = (key for key in arrays if key in ("ragged.documents", "shared.postings"))
+        damaged = rng.integers(0, len(arrays[longest]), 50)
+        arrays[longest][damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
+        try:
+            found, _ = codec.search(queries(), Codes.from_arrays(N, arrays), K)
+        except MethodError as error:
+            assert "damaged codes" in str(error)
+            continue
+        assert found.shape == (M, K)
+
+
+@every_method
 def test_unfitted_use_is_a_named_error(name: str) -> None:
     codec = make(name)
     for use in (

@@ -148,8 +148,8 @@ class CompressedIndex:
         paths = {name: _file(folder, name, manifest["files"], verify) for name in (CODES, STATE, IDS)}
         n, dim = manifest["n"], manifest["dim"]
         try:
-            codec = make_part(current_names(manifest.get("method")))
-            if not isinstance(codec, Codec | SparseCodec):
+            codec: Any = make_part(current_names(manifest.get("method")))
+            if not _searches(codec):
                 raise IndexFileError(f"it is a {type(codec).__name__}, and no codec")
         except IndexFileError as error:
             raise IndexFileError(f"{folder / MANIFEST}: method: {error}") from error
@@ -258,6 +258,10 @@ def make_part(settings: Any, nesting: int = 0) -> Part:
     except Exception as error:
         raise IndexFileError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     return part
+
+
+def _searches(part: Part) -> bool:
+    return isinstance(part, Codec | SparseCodec)
 
 
 def _value(value: Any, nesting: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.compiling import compiled
+from methods.compiling import guarded
 
 Array = NDArray[Any]
 Rows = tuple[Array, Array, Array]
@@ -23,7 +23,7 @@ ID_BITS = 40
 """No code here takes more bits for an id, its share of the count included."""
 
 
-@compiled
+@guarded
 def put(out: Array, at: int, value: int, bits: int) -> int:
     """Write a number of `bits` bits at a bit position of zeros; return the position after it."""
     while bits > 0:
@@ -36,7 +36,7 @@ def put(out: Array, at: int, value: int, bits: int) -> int:
     return at
 
 
-@compiled
+@guarded
 def get(values: Array, at: int, bits: int) -> Any:
     """Return the number of `bits` bits at a bit position."""
     value: Any = 0
@@ -50,7 +50,7 @@ def get(values: Array, at: int, bits: int) -> Any:
     return value
 
 
-@compiled
+@guarded
 def put_vbyte(out: Array, at: int, value: int) -> int:
     """Write a number in bytes of 7 bits, the highest bit set where more follow; return the position after it."""
     while value > 127:
@@ -59,7 +59,7 @@ def put_vbyte(out: Array, at: int, value: int) -> int:
     return put(out, at, value, 8)
 
 
-@compiled
+@guarded
 def get_vbyte(values: Array, at: int) -> tuple[int, int]:
     """Return (the number, the position after it)."""
     value, shift = 0, 0
@@ -72,7 +72,16 @@ def get_vbyte(values: Array, at: int) -> tuple[int, int]:
             return value, at
 
 
-@compiled
+@guarded
+def get_count(values: Array, at: int, width: int) -> tuple[int, int]:
+    """Return (the count of a string's ids, the position after it)."""
+    count, at = get_vbyte(values, at)
+    if not 0 < count <= width:
+        raise ValueError("a string of more ids than there are")
+    return count, at
+
+
+@guarded
 def put_unary(out: Array, at: int, value: int) -> int:
     """Write so many ones and a zero; return the position after them."""
     for _ in range(value):
@@ -80,7 +89,7 @@ def put_unary(out: Array, at: int, value: int) -> int:
     return at + 1
 
 
-@compiled
+@guarded
 def get_unary(values: Array, at: int) -> tuple[int, int]:
     """Return (the number, the position after it)."""
     value = 0
@@ -90,7 +99,7 @@ def get_unary(values: Array, at: int) -> tuple[int, int]:
     return value, at + 1
 
 
-@compiled
+@guarded
 def longer(array: Array, needed: int) -> Array:
     """Return an array that holds `needed` entries, with those it has."""
     if needed <= len(array):
@@ -100,7 +109,7 @@ def longer(array: Array, needed: int) -> Array:
     return grown
 
 
-@compiled
+@guarded
 def write_fixed(indptr: Array, terms: Array, symbols: Array, bits: int, id_bits: int) -> Strings:
     """Write ids of `id_bits` bits each, with the symbols' at least 8: a string's length then tells the count."""
     n = len(indptr) - 1
@@ -117,7 +126,7 @@ def write_fixed(indptr: Array, terms: Array, symbols: Array, bits: int, id_bits:
     return values, lengths
 
 
-@compiled
+@guarded
 def read_fixed(values: Array, starts: Array, bits: int, id_bits: int) -> Rows:
     """Read what `write_fixed` wrote."""
     n = len(starts) - 1
@@ -136,7 +145,7 @@ def read_fixed(values: Array, starts: Array, bits: int, id_bits: int) -> Rows:
     return indptr, terms, symbols
 
 
-@compiled
+@guarded
 def write_vbyte(indptr: Array, terms: Array, symbols: Array, bits: int) -> Strings:
     """Write the first id, then gaps less 1, in bytes of 7 bits; a string's length tells the count."""
     n = len(indptr) - 1
@@ -155,7 +164,7 @@ def write_vbyte(indptr: Array, terms: Array, symbols: Array, bits: int) -> Strin
     return values[: at >> 3].copy(), lengths
 
 
-@compiled
+@guarded
 def read_vbyte(values: Array, starts: Array, bits: int) -> Rows:
     """Read what `write_vbyte` wrote."""
     n = len(starts) - 1
@@ -176,7 +185,7 @@ def read_vbyte(values: Array, starts: Array, bits: int) -> Rows:
     return indptr, terms[:held].copy(), symbols[:held].copy()
 
 
-@compiled
+@guarded
 def low_bits(width: int, count: int) -> int:
     """Return Elias and Fano's number of low bits, floor(log2(V / count)), at least 0."""
     low = 0
@@ -185,7 +194,7 @@ def low_bits(width: int, count: int) -> int:
     return low
 
 
-@compiled
+@guarded
 def write_elias_fano(indptr: Array, terms: Array, symbols: Array, bits: int, width: int) -> Strings:
     """Write the count, the ids' low bits, and the gaps between their high parts as ones ended by a zero."""
     n = len(indptr) - 1
@@ -211,7 +220,7 @@ def write_elias_fano(indptr: Array, terms: Array, symbols: Array, bits: int, wid
     return values[: at >> 3].copy(), lengths
 
 
-@compiled
+@guarded
 def read_elias_fano(values: Array, starts: Array, bits: int, width: int) -> Rows:
     """Read what `write_elias_fano` wrote."""
     n = len(starts) - 1
@@ -220,7 +229,7 @@ def read_elias_fano(values: Array, starts: Array, bits: int, width: int) -> Rows
     held = 0
     for row in range(n):
         if starts[row + 1] > starts[row]:
-            count, at = get_vbyte(values, starts[row] * 8)
+            count, at = get_count(values, starts[row] * 8, width)
             terms, symbols = longer(terms, held + count), longer(symbols, held + count)
             low = low_bits(width, count)
             for place in range(held, held + count):
@@ -239,7 +248,7 @@ def read_elias_fano(values: Array, starts: Array, bits: int, width: int) -> Rows
     return indptr, terms[:held].copy(), symbols[:held].copy()
 
 
-@compiled
+@guarded
 def write_rice(indptr: Array, terms: Array, symbols: Array, bits: int) -> Strings:
     """Write the count, the string's best parameter in 5 bits, and each gap less 1: quotient in ones, rest in bits."""
     n = len(indptr) - 1
@@ -273,8 +282,8 @@ def write_rice(indptr: Array, terms: Array, symbols: Array, bits: int) -> String
     return values[: at >> 3].copy(), lengths
 
 
-@compiled
-def read_rice(values: Array, starts: Array, bits: int) -> Rows:
+@guarded
+def read_rice(values: Array, starts: Array, bits: int, width: int) -> Rows:
     """Read what `write_rice` wrote."""
     n = len(starts) - 1
     indptr = np.zeros(n + 1, np.int64)
@@ -282,7 +291,7 @@ def read_rice(values: Array, starts: Array, bits: int) -> Rows:
     held = 0
     for row in range(n):
         if starts[row + 1] > starts[row]:
-            count, at = get_vbyte(values, starts[row] * 8)
+            count, at = get_count(values, starts[row] * 8, width)
             terms, symbols = longer(terms, held + count), longer(symbols, held + count)
             parameter = get(values, at, 5)
             at += 5
@@ -300,7 +309,7 @@ def read_rice(values: Array, starts: Array, bits: int) -> Rows:
     return indptr, terms[:held].copy(), symbols[:held].copy()
 
 
-@compiled
+@guarded
 def write_dot_vbyte(indptr: Array, terms: Array, symbols: Array) -> Strings:
     """Write DotVByte's words of 8 bytes: groups of 8 ids, the rest of them as its tail, symbols of 8 bits."""
     n = len(indptr) - 1
@@ -333,7 +342,7 @@ def write_dot_vbyte(indptr: Array, terms: Array, symbols: Array) -> Strings:
     return values[: at >> 3].copy(), lengths
 
 
-@compiled
+@guarded
 def read_dot_vbyte(values: Array, starts: Array) -> Rows:
     """Read what `write_dot_vbyte` wrote."""
     n = len(starts) - 1
@@ -366,7 +375,7 @@ def read_dot_vbyte(values: Array, starts: Array) -> Rows:
     return indptr, terms, symbols
 
 
-@compiled
+@guarded
 def width_of(value: int) -> int:
     """Return the bits of a number, 0 for 0."""
     bits = 0
@@ -375,7 +384,7 @@ def width_of(value: int) -> int:
     return bits
 
 
-@compiled
+@guarded
 def write_blocks(
     indptr: Array, terms: Array, symbols: Array, bits: int, block: int, spare: int, pairs: bool, packed: bool
 ) -> Strings:
@@ -424,8 +433,10 @@ def write_blocks(
     return values[: at >> 3].copy(), lengths
 
 
-@compiled
-def read_blocks(values: Array, starts: Array, bits: int, block: int, spare: int, pairs: bool, packed: bool) -> Rows:
+@guarded
+def read_blocks(
+    values: Array, starts: Array, bits: int, width: int, block: int, spare: int, pairs: bool, packed: bool
+) -> Rows:
     """Read what `write_blocks` wrote."""
     n = len(starts) - 1
     indptr = np.zeros(n + 1, np.int64)
@@ -433,7 +444,7 @@ def read_blocks(values: Array, starts: Array, bits: int, block: int, spare: int,
     held = 0
     for row in range(n):
         if starts[row + 1] > starts[row]:
-            count, at = get_vbyte(values, starts[row] * 8)
+            count, at = get_count(values, starts[row] * 8, width)
             terms, symbols = longer(terms, held + count), longer(symbols, held + count)
             after, first, end = 0, held, held + count
             while end - first >= block:

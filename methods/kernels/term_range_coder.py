@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.compiling import compiled
+from methods.compiling import guarded
 
 Array = NDArray[Any]
 Strings = tuple[Array, Array]
@@ -58,7 +58,7 @@ def hazard_of_rarity() -> Array:
         return np.array([max(1, int((hazard * (1 << 32)).to_integral_value())) for hazard in hazards], dtype=np.int64)
 
 
-@compiled
+@guarded
 def survival(hazard: int, table: Array) -> Any:
     """Return 2^30 2^-hazard, with hazard in 2^-32 bits; it never rises with the hazard."""
     whole = hazard >> 32
@@ -69,15 +69,15 @@ def survival(hazard: int, table: Array) -> Any:
     return (table[step] - (((table[step] - table[step + 1]) * between) >> 20)) >> whole
 
 
-@compiled
-def below(after: int, term: int, hazards: Array, table: Array) -> int:
+@guarded
+def below(after: int, term: int, hazards: Array, table: Array) -> Any:
     """Return the probability, in 2^-30, that the next term from `after` on is before `term`; it rises with `term`."""
     left = len(hazards) - 1 - after
     gone = (1 << TOTAL_BITS) - survival(hazards[term] - hazards[after], table)
     return int(((gone * ((1 << TOTAL_BITS) - left - 1)) >> TOTAL_BITS) + term - after)
 
 
-@compiled
+@guarded
 def carry(values: Array, at: int) -> None:
     """Add one to the number that the bytes before `at` are."""
     at -= 1
@@ -87,7 +87,7 @@ def carry(values: Array, at: int) -> None:
     values[at] += 1
 
 
-@compiled
+@guarded
 def narrow(coder: Array, values: Array, at: int, first: int, count: int, total_bits: int) -> int:
     """Encode the interval [first, first + count) of 2^total_bits; return the position after the bytes written."""
     low, span = coder[0], coder[1]
@@ -105,7 +105,7 @@ def narrow(coder: Array, values: Array, at: int, first: int, count: int, total_b
     return at
 
 
-@compiled
+@guarded
 def finish(coder: Array, values: Array, at: int, start: int) -> int:
     """Write the fewest bytes that lie in the last interval; return the position after the last one that is not 0."""
     low, span = coder[0], coder[1]
@@ -125,7 +125,7 @@ def finish(coder: Array, values: Array, at: int, start: int) -> int:
     return at
 
 
-@compiled
+@guarded
 def write(
     indptr: Array, terms: Array, symbols: Array, bits: int, hazards: Array, table: Array, cumulative: Array
 ) -> Strings:
@@ -163,7 +163,7 @@ def write(
     return values[:start].copy(), lengths
 
 
-@compiled
+@guarded
 def refill(coder: Array, values: Array, at: int, end: int) -> int:
     """Read bytes, zeros beyond the end, until the interval is wide again; return the position after them."""
     while coder[1] < np.uint64(1 << 56):
@@ -174,7 +174,7 @@ def refill(coder: Array, values: Array, at: int, end: int) -> int:
     return at
 
 
-@compiled
+@guarded
 def read(strings: Array, starts: Array, bits: int, hazards: Array, table: Array, cumulative: Array) -> Rows:
     """Read what `write` wrote."""
     n, width = len(starts) - 1, len(hazards) - 1
@@ -239,7 +239,7 @@ def read(strings: Array, starts: Array, bits: int, hazards: Array, table: Array,
     return indptr, terms[:held].copy(), symbols[:held].copy()
 
 
-@compiled
+@guarded
 def grown(array: Array) -> Array:
     """Return an array of twice the length that begins with the entries of this one."""
     twice = np.empty(2 * len(array), array.dtype)

@@ -169,7 +169,7 @@ class Rice(IdCode):
         """Return what was written."""
         from methods.kernels import bit_streams
 
-        return bit_streams.read_rice(strings.values, strings.starts, bits)
+        return bit_streams.read_rice(strings.values, strings.starts, bits, width)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -210,7 +210,7 @@ class PackedBlocks(IdCode):
         from methods.kernels import bit_streams
 
         place, pairs = (strings.values, strings.starts), self.rest == "pairs"
-        return bit_streams.read_blocks(*place, bits, self.block, self.spare, pairs, self.packed_weights)
+        return bit_streams.read_blocks(*place, bits, width, self.block, self.spare, pairs, self.packed_weights)
 
 
 @dataclass(kw_only=True, eq=False)

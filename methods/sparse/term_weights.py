@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from methods.base import Array, Codes, MethodError, Part, Ragged, arrays_under
 from methods.representations import SparseVectors
 from methods.sparse.codec import SparseCodec
-from methods.sparse.ids import IdCode
+from methods.sparse.ids import IdCode, Rows
 from methods.sparse.pruning import Pruning
 from methods.sparse.weights import WeightCode
 
@@ -145,15 +145,15 @@ class TermWeights(SparseCodec):
         return Codes(n=len(docs), rows=stored, shared={"postings": strings.values, "lengths": strings.lengths})
 
     def _decode(self, codes: Codes) -> SparseVectors:
-        width, bits = self._check_fitted(), self.weights.symbol_bits
+        width = self._check_fitted()
         if self.layout == "inverted":
             strings = Ragged(codes.shared["postings"], codes.shared["lengths"])
-            indptr, ids, symbols = self.ids.read(strings, codes.n, bits)
+            indptr, ids, symbols = self._read(strings, codes.n)
             order = np.argsort(ids, kind="stable")
             rows, terms, symbols = ids[order], np.repeat(np.arange(width), np.diff(indptr))[order], symbols[order]
             indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=codes.n))]).astype(np.int64)
         else:
-            indptr, terms, symbols = self.ids.read(codes.ragged["documents"], width, bits)
+            indptr, terms, symbols = self._read(codes.ragged["documents"], width)
             rows = np.repeat(np.arange(codes.n), np.diff(indptr))
             if self.renumber:
                 terms = np.asarray(self.order_).astype(np.int64)[terms]
@@ -162,6 +162,16 @@ class TermWeights(SparseCodec):
         weights = self.weights.weights(symbols, terms, rows, codes.rows)
         decoded = SparseVectors(indptr, terms.astype(np.uint32), weights, width)
         return decoded.kept(weights > 0)
+
+    def _read(self, strings: Ragged, width: int) -> Rows:
+        """Return (indptr, ids, symbols); damaged bytes are refused where they would lead beyond an array."""
+        try:
+            rows = self.ids.read(strings, width, self.weights.symbol_bits)
+        except (IndexError, ValueError, MemoryError) as error:
+            raise MethodError(f"{type(self).__name__}: damaged codes ({error})") from error
+        ids = rows[1]
+        self._require(len(ids) == 0 or (ids.min() >= 0 and ids.max() < width), f"damaged codes (an id beyond {width})")
+        return rows
 
     @property
     def _parts(self) -> dict[str, Part]:
