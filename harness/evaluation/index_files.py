@@ -123,6 +123,8 @@ def write_index(
             if first.ragged:
                 # where a byte string lies in the file depends on all others
                 whole = Codes.concatenate([first, *chunks])
+                if whole.n != n:
+                    raise StoreError(f"{directory / CODES_FILE}: {whole.n} documents were encoded, expected {n}")
                 sums[CODES_FILE] = _write(directory / CODES_FILE, whole.to_arrays(), {"n": str(whole.n)})
             else:
                 sums[CODES_FILE] = _write_chunks(directory / CODES_FILE, itertools.chain([first], chunks), n)
