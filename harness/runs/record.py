@@ -38,7 +38,7 @@ FILES, CHECKSUM = "files", "checksum"
 STATUSES = ("ok", "failed", "skipped")
 """Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
-WEIGHTS = ("content", "model", "mteb", "revision", "bm25", "hybrid")
+WEIGHTS = ("content", "model", "mteb", "revision", "bm25")
 """Entries of a model's identity that say which model it is, whatever the collection."""
 
 LEAST_POINTS = 39
@@ -117,7 +117,7 @@ class Identity(Entry):
     @property
     def weights(self) -> dict[str, dict[str, Any]]:
         """What says by role which model it is, whatever the collection; empty for vectors that exist already."""
-        by_role = {role: {key: of[key] for key in WEIGHTS if key in of} for role, of in self.model.items()}
+        by_role = {role: _weights(of) for role, of in self.model.items()}
         return by_role if any(by_role.values()) else {}
 
     @property
@@ -402,6 +402,12 @@ EMPTY = Record(
     method=MethodEntry(name="", params="", family="", scoring=""),
 )
 """A record of nothing, for the columns of a frame without rows."""
+
+
+def _weights(of: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a role's identity says of which model it is; of a hybrid's only if all of its parts say so."""
+    parts = [_weights(part) for part in of.get("hybrid", [])]
+    return {"hybrid": parts} if parts and all(parts) else {key: of[key] for key in WEIGHTS if key in of}
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from harness.report.write import write_report
 from harness.runs import fuse
 from harness.runs.frame import load_runs
 from harness.runs.hybrid import PartSpec, shares
+from harness.runs.record import Identity
 from harness.runs.run import run
 from harness.runs.store import INDEX, Store
 
@@ -162,3 +163,15 @@ def test_rankings_that_are_too_short_are_refused(texts: Path, tmp_path: Path) ->
     done(texts, tmp_path, "sparse_presence", "k=20", model="bm25")
     with pytest.raises(ConfigError, match="was measured to rank 20: fuse no more with --depth 20"):
         fuse_markdown(Store(tmp_path), ["minmax"], [0.5], 100, write=False)
+
+
+def test_a_hybrid_of_files_has_one_name_on_every_collection() -> None:
+    """Files of vectors differ by collection, and say nothing of the model; settings of a lexical model do."""
+    words, others = {"bm25": {"k1": 0.9}}, {"bm25": {"k1": 1.2}}
+
+    def weights(*parts: dict) -> dict:
+        return Identity(model={role: {"hybrid": list(parts)} for role in ("document", "query")}).weights
+
+    assert weights({"vectors": "a"}, words) == weights({"vectors": "b"}, words) == {}
+    assert weights({"content": "m"}, words) == weights({"content": "m"}, words) != weights({"content": "m"}, others)
+    assert weights({"content": "m"}, words) != weights({"content": "n"}, words)
