@@ -103,6 +103,8 @@ def export(
     """
     run = _Run.read(run_id, Store(results), overrides)
     presets = {name: chosen_preset(name, run.record) for name in dict.fromkeys(targets) if name not in LIBRARIES}
+    if targets and run.record.representation != "vectors":
+        raise ConfigError(f"--to {targets[0]} is for vectors, and run {run_id} has terms with weights; leave --to out")
     with whole_folder(out) as draft:
         rebuilt = run.write_index(draft)
         arrays = Ids.of(run.dataset.doc_ids)
@@ -304,9 +306,7 @@ def _classes(settings: Any) -> Iterator[str]:
 
 def _convert(name: str, folder: Path, index: CompressedIndex) -> tuple[str, ...]:
     """Write an index for another library; keys are rows, and `ids.json` has the ids."""
-    codec = index.codec
-    if not isinstance(codec, Codec):
-        raise ConfigError(f"--to {name} is for vectors, and this index holds terms with weights; leave --to out")
+    codec = cast(Codec, index.codec)
     try:
         if name == "faiss":
             import faiss as untyped

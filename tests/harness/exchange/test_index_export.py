@@ -1,5 +1,6 @@
 """A run's index outlives the harness: it ranks as the run did, anywhere, or is refused by name."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -353,6 +354,14 @@ def test_state_cannot_replace_a_method(index: Path) -> None:
         CompressedIndex.load(index)
 
 
+def differs(name: str, before: bytes, after: bytes) -> bool:
+    """Whether a file says something else: a manifest with another blank between its entries does not."""
+    if name == MANIFEST:
+        with contextlib.suppress(ValueError):
+            return json.loads(before) != json.loads(after)
+    return before != after
+
+
 def test_flipped_bytes_end_in_an_index_or_a_named_error(index: Path) -> None:
     rng = np.random.default_rng(0)
     refused = 0
@@ -368,7 +377,7 @@ def test_flipped_bytes_end_in_an_index_or_a_named_error(index: Path) -> None:
             CompressedIndex.load(index, verify=False)
         except IndexFileError:
             refused += 1
-        with pytest.raises(IndexFileError) if bytes(flipped) != content else pytest.MonkeyPatch.context():
+        with pytest.raises(IndexFileError) if differs(name, content, bytes(flipped)) else contextlib.nullcontext():
             CompressedIndex.load(index)
         (index / name).write_bytes(content)
     assert refused > 30

@@ -39,13 +39,16 @@ from methods.transform_coding.transform_code import TransformCode
 from methods.transforms.linear import SVD, Truncate
 from methods.transforms.padding import Pad
 from methods.transforms.rotation import RandomRotation
-from tests.conftest import clustered_vectors
+from tests.conftest import clustered_vectors, methods_for
 from tests.harness.runs.test_run import configuration
 from vecbudget import CompressedIndex
 from vecbudget.affine import affine
 from vecbudget.to_faiss import faiss_index
 from vecbudget.to_numpy import write_arrays
 from vecbudget.to_usearch import usearch_index
+
+OF_VECTORS = [name for name in methods_for("vectors") if name in presets()]
+"""Loaders are for vectors: an index of terms with weights is exported into no store."""
 
 DOCS, QUERIES = clustered_vectors(500, 32, seed=1), clustered_vectors(20, 32, seed=2)
 
@@ -256,7 +259,7 @@ def chosen(name: str) -> ChosenPreset:
     return ChosenPreset(name, preset.store, folder_name(preset.store), preset.setting, preset.version)
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", OF_VECTORS)
 def test_every_preset_gets_its_setting_and_its_data(
     name: str, items: tuple[np.ndarray, list[str]], tmp_path: Path
 ) -> None:
@@ -344,7 +347,7 @@ def test_a_run_of_other_parameters_is_its_store_s_still(small_collection: Path, 
         exported(small_collection, results, tmp_path / "other", ["lancedb"], "method=qdrant_int8")
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", OF_VECTORS)
 def test_no_loader_compares_by_cosine_where_lengths_count(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     docs = rng.standard_normal((40, 384)).astype(np.float32)

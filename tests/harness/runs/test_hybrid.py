@@ -12,6 +12,7 @@ from harness.analysis.significance import with_intervals
 from harness.base.errors import ConfigError
 from harness.evaluation.fusion import Fusion
 from harness.evaluation.index_files import CODES_FILE, DICTIONARY_FILE, STATE_FILE
+from harness.exchange.index_export import export
 from harness.report.hybrids import fuse_markdown
 from harness.report.write import write_report
 from harness.runs import fuse
@@ -175,3 +176,14 @@ def test_a_hybrid_of_files_has_one_name_on_every_collection() -> None:
     assert weights({"vectors": "a"}, words) == weights({"vectors": "b"}, words) == {}
     assert weights({"content": "m"}, words) == weights({"content": "m"}, words) != weights({"content": "m"}, others)
     assert weights({"content": "m"}, words) != weights({"content": "n"}, words)
+
+
+def test_terms_are_exported_and_go_into_no_store_and_a_hybrid_is_its_parts(results: Path, tmp_path: Path) -> None:
+    runs = by_method(results)
+    done = export(runs["sparse_float32"], tmp_path / "terms", results=results)
+    assert done.checked == 30 and len(done.notes) == 0
+    with pytest.raises(ConfigError, match="--to faiss is for vectors"):
+        export(runs["sparse_float32"], tmp_path / "faiss", results=results, targets=["faiss"])
+    with pytest.raises(ConfigError, match="is a hybrid, whose indexes are those of its parts: 'vecbudget export"):
+        export(runs["hybrid"], tmp_path / "hybrid", results=results)
+    assert [path.name for path in tmp_path.iterdir()] == ["terms"]
