@@ -13,11 +13,9 @@ from omegaconf import OmegaConf
 from harness.base.errors import ConfigError
 from harness.data.datasets import Dataset
 from harness.evaluation.fusion import Fusion
-from harness.evaluation.metric_registry import computed, metric
-from harness.evaluation.rankings import Rankings
 from harness.evaluation.reference import REFERENCE
 from harness.evaluation.retrieval_metrics import Judgements
-from harness.runs.hybrid import Fused, fused, hybrid_record
+from harness.runs.hybrid import Fused, fused, fused_quality, hybrid_record
 from harness.runs.inputs import load_dataset
 from harness.runs.record import Record
 from harness.runs.store import Store
@@ -92,14 +90,7 @@ def all_pairs(store: Store, dataset: Dataset, records: Sequence[Record], fusions
 
     judgements = Judgements.of(dataset)
     assert judgements is not None
-    wanted = [metric(REFERENCE.judged_metric)]
     rankings = {record.run_id: store.ranking(record.run_id) for record in records}
-
-    def quality(pair: tuple[Record, Record], fusion: Fusion) -> float:
-        own = [rankings[part.run_id] for part in pair]
-        ranking, scores = fusion.fuse([of["rows"] for of in own], [of["scores"] for of in own], wanted[0].depth)
-        found = computed(Rankings(ranking, scores, len(dataset.doc_ids), judgements), wanted)
-        return float(found[REFERENCE.judged_metric].mean())
 
     pairs = [
         _in_order(first, second)
@@ -109,6 +100,7 @@ def all_pairs(store: Store, dataset: Dataset, records: Sequence[Record], fusions
     rows: list[dict[str, Any]] = []
     for pair in tqdm(pairs, desc=f"pairs of {dataset.name}", disable=None):
         size = sum(part.storage.code_bytes_per_vector for part in pair)
+        own = [rankings[part.run_id] for part in pair]
         for fusion in fusions:
             rows.append(
                 {
@@ -117,7 +109,7 @@ def all_pairs(store: Store, dataset: Dataset, records: Sequence[Record], fusions
                     "rule": fusion.rule,
                     "weight": fusion.weights[1] / sum(fusion.weights),
                     "bytes": size,
-                    "quality": quality(pair, fusion),
+                    "quality": float(fused_quality(own, fusion, judgements).mean()),
                 }
             )
     return Pairs(dataset, {record.run_id: record for record in records}, pd.DataFrame(rows))

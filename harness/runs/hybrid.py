@@ -29,7 +29,7 @@ from harness.evaluation.fusion import Fusion
 from harness.evaluation.metric_registry import computed, metric
 from harness.evaluation.rankings import Rankings
 from harness.evaluation.reference import REFERENCE
-from harness.evaluation.retrieval_metrics import Judgements, PerQuery
+from harness.evaluation.retrieval_metrics import Float64, Judgements, PerQuery
 from harness.runs.catalogue import members
 from harness.runs.config import run_id
 from harness.runs.inputs import load_dataset
@@ -171,17 +171,12 @@ def _learned_weights(
     for spec in specs:
         part, part_overrides = spec.config(asked, given, cfg.method.depth)
         rankings.append(store.ranking(run_part(part, spec.method, part_overrides)))
-    wanted = [metric(REFERENCE.judged_metric)]
+    judgements = Judgements.of(dataset)
+    assert judgements is not None
     scores = []
     for weight in WEIGHTS:
         fusion = Fusion(cfg.method.rule, (1 - weight, weight), cfg.method.constant, cfg.method.depth)
-        ranking, fused_scores = fusion.fuse(
-            [found["rows"] for found in rankings], [found["scores"] for found in rankings], wanted[0].depth
-        )
-        own = Rankings(
-            ranking, fused_scores, len(dataset.doc_ids), Judgements.of(dataset), None, None, own_rows(dataset)
-        )
-        scores.append(float(computed(own, wanted)[REFERENCE.judged_metric][free].mean()))
+        scores.append(float(fused_quality(rankings, fusion, judgements)[free].mean()))
     best = WEIGHTS[int(np.argmax(scores))]
     log.info("weights %.2f and %.2f by %d train queries", 1 - best, best, sum(free))
     return (1 - best, best), sum(free)
@@ -281,6 +276,15 @@ def fused(record: Record, rankings: Sequence[dict[str, Array]], fusion: Fusion, 
         per_query = computed(Rankings(ranking, scores, len(dataset.doc_ids), judgements, None, None, own_rows(dataset)))
     means = {name: float(values.mean()) for name, values in per_query.items()}
     return Fused(dataclasses.replace(record, metrics=means), per_query, ranking, scores)
+
+
+def fused_quality(rankings: Sequence[dict[str, Array]], fusion: Fusion, judgements: Judgements) -> Float64:
+    """Return the headline metric of each query, (m,), if the parts' rankings are fused; no other is computed."""
+    wanted = metric(REFERENCE.judged_metric)
+    ranking, scores = fusion.fuse(
+        [found["rows"] for found in rankings], [found["scores"] for found in rankings], wanted.depth
+    )
+    return computed(Rankings(ranking, scores, judgements.n, judgements), [wanted])[wanted.name]
 
 
 def commit(store: Store, finished: Fused, dataset: Dataset) -> Path:
