@@ -34,6 +34,7 @@ HOMES = {
     "QINCo": "learned.qinco",
     "RetrievalPQ": "learned.retrieval_pq",
     "Tldr": "learned.tldr",
+    "PerToken": "multivector.per_token",
     "AnisotropicPQ": "product.anisotropic",
     "FaissCodec": "product.faiss_codec",
     "UnitCentroids": "product.faiss_codec",

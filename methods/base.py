@@ -6,7 +6,8 @@ end in an underscore (scikit-learn's convention). Those attributes, and nothing 
 what a file holds, what counts as storage, and what a fresh object gets back.
 
 Shapes: `n` documents, `m` queries, `d` dimensions, all float32 and C-contiguous once they have passed `as_vectors`. A
-part whose `takes` is "terms" gets `methods.representations.SparseVectors` in their place, and d is the vocabulary.
+part whose `takes` is "terms" gets `methods.representations.SparseVectors` in their place, and d is the vocabulary; one
+that takes "tokens" gets `methods.token_vectors.TokenVectors`, of float32 or float16, and d is a token's dimensions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -28,6 +29,7 @@ from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
 from methods.representations import Kind, as_sparse, refuse_kind
+from methods.token_vectors import as_token_vectors
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -67,6 +69,10 @@ def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float3
     return vectors
 
 
+CHECKS: dict[Kind, Callable[..., Any]] = {"vectors": as_vectors, "terms": as_sparse, "tokens": as_token_vectors}
+"""What makes checked documents or queries of what is given, by their kind."""
+
+
 def as_pairs(pairs: ArrayLike, m: int, n: int) -> NDArray[np.int64]:
     """Return pairs (row of a query, row of a document) as int64 (p, 2).
 
@@ -95,12 +101,12 @@ def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """A byte string for each document, of its own length. Lengths are stored, and count.
+    """A byte string for each document, or some rows of bytes, of its own length. Lengths are stored, and count.
 
     Attributes
     ----------
-    values : uint8 (total,)
-        The strings, one after another.
+    values : uint8 (total,), or uint8 (total, w)
+        The strings or rows, one after another.
     lengths : unsigned integers (n,)
         Their lengths, in the least type that holds the longest.
     """
@@ -109,7 +115,7 @@ class Ragged:
     lengths: Array
 
     def __post_init__(self) -> None:
-        if self.lengths.ndim != 1 or self.lengths.dtype.kind != "u" or self.values.ndim != 1:
+        if self.lengths.ndim != 1 or self.lengths.dtype.kind != "u" or self.values.ndim not in (1, 2):
             raise MethodError(f"no byte strings: lengths {self.lengths.dtype} of shape {self.lengths.shape}")
         if int(self.starts[-1]) != len(self.values):
             raise MethodError(f"byte strings of {int(self.starts[-1])} bytes in all, but there are {len(self.values)}")
@@ -131,6 +137,13 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """Return strings in the order given."""
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        places = np.repeat(self.starts[rows] - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+        return Ragged.of(self.values[places], lengths)
 
     def __getitem__(self, rows: slice) -> Ragged:
         """Return a run of strings; the bytes are a view."""
@@ -199,6 +212,12 @@ class Codes:
         views = {name: array[start:stop] for name, array in self.rows.items()}
         strings = {name: ragged[start:stop] for name, ragged in self.ragged.items()}
         return Codes(n=max(0, stop - start), rows=views, shared=self.shared, ragged=strings)
+
+    def take(self, rows: NDArray[np.int64]) -> Codes:
+        """Return documents in the order given, as copies."""
+        arrays = {name: array[rows] for name, array in self.rows.items()}
+        strings = {name: ragged.take(rows) for name, ragged in self.ragged.items()}
+        return Codes(n=len(rows), rows=arrays, shared=self.shared, ragged=strings)
 
     @classmethod
     def concatenate(cls, chunks: Sequence[Codes]) -> Codes:
@@ -362,7 +381,7 @@ class Part:
     def _checked(self, values: Any, name: str, width: int | None = None) -> Any:
         """Return checked documents or queries of the kind that the part takes, `width` wide."""
         refuse_kind(values, self.takes, type(self).__name__)
-        return as_vectors(values, name, width) if self.takes == "vectors" else as_sparse(values, name, width)
+        return CHECKS[self.takes](values, name, width)
 
     def fit(self, docs: Any, queries: Any = None, pairs: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d), and from training or pseudo queries (m, d) if `wants_queries`.
@@ -448,9 +467,9 @@ class Transform(Part, ABC):
         return self._transform_queries(self._checked(queries, "queries", self._query_width()))
 
     @abstractmethod
-    def _transform_docs(self, docs: Float32) -> Float32: ...
+    def _transform_docs(self, docs: Any) -> Any: ...
 
-    def _transform_queries(self, queries: Float32) -> Float32:
+    def _transform_queries(self, queries: Any) -> Any:
         return self._transform_docs(queries)
 
     def _lengths(self, docs: Float32) -> Array:
@@ -463,7 +482,8 @@ class Transform(Part, ABC):
 
     def _map_linearly(self, docs: Float32) -> Float32:
         """Return documents (n, d) mapped without the constant: `_transform_docs(docs + _taken())`."""
-        return self._transform_docs(docs)
+        mapped: Float32 = self._transform_docs(docs)
+        return mapped
 
 
 @dataclass(kw_only=True, eq=False)
@@ -493,7 +513,7 @@ class Codec(Part, ABC):
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
 
-    def _learn_lengths(self, docs: Float32) -> None:
+    def _learn_lengths(self, docs: Any) -> None:
         if self.renormalize == "auto":
             self.unit_length_ = has_unit_rows(docs)
 
@@ -566,10 +586,10 @@ class Codec(Part, ABC):
         return None
 
     @abstractmethod
-    def _encode(self, docs: Float32) -> Codes: ...
+    def _encode(self, docs: Any) -> Codes: ...
 
     @abstractmethod
-    def _decode(self, codes: Codes) -> Float32: ...
+    def _decode(self, codes: Codes) -> Any: ...
 
     def _lengths(self, decoded: Float32) -> Array:
         """Return the lengths of decoded documents, float64 (n,), which `renormalize` divides by."""
@@ -583,15 +603,16 @@ class Codec(Part, ABC):
         """Return the integer codes as numbers, float32 (n, d'), for scoring="raw_codes"."""
         raise MethodError(f"{type(self).__name__} has no raw codes to score: scoring=raw_codes is not possible")
 
-    def _encode_queries(self, queries: Float32) -> Codes:
+    def _encode_queries(self, queries: Any) -> Codes:
         """Return the codes of queries (m, d), for symmetric and raw scoring."""
         return self._encode(queries)
 
-    def _project_queries(self, queries: Float32) -> Float32:
+    def _project_queries(self, queries: Any) -> Float32:
         """Return queries (m, d) in the space of `decode`, float32 (m, d'), for asymmetric scoring."""
-        return queries
+        projected: Float32 = queries
+        return projected
 
-    def _query_matrix(self, queries: Float32) -> Float32:
+    def _query_matrix(self, queries: Any) -> Float32:
         if self.scoring == "asymmetric":
             return self._project_queries(queries)
         return self._doc_matrix(self._encode_queries(queries))
@@ -601,7 +622,7 @@ class Codec(Part, ABC):
             return unit_rows(self._levels(codes))
         return self.decode(codes)
 
-    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+    def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Search exhaustively; k is at most n. A subclass with a faster kernel overrides this."""
         projected = self._query_matrix(queries)
         width = projected.shape[1]

@@ -1,7 +1,8 @@
 """What a document may be represented by, and the exact search of it: the reference that codes are compared with.
 
 One vector a document is a float32 matrix, and needs no class. *Terms with weights* (BM25, SPLADE) are `SparseVectors`:
-a document is some terms of a vocabulary, each with a weight, and a query too; the score is their inner product.
+a document is some terms of a vocabulary, each with a weight, and a query too; the score is their inner product. A
+vector for each token are `methods.token_vectors.TokenVectors`, scored by `methods.max_sim`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.errors import MethodError, VectorsError
+from methods.token_vectors import TokenVectors
 
-Kind = Literal["vectors", "terms"]
+Kind = Literal["vectors", "terms", "tokens"]
 
-IN_WORDS: dict[Kind, str] = {"vectors": "one vector a document", "terms": "terms with weights"}
+IN_WORDS: dict[Kind, str] = {
+    "vectors": "one vector a document",
+    "terms": "terms with weights",
+    "tokens": "a vector for each token",
+}
 INSTEAD: dict[Kind, str] = {
     "vectors": "a method for vectors, such as int8",
     "terms": "a sparse method, such as sparse_float32",
+    "tokens": "a method for token vectors, such as tokens_float16",
 }
 
 DOC_BLOCK = 1 << 18
@@ -163,6 +170,8 @@ class SparseVectors:
 
 def kind_of(values: Any) -> Kind:
     """Return what documents are represented by."""
+    if isinstance(values, TokenVectors):
+        return "tokens"
     return "terms" if isinstance(values, SparseVectors) or hasattr(values, "tocsr") else "vectors"
 
 

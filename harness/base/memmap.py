@@ -1,6 +1,6 @@
 """Arrays that are larger than memory: read in blocks and given back after each, or grown in a temporary file.
 
-Sparse vectors are held in memory; what takes rows or blocks of a collection takes them too.
+Sparse vectors are held in memory; what takes rows or blocks of a collection takes them too, and token vectors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.base.errors import DatasetError
 from methods.base import row_blocks
 from methods.representations import SparseVectors
+from methods.token_vectors import TokenVectors, document_runs
 
 Array = NDArray[Any]
 
@@ -24,6 +25,9 @@ HELD_BYTES = 1 << 31
 
 SPARSE_ROWS = 1 << 16
 """Rows of a block of sparse vectors."""
+
+BLOCK_TOKENS = 1 << 13
+"""Vectors of a block of token vectors."""
 
 TAKEN = 2048
 """Rows that `take` reads from a file at a time."""
@@ -39,6 +43,12 @@ def blocks(vectors: Any, rows: int | None = None) -> Iterator[tuple[int, Any]]:
         for start, stop in _runs(len(vectors), rows or SPARSE_ROWS):
             yield start, vectors[start:stop]
         return
+    if isinstance(vectors, TokenVectors):
+        runs = document_runs(vectors.counts, BLOCK_TOKENS) if rows is None else _runs(len(vectors), rows)
+        for start, stop in runs:
+            yield start, vectors[start:stop].float32()
+            release(vectors.values)
+        return
     width = 4 * int(np.prod(vectors.shape[1:]))
     runs = row_blocks(len(vectors), width) if rows is None else _runs(len(vectors), rows)
     for start, stop in runs:
@@ -49,7 +59,11 @@ def blocks(vectors: Any, rows: int | None = None) -> Iterator[tuple[int, Any]]:
 def take_vectors(vectors: Any, rows: NDArray[np.int64]) -> Any:
     """Return some vectors as `take` does, as float32."""
     taken = take(vectors, rows)
-    return taken if isinstance(taken, SparseVectors) else taken.astype(np.float32, copy=False)
+    return taken.float32() if isinstance(taken, TokenVectors) else _as_float32(taken)
+
+
+def _as_float32(vectors: Any) -> Any:
+    return vectors if isinstance(vectors, SparseVectors) else vectors.astype(np.float32, copy=False)
 
 
 def take(vectors: Any, rows: NDArray[np.int64]) -> Any:
@@ -58,7 +72,7 @@ def take(vectors: Any, rows: NDArray[np.int64]) -> Any:
     Every row that is touched in a memory-mapped file brings its neighbours along, 64 kB of them on Linux: rows spread
     over a file would make all of it resident, and so they are taken a few thousand at a time.
     """
-    if isinstance(vectors, SparseVectors):
+    if isinstance(vectors, SparseVectors | TokenVectors):
         return vectors.take(rows)
     copy = np.empty((len(rows), *vectors.shape[1:]), dtype=vectors.dtype)
     step = TAKEN if mapping_of(vectors) is not None else max(1, len(rows))
@@ -70,12 +84,14 @@ def take(vectors: Any, rows: NDArray[np.int64]) -> Any:
 
 def in_memory(vectors: Any) -> Any:
     """Return vectors as a plain float32 array, read whole where they are mapped; sparse vectors as they are."""
+    if isinstance(vectors, TokenVectors):
+        return vectors.float32()
     return vectors if isinstance(vectors, SparseVectors) else np.asarray(vectors, dtype=np.float32)
 
 
 def as_float32(vectors: Any) -> Any:
-    """Return vectors (n, d) as float32, from a temporary file where another type is mapped; sparse ones as they are."""
-    if isinstance(vectors, SparseVectors):
+    """Return vectors (n, d) as float32, from a temporary file where another type is mapped; others as they are."""
+    if isinstance(vectors, SparseVectors | TokenVectors):
         return vectors
     if vectors.dtype == np.float32 or mapping_of(vectors) is None:
         return vectors.astype(np.float32, copy=False)

@@ -73,10 +73,10 @@ class Vectors:
 
     Attributes
     ----------
-    docs : float32 (n, d), or SparseVectors
+    docs : float32 (n, d), or SparseVectors, or TokenVectors
         Vectors are read-only; memory-mapped from the cache. With `cache_dtype=float16` it is float16: `memmap.blocks`
         and codecs, which are what documents go to, make float32 of it.
-    queries : float32 (m, d), or SparseVectors
+    queries : float32 (m, d), or SparseVectors, or TokenVectors
     train_queries : float32 (t, d) or None
         Those that came with the others (`model=vectors`). A model encodes their texts with `as_queries`.
     as_queries : callable
@@ -125,10 +125,10 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
         identity = _identity(dataset, encoder)
         return _vectors(docs, queries, train, lambda texts, _: encoder.encode(texts, "query", None), identity, encoder)
     doc_texts, query_texts = _texts(dataset, encoder)
-    if kind_given(encoder) == "terms":
-        from harness.data.term_cache import term_vectors  # it imports this module
+    if kind_given(encoder) != "vectors":
+        from harness.data.ragged_cache import ragged_vectors  # it imports this module
 
-        return term_vectors(dataset, encoder, doc_texts, query_texts, cache_dir)
+        return ragged_vectors(dataset, encoder, doc_texts, query_texts, cache_dir)
     asked = encoder.queries if isinstance(encoder, TwoModels) else encoder
     cache = Cache(cache_dir, dataset, asked, _identity(dataset, encoder))
 
@@ -190,13 +190,15 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
         raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
         raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
-    if shard is not None and kind_given(encoder) == "terms":
-        raise ModelError(f"{encoder.name} gives terms with weights, which are not encoded in parts: leave shard out")
     if shard is None:
         embed(dataset, encoder, cache_dir)
         return
     doc_texts, query_texts = _texts(dataset, encoder)
-    cache = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    cache: Any = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
+    if kind_given(encoder) != "vectors":
+        from harness.data.ragged_cache import RaggedCache
+
+        cache = RaggedCache(cache_dir, dataset, encoder)
     cache.put_part(doc_texts, "document", "documents", shard)
     if shard.part == 1:
         cache.get(query_texts, "query", "queries")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.base.memmap import blocks, in_memory, release
 from harness.data.datasets import Dataset
-from methods import representations, topk
+from methods import max_sim, representations, topk
 from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]
@@ -45,11 +45,14 @@ def search_uncompressed(queries: Any, docs: Any, k: int) -> tuple[Float32, Int64
 
     Parameters
     ----------
-    queries, docs : float32 (m, d), (n, d); or SparseVectors
+    queries, docs : float32 (m, d), (n, d); or SparseVectors, or TokenVectors
     k : int
     """
-    if representations.kind_of(docs) == "terms":
+    kind = representations.kind_of(docs)
+    if kind == "terms":
         return representations.exact_search(queries, docs, k)
+    if kind == "tokens":
+        return max_sim.exact_search(queries, docs, k)
     return topk.search(in_memory(queries), blocks(docs), k)
 
 

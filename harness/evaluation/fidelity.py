@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from harness.base.memmap import take_vectors
 from harness.evaluation.retrieval_metrics import Float64, Int64
-from methods import topk
+from methods import max_sim, topk
 from methods.base import row_blocks
 from methods.representations import SparseVectors, pair_scores
+from methods.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
     from harness.evaluation.rankings import Rankings
@@ -164,6 +165,11 @@ def true_scores(queries: Any, docs: Any, ranking: Int64) -> Float32:
     """Return the float32 vectors' scores of ranked documents (m, c), as `topk` rounds them; 0 for row -1."""
     m, width = ranking.shape
     scores = np.zeros((m, width), dtype=np.float32)
+    if isinstance(docs, TokenVectors):
+        there = ranking >= 0
+        owner = np.broadcast_to(np.arange(m)[:, None], ranking.shape)[there]
+        scores[there] = max_sim.pair_scores(queries, docs, owner, ranking[there])
+        return scores
     for start, stop in row_blocks(m, 16 * width * docs.shape[1]):
         rows = ranking[start:stop]
         wanted = np.maximum(rows, 0).ravel()

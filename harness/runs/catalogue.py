@@ -75,6 +75,7 @@ FAMILIES = (
     "two tiers",
     "sparse",
     "terms",
+    "tokens",
     "hybrid",
     "learned",
     "table",

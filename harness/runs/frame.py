@@ -92,7 +92,9 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
     # without a lexical model's terms a query has no numbers
     state_bytes = storage.state_bytes + storage.dictionary_bytes
     bytes_per_vector = storage.code_bytes_per_vector + state_bytes / corpus_size
-    uncompressed = 4 * dim if record.terms_per_doc is None else TERM_BYTES * record.terms_per_doc
+    uncompressed = 4 * dim * (record.tokens_per_doc or 1)
+    if record.terms_per_doc is not None:
+        uncompressed = TERM_BYTES * record.terms_per_doc
     return {
         "run_id": record.run_id,
         "status": record.status,

@@ -23,6 +23,7 @@ from harness.evaluation.metric_registry import metric
 from harness.evaluation.rate_distortion import ABOUT
 from harness.evaluation.reference import REFERENCE
 from methods.representations import SparseVectors
+from methods.token_vectors import TokenVectors
 from vecbudget.former_names import current_names
 
 if TYPE_CHECKING:
@@ -220,9 +221,9 @@ class Record(Entry):
     dim : int or None
         Of the float32 vectors, or terms of the vocabulary; None for a run that did not finish.
     representation : str
-        "vectors" (one a document), "terms" (with weights), or "hybrid": several of these.
-    terms_per_doc : float or None
-        Mean number that the model gives; None for vectors.
+        "vectors" (one a document), "terms" (with weights), "tokens" (a vector for each), or "hybrid": several of these.
+    terms_per_doc, tokens_per_doc : float or None
+        Mean number that the model gives; None for others.
     parts : list of str
         Run ids of a hybrid's parts; empty for others.
     metrics, float32 : dict of str to float
@@ -273,6 +274,7 @@ class Record(Entry):
     dim: int | None = None
     representation: str = "vectors"
     terms_per_doc: float | None = None
+    tokens_per_doc: float | None = None
     parts: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     float32: dict[str, float] = field(default_factory=dict)
@@ -344,6 +346,7 @@ class Record(Entry):
             dim=int(problem.docs.shape[1]),
             representation=problem.representation,
             terms_per_doc=problem.docs.nnz / len(problem.docs) if isinstance(problem.docs, SparseVectors) else None,
+            tokens_per_doc=problem.docs.tokens / len(problem.docs) if isinstance(problem.docs, TokenVectors) else None,
             metrics=means,
             float32=problem.exact_metrics,
             retention=means[REFERENCE.judged_metric] / reference

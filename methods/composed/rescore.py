@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under, row_blocks
+from methods.multivector.codec import TokenCodec
+from methods.representations import IN_WORDS, Kind
 
 FIRST, SECOND = "first.", "second."
 Int64 = NDArray[np.int64]
@@ -152,8 +154,21 @@ class Rescore(Codec):
 
     searches_whole: ClassVar[bool] = True
 
+    @property
+    def takes(self) -> Kind:  # type: ignore[override]
+        """What both tiers take."""
+        return self.first.takes
+
     def _check_parameters(self) -> None:
         self._require(self.scoring != "raw_codes", "scoring=raw_codes belongs on one of its codecs")
+        takes = [IN_WORDS[tier.takes] for tier in (self.first, self.second)]
+        self._require(
+            takes[0] == takes[1], f"both tiers read the same documents, but one takes {takes[0]}, one {takes[1]}"
+        )
+        self._require(
+            self.takes == "vectors" or (self.scoring == "asymmetric" and self.renormalize is False and not self.shared),
+            f"scoring, renormalize and shared are not for {IN_WORDS[self.takes]}: set them on the tiers",
+        )
         self._require(
             self.first.row_wise and self.second.row_wise, "both codecs must be row-wise, to be read row by row"
         )
@@ -181,14 +196,17 @@ class Rescore(Codec):
             tier.fit(docs, queries if tier.wants_queries else None, pairs)
 
     def _encode(self, docs: Float32) -> Codes:
-        first, second = self.first.encode(docs).rows, self.second.encode(docs).rows
+        first_codes, second_codes = self.first.encode(docs), self.second.encode(docs)
+        strings = {FIRST + name: own for name, own in first_codes.ragged.items()}
+        strings |= {SECOND + name: own for name, own in second_codes.ragged.items()}
+        first, second = first_codes.rows, second_codes.rows
         stored = {FIRST + name: array for name, array in first.items()}
         for name, array in second.items():
             if not self.shared or name not in first:
                 stored[SECOND + name] = array
             elif not np.array_equal(array, first[name]):
                 raise MethodError(f"Rescore: shared=true, but the two tiers' arrays named '{name}' differ")
-        return Codes(n=len(docs), rows=stored)
+        return Codes(n=len(docs), rows=stored, ragged=strings)
 
     def _first(self, codes: Codes) -> Codes:
         """Return the first tier's codes."""
@@ -201,8 +219,14 @@ class Rescore(Codec):
             return second_tier
         return Codes(n=codes.n, rows={**self._first(codes).rows, **second_tier.rows})
 
-    def _decode(self, codes: Codes) -> Float32:
+    def _decode(self, codes: Codes) -> Any:
         return self.second.decode(self._second(codes))
+
+    def score(self, queries: Any, codes: Codes) -> Float32:
+        """Return the second tier's scores of all documents, float32 (m, n)."""
+        if self.takes == "vectors":
+            return super().score(queries, codes)
+        return self.second.score(queries, self._second(codes))
 
     def _levels(self, codes: Codes) -> Float32:
         return self.second._levels(self._second(codes))
@@ -215,7 +239,7 @@ class Rescore(Codec):
             return self.second._doc_matrix(self._second(codes))
         return super()._doc_matrix(codes)
 
-    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
+    def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, Int64]:
         length = self.policy.length(k, codes.n)
         scores, listed = self.first._search(queries, self._first(codes), max(k, length))
         again = self._score_again(queries, codes, listed[:, :length])
@@ -231,15 +255,16 @@ class Rescore(Codec):
             values = np.where(read, values, moved)
         return topk.ordered(values.astype(np.float32), listed, k)
 
-    def _score_again(self, queries: Float32, codes: Codes, listed: Int64) -> Float32:
+    def _score_again(self, queries: Any, codes: Codes, listed: Int64) -> Float32:
         """Return the second tier's scores of each query's list, float32 (m, length)."""
+        if isinstance(self.second, TokenCodec):
+            return self.second.listed(queries, self._second(codes), listed)
         projected = self._query_matrix(queries).astype(np.float64)
         scores = np.empty(listed.shape, dtype=np.float32)
         # a few queries at a time, so that no more than their short lists are decoded at once
         for start, stop in row_blocks(len(queries), 8 * listed.shape[1] * projected.shape[1]):
             needed, position = np.unique(listed[start:stop], return_inverse=True)
-            picked = Codes(n=len(needed), rows={name: array[needed] for name, array in codes.rows.items()})
-            docs = self._doc_matrix(picked)
+            docs = self._doc_matrix(codes.take(needed))
             position = position.reshape(stop - start, -1)
             for query in range(start, stop):
                 # float64, rounded once: equal documents get equal scores

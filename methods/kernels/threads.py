@@ -1,9 +1,17 @@
-"""Training on one thread."""
+"""How many threads work."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def cores() -> int:
+    """Return how many threads may work: the processor's cores, or fewer where OMP_NUM_THREADS says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(there, int(asked))) if asked.isdigit() else there
 
 
 @contextmanager

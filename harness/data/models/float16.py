@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError, ModelError
 from harness.data.models.encoder import ByBatch, Identity, Keep, Role, kind_given
 from harness.data.models.vectors import VectorModel
+from methods.representations import Kind
+from methods.token_vectors import TokenVectors
 
 Float32 = NDArray[np.float32]
 
@@ -48,15 +50,24 @@ class Rounded:
         """Return the model's identity, and that its vectors are rounded."""
         return {**self.model.identity(role, task), "cache_dtype": "float16"}
 
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
-        """Return the texts' rounded vectors, float32 (n, d).
+    @property
+    def gives(self) -> Kind:
+        """The model's kind."""
+        return kind_given(self.model)
+
+    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Any:
+        """Return the texts' rounded vectors, float32 (n, d) or TokenVectors.
 
         Raises
         ------
         ModelError
             If a number is too large for float16.
         """
-        return self._rounded(self.model.encode(texts, role, task), texts)
+        vectors = self.model.encode(texts, role, task)
+        if isinstance(vectors, TokenVectors):
+            owners = [text for text, count in zip(texts, vectors.counts, strict=True) for _ in range(count)]
+            return TokenVectors(self._rounded(vectors.flat(), owners), vectors.offsets - vectors.offsets[0])
+        return self._rounded(vectors, texts)
 
     @property
     def encode_by_batch(self) -> ByBatch | None:

