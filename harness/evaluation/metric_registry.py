@@ -96,6 +96,7 @@ REGISTRY: list[Metric] = [
         listed=False,
     ),
     _recall(1, listed=False),
+    _recall(2, listed=False),
     _recall(10, listed=False),
     _recall(100, headline=3),
     Metric("mrr_at_10", "MRR@10", retrieval_metrics.mrr_at_10, ("qrels",), 10),
