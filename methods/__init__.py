@@ -35,6 +35,8 @@ HOMES = {
     "RetrievalPQ": "learned.retrieval_pq",
     "Tldr": "learned.tldr",
     "PerToken": "multivector.per_token",
+    "TokenPooling": "multivector.pooling",
+    "TokenPruning": "multivector.pooling",
     "AnisotropicPQ": "product.anisotropic",
     "FaissCodec": "product.faiss_codec",
     "UnitCentroids": "product.faiss_codec",
