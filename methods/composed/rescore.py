@@ -188,7 +188,8 @@ class Rescore(Codec):
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that are read for a short list only."""
-        return {name for name in names if name.startswith(SECOND)}
+        # where the bytes of a document lie is looked up in memory
+        return {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         for tier in (self.first, self.second):
