@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 BUDGETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Bytes a document."""
 
+LARGE_BUDGETS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+"""And those at which a document may have many vectors."""
+
 DENSE = "vectors"
 
-NAMES = {DENSE: "one vector", "terms": "terms with weights", "hybrid": "hybrid"}
+TOKENS = "tokens"
+
+NAMES = {DENSE: "one vector", "terms": "terms with weights", TOKENS: "a vector for each token", "hybrid": "hybrid"}
 """What tables call representations, in their order."""
 
 
@@ -47,22 +52,23 @@ class Representations:
     best: pd.DataFrame
 
 
-def representations(pages: Sequence[Page], budgets: Sequence[float] = BUDGETS) -> list[Representations]:
+def representations(pages: Sequence[Page], budgets: Sequence[float] | None = None) -> list[Representations]:
     """Compare representations on each judged collection that was measured under more than one of them.
 
     Parameters
     ----------
     pages : sequence of Page
         Of one model and collection each.
-    budgets : sequence of float
-        Bytes a document.
+    budgets : sequence of float or None
+        Bytes a document; None is `BUDGETS`, and `LARGE_BUDGETS` where there are token vectors.
     """
     found = []
     judged = [page for page in pages if len(page.settings) and page.judged]
     for collection in dict.fromkeys(_of(page, "dataset") for page in judged):
         own = [page for page in judged if _of(page, "dataset") == collection]
         if len({kind_of_page(page) for page in own}) > 1:
-            found.append(Representations(collection, own[0].quality, _best(own, budgets)))
+            usual = BUDGETS + (LARGE_BUDGETS if TOKENS in {kind_of_page(page) for page in own} else ())
+            found.append(Representations(collection, own[0].quality, _best(own, budgets or usual)))
     return found
 
 

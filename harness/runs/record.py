@@ -194,6 +194,8 @@ class StorageEntry(Entry):
     state_bytes: float = math.nan
     index_bytes: float = math.nan
     dictionary_bytes: float = 0
+    token_vectors_per_doc: float = 0
+    length_bytes_per_doc: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,6 +362,8 @@ class Record(Entry):
                 codes_header_bytes=storage.codes_header_bytes,
                 state_bytes=storage.state_file_bytes,
                 dictionary_bytes=storage.dictionary_file_bytes,
+                token_vectors_per_doc=storage.token_vectors / storage.n,
+                length_bytes_per_doc=storage.length_bytes / storage.n,
                 index_bytes=storage.index_bytes,
             ),
             limits=measurement.limits,

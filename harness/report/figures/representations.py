@@ -15,7 +15,7 @@ from harness.report.figures.style import COLOURS, MARKERS, QUIET, new_figure, st
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TICKS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+TICKS = tuple(8 << doublings for doublings in range(15))
 
 
 def draw_representations(found: Representations, pages: list[Page]) -> Figure:
