@@ -34,6 +34,7 @@ HOMES = {
     "QINCo": "learned.qinco",
     "RetrievalPQ": "learned.retrieval_pq",
     "Tldr": "learned.tldr",
+    "LearnedTokens": "learned.token_heads",
     "PerToken": "multivector.per_token",
     "TokenPooling": "multivector.pooling",
     "TokenPruning": "multivector.pooling",

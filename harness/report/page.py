@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis import memory, pareto
 from harness.analysis.budgets import BUDGET_RULE, BUDGETS, frontier_rule
-from harness.analysis.representations import DENSE, kind_of_page
+from harness.analysis.representations import DENSE, LARGE_BUDGETS, kind_of_page
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
@@ -296,7 +296,10 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    rows = [(str(budget), pareto.best_within(page.settings, budget)) for budget in BUDGETS]
+    budgets = [*BUDGETS, *LARGE_BUDGETS] if _has_tokens(page) else BUDGETS
+    rows = [(formatting.plain(budget), pareto.best_within(page.settings, budget)) for budget in budgets]
+    if _has_tokens(page):
+        rows = [row for row in rows if row[1] is not None]
     return _answers(f"code {_unit(page)} at most", "best", page, rows)
 
 
