@@ -49,7 +49,9 @@ def test_training_compares_what_is_stored(head: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_the_held_out_loss_falls_and_the_ranking_is_no_worse(head: str) -> None:
     start = LearnedTokens(head=head, count=4, longest=20).fit(DOCS)
-    part = LearnedTokens(head=head, count=4, longest=20, steps=120, rate=1e-2).fit(DOCS, QUERIES, PAIRS)
+    part = LearnedTokens(head=head, count=4, longest=20, steps=120, rate=1e-3 if head == "clusters" else 1e-2).fit(
+        DOCS, QUERIES, PAIRS
+    )
     (run,) = part.training()
     assert run["loss"] < run["loss_before"]
 
