@@ -35,6 +35,8 @@ HOMES = {
     "RetrievalPQ": "learned.retrieval_pq",
     "Tldr": "learned.tldr",
     "LearnedTokens": "learned.token_heads",
+    "MeanOfTokens": "multivector.muvera",
+    "Muvera": "multivector.muvera",
     "PerToken": "multivector.per_token",
     "TokenPooling": "multivector.pooling",
     "TokenPruning": "multivector.pooling",
