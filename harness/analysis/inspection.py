@@ -115,11 +115,12 @@ class Inspection:
     @property
     def warnings(self) -> list[str]:
         """What will go wrong with these vectors, and what to do; empty if nothing is known."""
-        lose, hold = (", ".join(preset.name for preset in own) for own in (switches_that_lose(), switches_that_hold()))
+        lose, hold = (", ".join(one.name for one in own) for own in (switches_that_lose(), switches_that_hold()))
         return [
-            f"The mean document of {one.model} has length {one.mean_length:.2f}. From {LONG_MEAN:g} on codes about zero "
-            f"lose ({HALF}): binary with centre=none, and of the stores' switches {lose}. Codes that centre hold: "
-            f"binary as it is by default, rabitq, saq, int8, and of the stores' binary switches {hold}."
+            f"The mean document of {one.model} has length {one.mean_length:.2f}. From {LONG_MEAN:g} on codes about "
+            f"zero lose ({HALF}): binary with centre=none, and of the stores' switches {lose} (floats that are read "
+            "again make up for some of it). Codes that centre hold: binary as it is by default, rabitq, saq, int8, and "
+            f"of the stores' binary switches {hold}."
             for one in self.sets
             if one.mean_length >= LONG_MEAN
         ]
