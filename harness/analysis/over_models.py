@@ -91,6 +91,8 @@ class MethodsOverModels:
     ranks : DataFrame
         The same rows: `method`, a column for each model (1 is the best; equals share the better place), and `moved`,
         how many places lie between the best and the worst of them.
+    left_out : list of str
+        Methods that some model has within the budget on some collection, but not every model on all.
     """
 
     budget: float
@@ -98,6 +100,7 @@ class MethodsOverModels:
     collections: list[str]
     shares: pd.DataFrame
     ranks: pd.DataFrame
+    left_out: list[str]
 
     @property
     def many(self) -> int:
@@ -143,6 +146,7 @@ def methods_over_models(pages: Sequence[Page], budget: float) -> MethodsOverMode
     best = rows.groupby(["method", "model", "collection"], sort=False)["share"].max().unstack(["model", "collection"])
     if best.shape[1] < len(models) * len(collections):
         return None
+    everything = set(best.index)
     best = best.dropna()
     if len(best) < 2:
         return None
@@ -152,7 +156,7 @@ def methods_over_models(pages: Sequence[Page], budget: float) -> MethodsOverMode
     ranks = table[models].rank(ascending=False, method="min").astype(int)
     ranks.insert(0, "method", table["method"])
     ranks["moved"] = ranks[models].max(axis=1) - ranks[models].min(axis=1)
-    return MethodsOverModels(budget, models, collections, table, ranks)
+    return MethodsOverModels(budget, models, collections, table, ranks, sorted(everything - {*best.index}))
 
 
 def _in_common(pages: Sequence[Page]) -> tuple[pd.DataFrame, list[str], list[str]] | None:

@@ -382,7 +382,8 @@ def _of_database(runs: pd.DataFrame, needs: Needs, records: Records | None) -> p
     # records of an earlier version of a preset count as long as there are no others
     replaced = ~found["current"] & found["method"].isin(found.loc[found["current"], "method"])
     replaced &= found["params"] == ""
-    return found[~replaced].astype({"seed": "Int64"})
+    # in one piece: pandas warns where columns are added to a frame of many
+    return found[~replaced].astype({"seed": "Int64"}).copy()
 
 
 def _renamed(command: Any, name: str) -> Any:

@@ -105,15 +105,16 @@ def collections(pages: Sequence[Page]) -> list[Collection]:
     ]
 
 
-def moves(table: MethodsOverModels) -> str:
-    """Return in a sentence or two which methods change places between models."""
+def moves(table: MethodsOverModels) -> list[str]:
+    """Return in sentences which methods change places between models, and which could not be placed."""
     n, same = len(table.ranks), table.constant
-    text = f"{count(same, 'method')} of {n} {'has' if same == 1 else 'have'} one place with all models."
-    moved = table.most_moved()
-    if not moved:
-        return text
-    named = "; ".join(f"{method}, {high[1]} with {high[0]} and {low[1]} with {low[0]}" for method, high, low in moved)
-    return f"{text} Most places between models: {named}."
+    said = [f"{count(same, 'method')} of {n} {'has' if same == 1 else 'have'} one place with all models."]
+    if moved := table.most_moved():
+        named = (f"{method}, {high[1]} with {high[0]} and {low[1]} with {low[0]}" for method, high, low in moved)
+        said.append(f"Most places between models: {'; '.join(named)}.")
+    if table.left_out:
+        said.append(f"Left out, as not every model has them there on all collections: {', '.join(table.left_out)}.")
+    return said
 
 
 def usual_budget(tables: Sequence[MethodsOverModels], asked: float) -> float:

@@ -97,6 +97,7 @@ def test_methods_by_hand() -> None:
     assert found.shares["method"].tolist() == ["p", "q"]
     assert found.shares[["a", "b", "worst"]].to_numpy().tolist() == [[0.90, 0.97, 0.90], [0.95, 0.80, 0.80]]
     assert found.ranks[["a", "b", "moved"]].to_numpy().tolist() == [[2, 1, 1], [1, 2, 1]]
+    assert found.left_out == ["r", "s"]
     assert found.constant == 0 and found.most_moved(1) == [("p", ("b", 1), ("a", 2))]
     larger = methods_over_models(pages, 96)
     assert larger is not None and larger.ranks["moved"].tolist() == [0, 0] and larger.most_moved() == []
