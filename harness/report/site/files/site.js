@@ -127,11 +127,11 @@
   }
 
   /* A collection of several models as a page of all of them, of one, or as it is where there is no choice. */
-  function chosen(collection, model) {
+  function gathered(collection, model) {
     const data = window.vecbudget;
     const parts = collection.pages.map((number, place) => ({ ...data.pages[number], model: collection.models[place], kind: collection.kinds[place] }));
     const named = ({ model, kind, points }) => points.map((point) => ({ ...point, model, kind }));
-    const base = (part, metric) => ({ text: `float32, ${part.model}`, value: part.metrics[metric]?.base ?? null });
+    const base = (part, metric) => ({ text: `float32, ${part.model}`, kind: part.kind, value: part.metrics[metric]?.base ?? null });
     const alone = parts.find((part) => part.model === model);
     if (alone) {
       return { ...alone, title: `${collection.title} · ${alone.model}`, points: named(alone), bases: (metric) => [base(alone, metric)] };
@@ -188,7 +188,7 @@
         option.disabled = option.value ? !collection.models.includes(option.value) : !collection.together && collection.pages.length > 1;
       }
       if (models.selectedOptions[0].disabled) models.value = collection.together ? "" : collection.models[0];
-      const found = chosen(collection, models.value || (collection.together ? "" : collection.models[0]));
+      const found = gathered(collection, models.value || (collection.together ? "" : collection.models[0]));
       current = () => found;
       const present = new Set(found.points.map((point) => point.kind));
       form.querySelector(".kinds")?.toggleAttribute("hidden", present.size < 2);
@@ -202,7 +202,7 @@
     function looksBy() {
       const by = colours && !colours.selectedOptions[0].disabled ? colours.value : "family";
       const looks = { family: data.looks, kind: data.kinds, model: data.models }[by];
-      return { key: (point) => point[by], by, label: (name) => looks[name].name ?? name, marker: (name) => ({ color: looks[name].color, symbol: looks[name].symbol }) };
+      return { key: (point) => point[by], by, label: (name) => escaped(looks[name].name ?? name), marker: (name) => ({ color: looks[name].color, symbol: looks[name].symbol }) };
     }
     const boxes = () => [...section.querySelectorAll(".families input")];
 
@@ -229,10 +229,11 @@
       }));
     }
 
+    const competes = ({ kind }) => !kinds.some((box) => box.value === kind && !box.checked && !box.parentElement.hidden);
+
     function shown() {
       const methods = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
-      const without = new Set(kinds.filter((box) => !box.checked && !box.parentElement.hidden).map((box) => box.value));
-      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && !without.has(point.kind));
+      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point));
     }
 
     function setUpPage() {
@@ -290,7 +291,7 @@
       const { key, label, marker } = looksBy();
       const groups = [...new Set(drawn.map(key))].sort();
       const { floor } = current().metrics[metric];
-      const bases = (current().bases?.(metric) ?? [{ text: "float32", value: current().metrics[metric].base }]).filter(({ value }) => value !== null);
+      const bases = (current().bases?.(metric) ?? [{ text: "float32", value: current().metrics[metric].base }]).filter((one) => one.value !== null && competes(one));
       const most = Math.max(1, ...drawn.map((point) => point.bytes));
       const traces = [{
         x: [...steps.map((point) => point.bytes), 1.2 * most],
