@@ -39,6 +39,7 @@ from harness.data.models.encoder import ByBatch, Encoder, Identity, Role, kind_g
 from harness.data.models.float16 import Rounded
 from harness.data.models.query_model import TwoModels
 from harness.data.models.term_vectors import TermVectorModel
+from harness.data.models.token_vectors import TokenVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.shards import Shard, Share
 from methods.base import row_blocks
@@ -118,8 +119,8 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     """
     if isinstance(encoder, BM25Model):
         return _terms(dataset, encoder)
-    if isinstance(encoder, TermVectorModel):
-        return _supplied_terms(dataset, encoder)
+    if isinstance(encoder, TermVectorModel | TokenVectorModel):
+        return _supplied(dataset, encoder)
     if isinstance(encoder, VectorModel):
         docs, queries, train = encoder.supply(dataset)
         identity = _identity(dataset, encoder)
@@ -162,7 +163,7 @@ def _terms(dataset: Dataset, encoder: BM25Model) -> Vectors:
     )
 
 
-def _supplied_terms(dataset: Dataset, encoder: TermVectorModel) -> Vectors:
+def _supplied(dataset: Dataset, encoder: TermVectorModel | TokenVectorModel) -> Vectors:
     found = encoder.supply(dataset)
     return Vectors(
         docs=found.docs,
@@ -170,7 +171,7 @@ def _supplied_terms(dataset: Dataset, encoder: TermVectorModel) -> Vectors:
         train_queries=None,
         as_queries=lambda texts, _: encoder.encode(texts, "query", None),
         identity=_identity(dataset, encoder),
-        dictionary=found.dictionary,
+        dictionary=getattr(found, "dictionary", None),
     )
 
 
@@ -188,6 +189,8 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
         raise ModelError("model=vectors has its vectors already: there is nothing to encode")
     if isinstance(encoder, TermVectorModel):
         raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
+    if isinstance(encoder, TokenVectorModel):
+        raise ModelError("model=token_vectors has its vectors already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
         raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
     if shard is None:

@@ -19,6 +19,7 @@ from harness.data.models.sparse_encoder import SparseEncoderModel
 from harness.data.models.splade_tiny import SpladeTiny
 from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.token_states import TokenStatesModel
+from harness.data.models.token_vectors import TokenVectorModel
 from harness.data.models.vectors import VectorModel
 from harness.data.models.voyage import VoyageModel
 
@@ -38,6 +39,7 @@ __all__ = [
     "SpladeTiny",
     "TermVectorModel",
     "TokenStatesModel",
+    "TokenVectorModel",
     "VectorModel",
     "VoyageModel",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError, ModelError
 from harness.data.models.encoder import ByBatch, Identity, Keep, Role, kind_given
+from harness.data.models.token_vectors import TokenVectorModel
 from harness.data.models.vectors import VectorModel
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors
@@ -118,9 +119,9 @@ def cached_as(encoder: Any, dtype: str) -> Any:
         raise ConfigError(f"cache_dtype must be {' or '.join(CACHE_DTYPES)}, got '{dtype}'")
     if dtype == "float32":
         return encoder
-    if isinstance(encoder, VectorModel):
+    if isinstance(encoder, VectorModel | TokenVectorModel):
         raise ConfigError(
-            "cache_dtype=float16 is for vectors that a model encodes; those of model=vectors are measured as they are"
+            "cache_dtype=float16 is for vectors that a model encodes; those that exist already are measured as they are"
         )
     if kind_given(encoder) == "terms":
         raise ConfigError("cache_dtype=float16 is for vectors; terms with weights are kept as float32")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,10 +109,12 @@ class TermVectorModel(Options):
         if (docs.names is None) != (queries.names is None):
             words, numbers = ("documents", "queries") if queries.names is None else ("queries", "documents")
             raise ModelError(f"{of_docs}: terms of {words} are words and those of {numbers} are numbers")
-        doc_rows = _chosen(docs, of_docs, dataset.doc_ids, [(len(dataset.doc_ids), dataset.source_rows)], "documents")
+        doc_rows = chosen_rows(
+            docs, of_docs, dataset.doc_ids, [(len(dataset.doc_ids), dataset.source_rows)], "documents"
+        )
         judged = (len(dataset.query_ids), dataset.query_source_rows)
         every = (dataset.source_queries, dataset.query_positions)
-        query_rows = _chosen(queries, of_queries, dataset.query_ids, [judged, every], "judged queries")
+        query_rows = chosen_rows(queries, of_queries, dataset.query_ids, [judged, every], "judged queries")
         doc_numbers = query_numbers = dictionary = None
         if docs.names is None or queries.names is None:
             width = _width(of_docs, docs, queries)
@@ -158,8 +160,22 @@ def _file(name: str, side: Side) -> Path:
     return path
 
 
-def _chosen(
-    stored: StoredTerms, name: str, ids: Sequence[str], by_order: Sequence[tuple[int, Int64]], what: str
+class Stored(Protocol):
+    """Rows of a file, with ids or in an order that is known."""
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str] | None:
+        """Their ids, None where the file has none."""
+        ...
+
+
+def chosen_rows(
+    stored: Stored, name: str, ids: Sequence[str], by_order: Sequence[tuple[int, Int64]], what: str
 ) -> Int64:
     """Return the rows of a file that a dataset's documents or queries are; `by_order` where it has no ids."""
     if stored.ids is None:
