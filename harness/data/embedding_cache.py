@@ -189,7 +189,7 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     if isinstance(encoder, TermVectorModel):
         raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
-        raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
+        raise ModelError(f"model={encoder.name} weighs terms anew in every run: there is nothing to encode")
     if shard is not None and kind_given(encoder) == "terms":
         raise ModelError(f"{encoder.name} gives terms with weights, which are not encoded in parts: leave shard out")
     if shard is None:

@@ -178,19 +178,6 @@ class TermWeights(SparseCodec):
         parts: dict[str, Part | None] = {"pruning": self.pruning, "weights": self.weights, "ids": self.ids}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def state(self) -> dict[str, Array]:
-        """Return the codec's own state, and the parts' under their names."""
-        own = super().state()
-        for name, part in self._parts.items():
-            own |= {f"{name}.{key}": array for key, array in part.state().items()}
-        return own
-
-    def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each part its own arrays."""
-        for name, part in self._parts.items():
-            part.load_state(arrays_under(arrays, f"{name}."))
-        return super().load_state({name: array for name, array in arrays.items() if "." not in name})
-
 
 @dataclass(kw_only=True, eq=False)
 class LeastError(SparseCodec):
