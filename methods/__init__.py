@@ -61,6 +61,7 @@ HOMES = {
     "PerDimension": "scalar.uniform",
     "PerVector": "scalar.uniform",
     "DotVByte": "sparse.ids",
+    "EliasDelta": "sparse.ids",
     "EliasFano": "sparse.ids",
     "FixedWidth": "sparse.ids",
     "PackedBlocks": "sparse.ids",

@@ -274,8 +274,8 @@ def test_damaged_bytes_are_read_as_something_or_refused(name: str) -> None:
     for _ in range(20):
         arrays = {key: array.copy() for key, array in codes.to_arrays().items()}
         (longest,) = (key for key in arrays if key in ("ragged.documents", "shared.postings", "signatures"))
-        damaged = rng.integers(0, len(arrays[longest]), 50)
-        arrays[longest][damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
+        damaged = rng.integers(0, arrays[longest].size, 50)
+        arrays[longest].reshape(-1)[damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
         try:
             found, _ = codec.search(queries(), Codes.from_arrays(N, arrays), K)
         except MethodError as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codes, MethodError, Part, Ragged, arrays_under
+from methods.base import Array, Codes, MethodError, Part, Ragged, added_parameter, arrays_under
 from methods.representations import SparseVectors
 from methods.sparse.codec import SparseCodec
 from methods.sparse.ids import IdCode, Rows
@@ -24,6 +24,9 @@ TRIAL_DOCUMENTS = 5_000
 
 STEPS = 20
 """Halvings of the interval in which a budget looks for a setting."""
+
+BISECTION_ROUNDS, BISECTION_LEAF = 20, 16
+"""Rounds of exchange at each halving, and documents that are not halved further, as published."""
 
 MARGIN = 0.002
 """A search for a setting ends this near to the budget."""
@@ -41,6 +44,9 @@ class TermWeights(SparseCodec):
     layout : {"forward", "inverted"}
         *forward*: a byte string for each document. *inverted*: one for each term, with the rows of the documents that
         have it; documents cannot then be appended.
+    order : {"given", "bisection"}
+        Of documents, for layout=inverted. *bisection*: documents with terms in common are near, so that gaps are small
+        (Dhulipala et al., 2016); the codes then have the row of each.
     renumber : bool
         Number terms by falling document frequency before their ids are written, so that gaps are small. The state then
         has a number for each term of the vocabulary.
@@ -54,6 +60,7 @@ class TermWeights(SparseCodec):
     ids: IdCode
     pruning: Pruning | None = None
     layout: Literal["forward", "inverted"] = "forward"
+    order: Literal["given", "bisection"] = added_parameter("given")
     renumber: bool = False
     nbytes: float | None = None
 
@@ -64,6 +71,10 @@ class TermWeights(SparseCodec):
             self._require(free, f"nbytes={self.nbytes} needs a pruning whose own parameter is null, for it to set")
         else:
             self._require(not free, "pruning has no parameter: give it one, or nbytes")
+        self._require(
+            self.layout == "inverted" or self.order == "given",
+            "order=bisection is for layout=inverted: documents of their own bytes have no gaps between them",
+        )
         if self.layout == "inverted":
             self._require(not self.renumber, "renumber=true is for layout=forward: postings hold no numbers of terms")
             self._require(not self.ids.adapts, f"ids={type(self.ids).__name__} are for layout=forward")
@@ -122,8 +133,7 @@ class TermWeights(SparseCodec):
     def _moved(self, docs: SparseVectors) -> tuple[SparseVectors, Int64]:
         """Return what is written: documents with their terms' new numbers, or postings; and where each weight was."""
         if self.layout == "inverted":
-            order = np.argsort(docs.terms, kind="stable")
-            return docs.transposed(), order
+            return docs.transposed(), np.argsort(docs.terms, kind="stable")
         if not self.renumber:
             return docs, np.arange(docs.nnz)
         rank = np.empty(docs.width, np.uint32)
@@ -135,6 +145,11 @@ class TermWeights(SparseCodec):
     def _encode(self, docs: SparseVectors) -> Codes:
         left = docs if self.pruning is None else self.pruning.kept(docs)
         left = self.weights.kept(left)
+        shared: dict[str, Array] = {}
+        if self.order == "bisection":
+            rows_in_order = near_each_other(left)
+            left = left.take(rows_in_order)
+            shared["rows"] = rows_in_order.astype(np.min_scalar_type(len(docs) - 1))
         symbols, stored = self.weights.symbols(left)
         moved, order = self._moved(left)
         rows = (moved.indptr, moved.terms.astype(np.int64), symbols[order])
@@ -142,13 +157,16 @@ class TermWeights(SparseCodec):
         strings = self.ids.write(rows, moved.width, self.weights.symbol_bits)
         if self.layout == "forward":
             return Codes(n=len(docs), rows=stored, ragged={"documents": strings})
-        return Codes(n=len(docs), rows=stored, shared={"postings": strings.values, "lengths": strings.lengths})
+        return Codes(n=len(docs), rows=stored, shared=shared | {"postings": strings.values, "lengths": strings.lengths})
 
     def _decode(self, codes: Codes) -> SparseVectors:
         width = self._check_fitted()
         if self.layout == "inverted":
             strings = Ragged(codes.shared["postings"], codes.shared["lengths"])
             indptr, ids, symbols = self._read(strings, codes.n)
+            if self.order == "bisection":
+                ids = np.asarray(codes.shared["rows"], np.int64)[ids]
+                self._require(len(ids) == 0 or ids.max() < codes.n, f"damaged codes (a row beyond {codes.n})")
             order = np.argsort(ids, kind="stable")
             rows, terms, symbols = ids[order], np.repeat(np.arange(width), np.diff(indptr))[order], symbols[order]
             indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=codes.n))]).astype(np.int64)
@@ -247,6 +265,13 @@ def squared_error(docs: SparseVectors, codec: TermWeights) -> float:
     """Return the sum of squared differences between documents' weights and those that are decoded."""
     difference = docs.to_csr() - codec.decode(codec.encode(docs)).to_csr()
     return float(np.square(difference.data.astype(np.float64)).sum())
+
+
+def near_each_other(docs: SparseVectors) -> Int64:
+    """Return the rows of documents in an order in which those with terms in common are near, int64 (n,)."""
+    from methods.kernels.graph_bisection import bisected
+
+    return bisected(docs.indptr, docs.terms, docs.width, BISECTION_ROUNDS, BISECTION_LEAF)
 
 
 def evenly_spaced(docs: SparseVectors, count: int) -> SparseVectors:
