@@ -60,6 +60,7 @@ HOMES = {
     "TailCut": "scalar.ranges",
     "PerDimension": "scalar.uniform",
     "PerVector": "scalar.uniform",
+    "BlockMax": "sparse.block_max",
     "DotVByte": "sparse.ids",
     "EliasDelta": "sparse.ids",
     "EliasFano": "sparse.ids",

@@ -273,7 +273,9 @@ def test_damaged_bytes_are_read_as_something_or_refused(name: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         arrays = {key: array.copy() for key, array in codes.to_arrays().items()}
-        (longest,) = (key for key in arrays if key in ("ragged.documents", "shared.postings", "signatures"))
+        (longest,) = (
+            key for key in arrays if key in ("ragged.documents", "shared.postings", "shared.blocks", "signatures")
+        )
         damaged = rng.integers(0, arrays[longest].size, 50)
         arrays[longest].reshape(-1)[damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
         try:

@@ -14,6 +14,7 @@ from methods.base import Array, Codes, MethodError, Part, Ragged, added_paramete
 from methods.representations import SparseVectors
 from methods.sparse.codec import SparseCodec
 from methods.sparse.ids import IdCode, Rows
+from methods.sparse.order import near_each_other
 from methods.sparse.pruning import Pruning
 from methods.sparse.weights import WeightCode
 
@@ -24,9 +25,6 @@ TRIAL_DOCUMENTS = 5_000
 
 STEPS = 20
 """Halvings of the interval in which a budget looks for a setting."""
-
-BISECTION_ROUNDS, BISECTION_LEAF = 20, 16
-"""Rounds of exchange at each halving, and documents that are not halved further, as published."""
 
 MARGIN = 0.002
 """A search for a setting ends this near to the budget."""
@@ -265,13 +263,6 @@ def squared_error(docs: SparseVectors, codec: TermWeights) -> float:
     """Return the sum of squared differences between documents' weights and those that are decoded."""
     difference = docs.to_csr() - codec.decode(codec.encode(docs)).to_csr()
     return float(np.square(difference.data.astype(np.float64)).sum())
-
-
-def near_each_other(docs: SparseVectors) -> Int64:
-    """Return the rows of documents in an order in which those with terms in common are near, int64 (n,)."""
-    from methods.kernels.graph_bisection import bisected
-
-    return bisected(docs.indptr, docs.terms, docs.width, BISECTION_ROUNDS, BISECTION_LEAF)
 
 
 def evenly_spaced(docs: SparseVectors, count: int) -> SparseVectors:
