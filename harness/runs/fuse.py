@@ -16,7 +16,7 @@ from harness.data.datasets import Dataset
 from harness.evaluation.fusion import Fusion
 from harness.evaluation.reference import REFERENCE
 from harness.evaluation.retrieval_metrics import Judgements
-from harness.runs.hybrid import Fused, fused, fused_quality, hybrid_record
+from harness.runs.hybrid import OWN, Fused, PartSpec, fused, fused_quality, hybrid_record
 from harness.runs.inputs import load_dataset
 from harness.runs.record import Record
 from harness.runs.store import Store
@@ -168,9 +168,12 @@ def searched_deeper(made: Fused, store: Store, pairs: Pairs, depth: int) -> Fuse
     for part in made.record.parts:
         of = pairs.parts[part]
         cfg = OmegaConf.create(of.config)
-        cfg.k, cfg.results_dir, cfg.keep_index = depth, str(results), False
+        cfg.results_dir, cfg.keep_index = str(results), False
         given = [text for text in shlex.split(of.command)[2:] if not text.startswith(("k=", "results_dir="))]
-        parts.append(deeper.read(run(cfg, of.method.name, [*given, f"k={depth}"])))
+        # the record's method is resolved, and has no parameters of its yaml's own left
+        changed = tuple(text.removeprefix("method.") for text in given if text.startswith("method."))
+        deep, given = PartSpec(OWN, of.method.name, changed).config(cfg, given, depth)
+        parts.append(deeper.read(run(deep, of.method.name, [*given, f"k={depth}"])))
     whole = replace(_fusion_of(made.record), depth=depth)
     rankings = [deeper.ranking(part.run_id) for part in parts]
     return fused(hybrid_record(parts, whole, made.record.identity.k), rankings, whole, pairs.dataset)

@@ -218,17 +218,18 @@ def test_weights_by_sentences_of_the_documents(texts: Path, tmp_path: Path) -> N
 
 def test_a_deeper_search_is_a_real_one(texts: Path, tmp_path: Path) -> None:
     done(texts, tmp_path, "binary", "k=20")
-    done(texts, tmp_path, "sparse_presence", "k=20", model="bm25")
+    done(texts, tmp_path, "sparse_range", "method.bits=2", "k=20", model="bm25")
     store = Store(tmp_path)
     text = fuse_markdown(store, ["rrf"], [0.3], 20, write=False, verify=40)
     assert "40 deep" in text
-    deeper = Store(tmp_path / "verified").records()
-    assert {record.identity.k for record in deeper} == {40}
     ((dataset, records),) = fuse.collections(store)
     fusion = Fusion("rrf", (0.7, 0.3), depth=20)
     pairs = fuse.all_pairs(store, dataset, records, [fusion])
     made = fuse.of_row(store, pairs, pairs.table.iloc[0], fusion, 20)
     again = fuse.searched_deeper(made, store, pairs, 40)
+    deeper = list(Store(tmp_path / "verified").records())
+    assert {record.identity.k for record in deeper} == {40}
+    assert {record.method.setting for record in deeper} == {"binary", "sparse_range bits=2"}
     lists = [Store(tmp_path / "verified").ranking(part) for part in again.record.parts]
     expected, _ = replace(fusion, depth=40).fuse([of["rows"] for of in lists], [of["scores"] for of in lists], 20)
     np.testing.assert_array_equal(again.ranking, expected)
