@@ -138,7 +138,7 @@ def _fuse(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget fuse",
         description="Fuse the rankings of every pair of runs of different models, and say which pairs are worth their "
-        "bytes. Nothing is searched again.",
+        "bytes. Nothing is searched again, but with --verify.",
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the records are (results)")
     parser.add_argument("--rule", default="minmax", metavar="A,B", help="minmax, zscore, none, rrf (minmax)")
@@ -147,6 +147,12 @@ def _fuse(arguments: list[str]) -> int:
     )
     parser.add_argument("--depth", type=int, default=100, metavar="N", help="documents of each part (100)")
     parser.add_argument("--write", action="store_true", help="put what is printed on record, for reports")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        metavar="N",
+        help="search both parts of what is printed again, to N documents, and fuse all",
+    )
     options = parser.parse_args(arguments)
     from harness.base.errors import ConfigError
     from harness.report.hybrids import fuse_markdown
@@ -159,7 +165,8 @@ def _fuse(arguments: list[str]) -> int:
     if not all(0 <= weight <= 1 for weight in weights):
         raise ConfigError(f"--weights must be from 0 to 1, got {options.weights}")
     rules = options.rule.split(",")
-    sys.stdout.write(fuse_markdown(Store(options.results), rules, weights, options.depth, options.write))
+    store = Store(options.results)
+    sys.stdout.write(fuse_markdown(store, rules, weights, options.depth, options.write, options.verify))
     return 0
 
 

@@ -105,6 +105,10 @@ def test_decoded_documents_are_terms_of_the_documents_with_weights_near_theirs(n
     given = docs().to_csr().toarray()
     stored = decoded.to_csr().toarray()
     kept = stored > 0
+    if fitted(name).codec.makes_up_terms:
+        made_up = np.mean(given[kept] == 0)
+        assert 0 < made_up < 1 and kept[given > 0].mean() > 2 * kept.mean()
+        kept &= given > 0
     assert (given[kept] > 0).all(), "no term is made up"
     # ranked within documents, what is dropped is not stronger than all that is kept
     assert given[kept].mean() >= given[given > 0].mean() * 0.999
@@ -122,7 +126,8 @@ def test_search_is_the_exact_search_of_what_is_decoded(name: str) -> None:
     assert np.allclose(codec.score(queries(), codes), full, rtol=1e-5)
     tied = np.diff(scores, axis=1) == 0
     assert (np.diff(scores, axis=1) <= 0).all() and (np.diff(rows, axis=1)[tied] > 0).all()
-    assert (rows[-2:] == np.arange(K)).all() and (scores[-2:] == 0).all(), "a query that nothing answers"
+    unanswered = slice(M - 2, M - 1 if codec.makes_up_terms else M)
+    assert (rows[unanswered] == np.arange(K)).all() and (scores[unanswered] == 0).all(), "a query that nothing answers"
     found = exact_search(queries(), decoded, K)
     assert np.array_equal(found[0], scores) and np.array_equal(found[1], rows)
 
@@ -257,9 +262,11 @@ def test_damaged_bytes_are_read_as_something_or_refused(name: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         arrays = {key: array.copy() for key, array in codes.to_arrays().items()}
-        (longest,) = (key for key in arrays if key in ("ragged.documents", "shared.postings"))
-        damaged = rng.integers(0, len(arrays[longest]), 50)
-        arrays[longest][damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
+        (longest,) = (
+            key for key in arrays if key in ("ragged.documents", "shared.postings", "shared.blocks", "signatures")
+        )
+        damaged = rng.integers(0, arrays[longest].size, 50)
+        arrays[longest].reshape(-1)[damaged] = rng.choice(np.array([0, 255, 128, 77], np.uint8), 50)
         try:
             found, _ = codec.search(queries(), Codes.from_arrays(N, arrays), K)
         except MethodError as error:
@@ -314,7 +321,8 @@ def test_a_large_vocabulary_is_taken_or_refused_with_the_reason(name: str) -> No
     except MethodError as error:
         assert "70000" in str(error)
         return
-    assert set(decoded.terms) <= {0, 65_535, 65_536, 69_999} and 65_536 in decoded.terms
+    made_up = set(decoded.terms) - {0, 65_535, 65_536, 69_999}
+    assert (codec.makes_up_terms or not made_up) and 65_536 in decoded.terms
 
 
 WITH_BUDGET = [name for name in NAMES if "nbytes" in parameters(members("method")[name])]

@@ -192,7 +192,7 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     if isinstance(encoder, TokenVectorModel):
         raise ModelError("model=token_vectors has its vectors already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
-        raise ModelError("model=bm25 weighs terms anew in every run: there is nothing to encode")
+        raise ModelError(f"model={encoder.name} weighs terms anew in every run: there is nothing to encode")
     if shard is None:
         embed(dataset, encoder, cache_dir)
         return

@@ -120,6 +120,11 @@ def choose(wanted: str, dataset: Dataset, encoder: Encoder, tested: Dataset) -> 
     )
 
 
+def made_from_documents(source: Literal["titles", "sentences"], dataset: Dataset) -> FitQueries:
+    """Return the titles or sentences of a collection's documents, as `choose` would for a model of texts."""
+    return _collect(source, dataset, None, dataset)
+
+
 def check(wanted: str) -> None:
     """Raise `ConfigError` for a source that does not exist."""
     if wanted not in ("auto", *SOURCES):
@@ -132,7 +137,7 @@ def sentences(text: str) -> list[str]:
     return [part for part in parts if len(part) >= MIN_CHARACTERS] or [text.strip()]
 
 
-def _collect(source: Source, dataset: Dataset, encoder: Encoder, tested: Dataset) -> FitQueries:
+def _collect(source: Source, dataset: Dataset, encoder: Encoder | None, tested: Dataset) -> FitQueries:
     given = _texts(source, dataset, encoder)
     rows = [row for row, text in enumerate(given) if text.strip()]
     rows = [rows[place] for place in evenly_spaced(len(rows), MAX_QUERIES)]
@@ -167,7 +172,7 @@ def _answers(source: Source, rows: list[int], dataset: Dataset) -> NDArray[np.in
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _texts(source: Source, dataset: Dataset, encoder: Encoder) -> Sequence[str]:
+def _texts(source: Source, dataset: Dataset, encoder: Encoder | None) -> Sequence[str]:
     """Return the texts of a source; a document that is a vector is called by its id."""
     if source == "documents":
         return dataset.doc_texts or dataset.doc_ids

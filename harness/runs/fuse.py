@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from harness.data.datasets import Dataset
 from harness.evaluation.fusion import Fusion
 from harness.evaluation.reference import REFERENCE
 from harness.evaluation.retrieval_metrics import Judgements
-from harness.runs.hybrid import Fused, fused, fused_quality, hybrid_record
+from harness.runs.hybrid import OWN, Fused, PartSpec, fused, fused_quality, hybrid_record
 from harness.runs.inputs import load_dataset
 from harness.runs.record import Record
 from harness.runs.store import Store
@@ -146,12 +147,46 @@ def of_row(store: Store, pairs: Pairs, row: pd.Series[Any], fusion: Fusion, k: i
     return replace(made, record=replace(made.record, command=f"vecbudget fuse  # of {names}"))
 
 
-def at_half_depth(made: Fused, store: Store, pairs: Pairs, fusion: Fusion) -> float:
+def at_half_depth(made: Fused, store: Store, pairs: Pairs) -> float:
     """Return what the headline metric would be if half as many documents of each part were fused."""
-    shallow = replace(fusion, depth=max(1, fusion.depth // 2))
+    own = _fusion_of(made.record)
+    shallow = replace(own, depth=max(1, own.depth // 2))
     rankings = [store.ranking(part) for part in made.record.parts]
     again = fused(made.record, rankings, shallow, pairs.dataset)
     return again.record.metrics[REFERENCE.judged_metric]
+
+
+def searched_deeper(made: Fused, store: Store, pairs: Pairs, depth: int) -> Fused:
+    """Search the parts of a hybrid again, to `depth`, and fuse all of that.
+
+    The parts are fitted, encoded and searched as their records say, and recorded in the folder `verified` beside those.
+    """
+    from harness.runs.run import run  # it imports the module of hybrids
+
+    results = store.runs.parent / "verified"
+    deeper, parts = Store(results), []
+    for part in made.record.parts:
+        of = pairs.parts[part]
+        cfg = OmegaConf.create(of.config)
+        cfg.results_dir, cfg.keep_index = str(results), False
+        given = [text for text in shlex.split(of.command)[2:] if not text.startswith(("k=", "results_dir="))]
+        # the record's method is resolved, and has no parameters of its yaml's own left
+        changed = tuple(text.removeprefix("method.") for text in given if text.startswith("method."))
+        deep, given = PartSpec(OWN, of.method.name, changed).config(cfg, given, depth)
+        parts.append(deeper.read(run(deep, of.method.name, [*given, f"k={depth}"])))
+    whole = replace(_fusion_of(made.record), depth=depth)
+    rankings = [deeper.ranking(part.run_id) for part in parts]
+    return fused(hybrid_record(parts, whole, made.record.identity.k), rankings, whole, pairs.dataset)
+
+
+def changed_share(first: Fused, second: Fused, k: int = 10) -> float:
+    """Return in what share of queries the best k documents differ, or their order."""
+    return float((first.ranking[:, :k] != second.ranking[:, :k]).any(axis=1).mean())
+
+
+def _fusion_of(record: Record) -> Fusion:
+    fusion = record.identity.method["fusion"]
+    return Fusion(fusion["rule"], tuple(fusion["weights"]), fusion["constant"], fusion["depth"])
 
 
 def checked(records: Sequence[Record], depth: int) -> None:

@@ -8,6 +8,7 @@ are no part of what codes cost here, so that parts that share them pay for them 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import shlex
@@ -45,11 +46,11 @@ OWN = "model"
 
 FAMILY = "hybrid"
 
-TRAIN = "train"
-"""In place of weights: those that are best on train queries."""
+TRAIN, PSEUDO = "train", ("titles", "sentences")
+"""In place of weights: those that are best on train queries, or on titles or sentences of the documents."""
 
 WEIGHTS = tuple(step / 20 for step in range(21))
-"""Of the second part, that are tried on train queries; of equals the smaller one is taken."""
+"""Of the second part, that are tried on these queries; of equals the smaller one is taken."""
 
 SYNTAX = "MODEL:METHOD or MODEL:METHOD:parameter=value:..., such as 'bm25:sparse_linear:bits=4' or 'model:svd_binary'"
 
@@ -117,9 +118,8 @@ def run_hybrid(
     specs = [PartSpec.of(text) for text in method.parts]
     store = Store(Path(cfg.results_dir))
     learned = ""
-    if method.weights == TRAIN:
-        weights, count = _learned_weights(cfg, specs, overrides, store, run_part)
-        learned = f"{count} train queries"
+    if isinstance(method.weights, str):
+        weights, learned = _learned_weights(cfg, specs, overrides, store, run_part)
     else:
         weights = tuple(float(weight) for weight in method.weights)
     fusion = Fusion(method.rule, weights, method.constant, method.depth)
@@ -149,24 +149,36 @@ def _learned_weights(
     overrides: Sequence[str],
     store: Store,
     run_part: Callable[[DictConfig, str, list[str]], str],
-) -> tuple[tuple[float, ...], int]:
-    """Return the weights of two parts that are best on the collection's train queries, and the number of these.
+) -> tuple[tuple[float, ...], str]:
+    """Return the weights of two parts that are best on queries which are no test queries, and what these are.
 
-    The parts are run on the train queries as on any, and recorded so.
+    The parts are run on these queries as on any, and recorded so.
     """
-    asked = cfg.copy()
-    if len(specs) != 2 or "split" not in asked.dataset or asked.dataset.get("train_split") is None:
-        raise ConfigError("method.weights=train is for two parts on a collection of splits, such as dataset=folder")
-    given = [text for text in overrides if not text.lstrip("+").startswith("dataset.split=")]
-    given.append(f"dataset.split={asked.dataset.train_split}")
-    asked.dataset.split = asked.dataset.train_split
+    source = cfg.method.weights
+    if len(specs) != 2 or source not in (TRAIN, *PSEUDO):
+        raise ConfigError(
+            f"method.weights is a number for each part, or for two parts {TRAIN}, {' or '.join(PSEUDO)}, got {source} "
+            f"for {len(specs)} parts"
+        )
+    asked, given = cfg.copy(), [text for text in overrides if not _is_of("dataset", text)]
+    if source == TRAIN:
+        if "split" not in asked.dataset or asked.dataset.get("train_split") is None:
+            raise ConfigError("method.weights=train is for a collection of splits, such as dataset=folder")
+        given = [text for text in overrides if not text.lstrip("+").startswith("dataset.split=")]
+        given.append(f"dataset.split={asked.dataset.train_split}")
+        asked.dataset.split = asked.dataset.train_split
+    else:
+        loader = OmegaConf.to_container(cfg.dataset, resolve=True)
+        asked.dataset = OmegaConf.create(members("dataset")["pseudo"].read_text(encoding="utf-8"))
+        asked.dataset.of, asked.dataset.source = loader, source
+        given += ["dataset=pseudo", f"dataset.of={_as_override(loader)}", f"dataset.source={source}"]
     tested, dataset = load_dataset("dataset", cfg.dataset), load_dataset("dataset", asked.dataset)
     # a test query that stands among them as well has no say
     same = {*tested.query_ids, *(tested.query_texts or [])}
     asked_texts = dataset.query_texts or dataset.query_ids
     free = [not {id_, text} & same for id_, text in zip(dataset.query_ids, asked_texts, strict=True)]
     if not any(free):
-        raise ConfigError(f"method.weights=train: {tested.name} has no train queries that are not test queries too")
+        raise ConfigError(f"method.weights={source}: {tested.name} has no such queries that are not test queries too")
     rankings = []
     for spec in specs:
         part, part_overrides = spec.config(asked, given, cfg.method.depth)
@@ -178,8 +190,14 @@ def _learned_weights(
         fusion = Fusion(cfg.method.rule, (1 - weight, weight), cfg.method.constant, cfg.method.depth)
         scores.append(float(fused_quality(rankings, fusion, judgements)[free].mean()))
     best = WEIGHTS[int(np.argmax(scores))]
-    log.info("weights %.2f and %.2f by %d train queries", 1 - best, best, sum(free))
-    return (1 - best, best), sum(free)
+    learned = f"{sum(free)} {'train queries' if source == TRAIN else source}"
+    log.info("weights %.2f and %.2f by %s", 1 - best, best, learned)
+    return (1 - best, best), learned
+
+
+def _as_override(node: Any) -> str:
+    """Return a mapping of plain values as Hydra reads it on a command line."""
+    return "{" + ",".join(f"{key}:{json.dumps(value)}" for key, value in node.items()) + "}"
 
 
 @dataclass(frozen=True, eq=False)

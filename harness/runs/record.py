@@ -39,7 +39,7 @@ FILES, CHECKSUM = "files", "checksum"
 STATUSES = ("ok", "failed", "skipped")
 """Skipped is a setting of an experiment's list that the vectors cannot carry; like a failed one, it is due again."""
 
-WEIGHTS = ("content", "model", "mteb", "revision", "bm25")
+WEIGHTS = ("content", "model", "mteb", "revision", "bm25", "esa")
 """Entries of a model's identity that say which model it is, whatever the collection."""
 
 LEAST_POINTS = 39

@@ -100,6 +100,15 @@ def get_unary(values: Array, at: int) -> tuple[int, int]:
 
 
 @guarded
+def width_of(value: int) -> int:
+    """Return the bits of a number, 0 for 0."""
+    bits = 0
+    while value >> bits:
+        bits += 1
+    return bits
+
+
+@guarded
 def longer(array: Array, needed: int) -> Array:
     """Return an array that holds `needed` entries, with those it has."""
     if needed <= len(array):
@@ -310,6 +319,63 @@ def read_rice(values: Array, starts: Array, bits: int, width: int) -> Rows:
 
 
 @guarded
+def write_delta(indptr: Array, terms: Array, symbols: Array, bits: int) -> Strings:
+    """Write the count and each gap by Elias's delta code: the length of its length in ones, its length, its bits."""
+    n = len(indptr) - 1
+    lengths = np.zeros(n, np.int64)
+    values = np.zeros((len(terms) * (ID_BITS + bits) >> 3) + 2 * n + 8, np.uint8)
+    at = 0
+    for row in range(n):
+        start, count, after = at, indptr[row + 1] - indptr[row], 0
+        if count == 0:
+            continue
+        at = put_vbyte(values, at, count)
+        for place in range(indptr[row], indptr[row + 1]):
+            gap = terms[place] - after + 1
+            # the highest bit of both numbers is known
+            length = width_of(gap)
+            size = width_of(length)
+            at = put_unary(values, at, size - 1)
+            at = put(values, at, length & ((1 << (size - 1)) - 1), size - 1)
+            at = put(values, at, gap & ((1 << (length - 1)) - 1), length - 1)
+            after = terms[place] + 1
+        for place in range(indptr[row], indptr[row + 1]):
+            at = put(values, at, symbols[place], bits)
+        at = (at + 7) & ~7
+        lengths[row] = (at - start) >> 3
+    return values[: at >> 3].copy(), lengths
+
+
+@guarded
+def read_delta(values: Array, starts: Array, bits: int, width: int) -> Rows:
+    """Read what `write_delta` wrote."""
+    n = len(starts) - 1
+    indptr = np.zeros(n + 1, np.int64)
+    terms, symbols = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    held = 0
+    for row in range(n):
+        if starts[row + 1] > starts[row]:
+            count, at = get_count(values, starts[row] * 8, width)
+            terms, symbols = longer(terms, held + count), longer(symbols, held + count)
+            after = 0
+            for place in range(held, held + count):
+                size, at = get_unary(values, at)
+                if size > 5:
+                    raise ValueError("a gap of more than 63 bits")
+                length = (1 << size) | get(values, at, size)
+                at += size
+                terms[place] = after + ((1 << (length - 1)) | get(values, at, length - 1)) - 1
+                at += length - 1
+                after = terms[place] + 1
+            for place in range(held, held + count):
+                symbols[place] = get(values, at, bits)
+                at += bits
+            held += count
+        indptr[row + 1] = held
+    return indptr, terms[:held].copy(), symbols[:held].copy()
+
+
+@guarded
 def write_dot_vbyte(indptr: Array, terms: Array, symbols: Array) -> Strings:
     """Write DotVByte's words of 8 bytes: groups of 8 ids, the rest of them as its tail, symbols of 8 bits."""
     n = len(indptr) - 1
@@ -373,15 +439,6 @@ def read_dot_vbyte(values: Array, starts: Array) -> Rows:
             terms[place] = before
             symbols[place] = get(values, tail_symbols + 8 * (place - tail), 8)
     return indptr, terms, symbols
-
-
-@guarded
-def width_of(value: int) -> int:
-    """Return the bits of a number, 0 for 0."""
-    bits = 0
-    while value >> bits:
-        bits += 1
-    return bits
 
 
 @guarded

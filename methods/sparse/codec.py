@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codes, Float32, MethodError, Part
+from methods.base import Array, Codes, Float32, MethodError, Part, arrays_under
 from methods.representations import DOC_BLOCK, Kind, Postings, SparseVectors, search_blocks
 
 
@@ -35,6 +35,9 @@ class SparseCodec(Part, ABC):
     searches_whole: ClassVar[bool] = False
     """Whether a search must see all codes at once: its answer over chunks would be another one."""
 
+    makes_up_terms: ClassVar[bool] = False
+    """Whether a decoded document may have terms that the document lacks."""
+
     def fit_rows(self, n: int) -> slice:
         """Return which of n documents `fit` looks at."""
         return slice(None)
@@ -52,10 +55,24 @@ class SparseCodec(Part, ABC):
         vars(self).pop("_searched", None)
         return super().fit(docs, queries, pairs)
 
+    @property
+    def _parts(self) -> dict[str, Part]:
+        """Parts with a state of their own, by name."""
+        return {}
+
+    def state(self) -> dict[str, Array]:
+        """Return the codec's own state, and the parts' under their names."""
+        own = super().state()
+        for name, part in self._parts.items():
+            own |= {f"{name}.{key}": array for key, array in part.state().items()}
+        return own
+
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Take over the state that an object with the same parameters returned from `state`."""
         vars(self).pop("_searched", None)
-        return super().load_state(arrays)
+        for name, part in self._parts.items():
+            part.load_state(arrays_under(arrays, f"{name}."))
+        return super().load_state({name: array for name, array in arrays.items() if "." not in name})
 
     def encode(self, docs: Any) -> Codes:
         """Return the bytes that are stored for documents (n, V)."""
@@ -69,7 +86,7 @@ class SparseCodec(Part, ABC):
     def score(self, queries: Any, codes: Codes) -> Float32:
         """Return all scores, float32 (m, n)."""
         asked = self._checked(queries, "queries", self._query_width())
-        return np.concatenate([postings.score(asked) for _, postings in self._postings(codes)], axis=1)
+        return np.concatenate([postings.score(asked) for _, postings in self._postings(codes, asked)], axis=1)
 
     def search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Return the best `min(k, n)` documents of each query, those that share no term with it included.
@@ -84,10 +101,13 @@ class SparseCodec(Part, ABC):
         if k < 1:
             raise MethodError(f"k must be at least 1, got {k}")
         asked = self._checked(queries, "queries", self._query_width())
-        return search_blocks(asked, self._postings(codes), k)
+        return search_blocks(asked, self._postings(codes, asked), k)
 
-    def _postings(self, codes: Codes) -> Iterator[tuple[int, Postings]]:
-        """Yield (first row, postings) of the decoded documents; a single block is kept for the next search."""
+    def _postings(self, codes: Codes, asked: SparseVectors) -> Iterator[tuple[int, Postings]]:
+        """Yield (first row, postings) of the decoded documents; a single block is kept for the next search.
+
+        Of terms that are not asked for, there need be none.
+        """
         if codes.n > DOC_BLOCK and self.row_wise:
             for start in range(0, codes.n, DOC_BLOCK):
                 yield start, Postings(self.decode(codes[start : start + DOC_BLOCK]))

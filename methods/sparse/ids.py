@@ -173,6 +173,23 @@ class Rice(IdCode):
 
 
 @dataclass(kw_only=True, eq=False)
+class EliasDelta(IdCode):
+    """Gaps by Elias's delta code (Elias, 1975): a gap costs by its own size, so that documents in a good order pay."""
+
+    def write(self, rows: Rows, width: int, bits: int) -> Ragged:
+        """Return a byte string for each row of ids."""
+        from methods.kernels import bit_streams
+
+        return Ragged.of(*bit_streams.write_delta(*rows, bits))
+
+    def read(self, strings: Ragged, width: int, bits: int) -> Rows:
+        """Return what was written."""
+        from methods.kernels import bit_streams
+
+        return bit_streams.read_delta(strings.values, strings.starts, bits, width)
+
+
+@dataclass(kw_only=True, eq=False)
 class PackedBlocks(IdCode):
     """Postings as search engines write them: blocks of ids, each with as many bits a gap as its widest one needs.
 

@@ -10,10 +10,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codes, MethodError, Part, Ragged, arrays_under
+from methods.base import Array, Codes, MethodError, Part, Ragged, added_parameter, arrays_under
 from methods.representations import SparseVectors
 from methods.sparse.codec import SparseCodec
 from methods.sparse.ids import IdCode, Rows
+from methods.sparse.order import near_each_other
 from methods.sparse.pruning import Pruning
 from methods.sparse.weights import WeightCode
 
@@ -41,6 +42,9 @@ class TermWeights(SparseCodec):
     layout : {"forward", "inverted"}
         *forward*: a byte string for each document. *inverted*: one for each term, with the rows of the documents that
         have it; documents cannot then be appended.
+    order : {"given", "bisection"}
+        Of documents, for layout=inverted. *bisection*: documents with terms in common are near, so that gaps are small
+        (Dhulipala et al., 2016); the codes then have the row of each.
     renumber : bool
         Number terms by falling document frequency before their ids are written, so that gaps are small. The state then
         has a number for each term of the vocabulary.
@@ -54,6 +58,7 @@ class TermWeights(SparseCodec):
     ids: IdCode
     pruning: Pruning | None = None
     layout: Literal["forward", "inverted"] = "forward"
+    order: Literal["given", "bisection"] = added_parameter("given")
     renumber: bool = False
     nbytes: float | None = None
 
@@ -64,6 +69,10 @@ class TermWeights(SparseCodec):
             self._require(free, f"nbytes={self.nbytes} needs a pruning whose own parameter is null, for it to set")
         else:
             self._require(not free, "pruning has no parameter: give it one, or nbytes")
+        self._require(
+            self.layout == "inverted" or self.order == "given",
+            "order=bisection is for layout=inverted: documents of their own bytes have no gaps between them",
+        )
         if self.layout == "inverted":
             self._require(not self.renumber, "renumber=true is for layout=forward: postings hold no numbers of terms")
             self._require(not self.ids.adapts, f"ids={type(self.ids).__name__} are for layout=forward")
@@ -122,8 +131,7 @@ class TermWeights(SparseCodec):
     def _moved(self, docs: SparseVectors) -> tuple[SparseVectors, Int64]:
         """Return what is written: documents with their terms' new numbers, or postings; and where each weight was."""
         if self.layout == "inverted":
-            order = np.argsort(docs.terms, kind="stable")
-            return docs.transposed(), order
+            return docs.transposed(), np.argsort(docs.terms, kind="stable")
         if not self.renumber:
             return docs, np.arange(docs.nnz)
         rank = np.empty(docs.width, np.uint32)
@@ -135,6 +143,11 @@ class TermWeights(SparseCodec):
     def _encode(self, docs: SparseVectors) -> Codes:
         left = docs if self.pruning is None else self.pruning.kept(docs)
         left = self.weights.kept(left)
+        shared: dict[str, Array] = {}
+        if self.order == "bisection":
+            rows_in_order = near_each_other(left)
+            left = left.take(rows_in_order)
+            shared["rows"] = rows_in_order.astype(np.min_scalar_type(len(docs) - 1))
         symbols, stored = self.weights.symbols(left)
         moved, order = self._moved(left)
         rows = (moved.indptr, moved.terms.astype(np.int64), symbols[order])
@@ -142,13 +155,16 @@ class TermWeights(SparseCodec):
         strings = self.ids.write(rows, moved.width, self.weights.symbol_bits)
         if self.layout == "forward":
             return Codes(n=len(docs), rows=stored, ragged={"documents": strings})
-        return Codes(n=len(docs), rows=stored, shared={"postings": strings.values, "lengths": strings.lengths})
+        return Codes(n=len(docs), rows=stored, shared=shared | {"postings": strings.values, "lengths": strings.lengths})
 
     def _decode(self, codes: Codes) -> SparseVectors:
         width = self._check_fitted()
         if self.layout == "inverted":
             strings = Ragged(codes.shared["postings"], codes.shared["lengths"])
             indptr, ids, symbols = self._read(strings, codes.n)
+            if self.order == "bisection":
+                ids = np.asarray(codes.shared["rows"], np.int64)[ids]
+                self._require(len(ids) == 0 or ids.max() < codes.n, f"damaged codes (a row beyond {codes.n})")
             order = np.argsort(ids, kind="stable")
             rows, terms, symbols = ids[order], np.repeat(np.arange(width), np.diff(indptr))[order], symbols[order]
             indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=codes.n))]).astype(np.int64)
@@ -177,19 +193,6 @@ class TermWeights(SparseCodec):
     def _parts(self) -> dict[str, Part]:
         parts: dict[str, Part | None] = {"pruning": self.pruning, "weights": self.weights, "ids": self.ids}
         return {name: part for name, part in parts.items() if part is not None}
-
-    def state(self) -> dict[str, Array]:
-        """Return the codec's own state, and the parts' under their names."""
-        own = super().state()
-        for name, part in self._parts.items():
-            own |= {f"{name}.{key}": array for key, array in part.state().items()}
-        return own
-
-    def load_state(self, arrays: Mapping[str, Array]) -> Self:
-        """Hand each part its own arrays."""
-        for name, part in self._parts.items():
-            part.load_state(arrays_under(arrays, f"{name}."))
-        return super().load_state({name: array for name, array in arrays.items() if "." not in name})
 
 
 @dataclass(kw_only=True, eq=False)

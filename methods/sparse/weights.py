@@ -103,21 +103,22 @@ class SignificantBits(WeightCode):
 
 @dataclass(kw_only=True, eq=False)
 class FixedSteps(WeightCode):
-    """Whole multiples of a step that does not depend on the documents, the nearest even, saturating.
+    """Whole multiples of a step, the nearest even, saturating.
 
     Parameters
     ----------
     bits : int
         1 to 16.
-    step : float
-        1/64 with 8 bits is fixed point Q2.6, to 3.98 (Seismic); 3/255 reaches to 3 (OpenSearch).
+    step : float or None
+        1/64 with 8 bits is fixed point Q2.6, to 3.98 (Seismic); 3/255 reaches to 3 (OpenSearch). None: the largest
+        multiple is the largest weight of the documents of `fit`, as engines make 8-bit impacts; a number of state.
     zero : {"drop", "store", "raise"}
         What becomes of a weight that rounds to 0: its term is dropped; it is stored, number and all, to no use, as
         stores do; or it takes the smallest weight above 0.
     """
 
     bits: int = 8
-    step: float = 1 / 64
+    step: float | None = 1 / 64
     zero: Literal["drop", "store", "raise"] = "drop"
 
     def _check_parameters(self) -> None:
@@ -129,12 +130,21 @@ class FixedSteps(WeightCode):
         """Bits of a weight."""
         return self.bits
 
+    def _fit(self, docs: SparseVectors, queries: object) -> None:
+        if self.step is None:
+            largest = float(docs.weights.max()) if docs.nnz else 1.0
+            self.step_ = largest / (2**self.bits - 1)
+
+    @property
+    def _step(self) -> float:
+        return float(self.step_) if self.step is None else self.step
+
     def kept(self, docs: SparseVectors) -> SparseVectors:
         """Return documents without the terms that round to 0, if these are dropped."""
         return docs.kept(self._multiples(docs) > 0) if self.zero == "drop" else docs
 
     def _multiples(self, docs: SparseVectors) -> Float64:
-        multiples: Float64 = np.rint(docs.weights.astype(np.float64) / self.step)
+        multiples: Float64 = np.rint(docs.weights.astype(np.float64) / self._step)
         return multiples
 
     def symbols(self, docs: SparseVectors) -> tuple[Int64, dict[str, Array]]:
@@ -144,7 +154,7 @@ class FixedSteps(WeightCode):
 
     def weights(self, symbols: Int64, terms: Int64, rows: Int64, stored: Mapping[str, Array]) -> Float32:
         """Return the multiples as weights."""
-        return (symbols * self.step).astype(np.float32)
+        return (symbols * self._step).astype(np.float32)
 
 
 @dataclass(kw_only=True, eq=False)

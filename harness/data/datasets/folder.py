@@ -72,16 +72,7 @@ class Folder(Options):
         corpus_files, queries_files = _files(folder, "corpus"), _files(folder, "queries")
         qrels_folder = folder / "qrels" if self.qrels is None else Path(self.qrels).expanduser()
         judged_file = qrels_folder if qrels_folder.is_file() else _split_file(folder, qrels_folder, self.split)
-        doc_ids: list[str] = []
-        titles: list[str] = []
-        texts: list[str] = []
-        for path, line, doc_id, record in _records(corpus_files):
-            title = _string(record, "title", path, line, optional=True)
-            doc_ids.append(doc_id)
-            titles.append(title)
-            texts.append(document_text(title, _string(record, "text", path, line)))
-        if not doc_ids:
-            raise DatasetError(f"{corpus_files[0]} holds no documents")
+        doc_ids, titles, texts = _documents(corpus_files)
         queries = {
             query_id: _string(record, "text", path, line) for path, line, query_id, record in _records(queries_files)
         }
@@ -127,6 +118,35 @@ class Folder(Options):
         if not qrels:
             raise DatasetError(f"{path}: no query of the queries file is judged")
         return qrels
+
+
+def corpus_texts(path: str) -> list[str]:
+    """Return the texts of the documents of a folder that may have neither queries nor judgements, in its order.
+
+    Raises
+    ------
+    DatasetError
+        If it has no corpus, or one that is malformed.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
+    return _documents(_files(folder, "corpus"))[2]
+
+
+def _documents(files: list[Path]) -> tuple[list[str], list[str], list[str]]:
+    """Return ids, titles and texts, title and body joined."""
+    doc_ids: list[str] = []
+    titles: list[str] = []
+    texts: list[str] = []
+    for path, line, doc_id, record in _records(files):
+        title = _string(record, "title", path, line, optional=True)
+        doc_ids.append(doc_id)
+        titles.append(title)
+        texts.append(document_text(title, _string(record, "text", path, line)))
+    if not doc_ids:
+        raise DatasetError(f"{files[0]} holds no documents")
+    return doc_ids, titles, texts
 
 
 def _files(folder: Path, stem: str) -> list[Path]:

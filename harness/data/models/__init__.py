@@ -7,6 +7,7 @@ The members of the `model` config group, a module each. A model is a dataclass o
 from harness.data.models.bm25 import BM25Model
 from harness.data.models.cohere import CohereModel
 from harness.data.models.encoder import Encoder
+from harness.data.models.esa import EsaModel
 from harness.data.models.gemini import GeminiModel
 from harness.data.models.minilm import Minilm
 from harness.data.models.minilm_tokens import MinilmTokens
@@ -27,6 +28,7 @@ __all__ = [
     "BM25Model",
     "CohereModel",
     "Encoder",
+    "EsaModel",
     "GeminiModel",
     "Minilm",
     "MinilmTokens",

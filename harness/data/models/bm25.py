@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -92,8 +92,8 @@ class BM25Model(Options):
     @property
     def label(self) -> str:
         """The name, and what is not as it is by default."""
-        default = BM25Model()
-        changed = [f"{key}={value}" for key, value in self._settings().items() if value != getattr(default, key)]
+        default = type(self)()._settings()
+        changed = [f"{key}={value}" for key, value in self._settings().items() if value != default[key]]
         return " ".join([self.name, *changed])
 
     def _settings(self) -> dict[str, Any]:
@@ -119,23 +119,14 @@ class BM25Model(Options):
         if dataset.doc_texts is None:
             raise ModelError(f"{dataset.name} consists of vectors, which have no words; use model=vectors")
         words = self._words(dataset.doc_texts)
-        number = {term: place for place, term in enumerate(sorted({term for text in words for term in text}))}
+        number = numbered(words)
         if not number:
             raise ModelError(f"the documents of {dataset.name} have no words (by {self.token_pattern!r})")
         return Lexicon(self._weighted([[number[term] for term in text] for text in words], len(number)), number)
 
     def queries(self, lexicon: Lexicon, texts: Sequence[str]) -> SparseVectors:
         """Return how often each query (m, V) has each term of the corpus."""
-        counts = [
-            np.unique([lexicon.number[term] for term in text if term in lexicon.number], return_counts=True)
-            for text in self._words(texts)
-        ]
-        return SparseVectors(
-            np.concatenate([[0], np.cumsum([len(terms) for terms, _ in counts])]).astype(np.int64),
-            np.concatenate([terms for terms, _ in counts]).astype(np.uint32),
-            np.concatenate([often for _, often in counts]).astype(np.float32),
-            len(lexicon.number),
-        )
+        return counted(self._words(texts), lexicon.number)
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the stemmed words of each text, in order, as strings."""
@@ -173,6 +164,22 @@ class BM25Model(Options):
         matrix = csc_array((scores["data"], scores["indices"], scores["indptr"]), shape=(len(ids), width))
         # robertson's weights of a term that half of the documents have are 0, and say nothing
         return _positive(SparseVectors.from_csr(matrix))
+
+
+def numbered(words: Iterable[Iterable[str]]) -> dict[str, int]:
+    """Return the terms of texts with their numbers, in alphabetical order."""
+    return {term: place for place, term in enumerate(sorted({term for text in words for term in text}))}
+
+
+def counted(words: Sequence[Sequence[str]], number: Mapping[str, int]) -> SparseVectors:
+    """Return how often each text (n, V) has each term that has a number."""
+    counts = [np.unique([number[term] for term in text if term in number], return_counts=True) for text in words]
+    return SparseVectors(
+        np.concatenate([[0], np.cumsum([len(terms) for terms, _ in counts])]).astype(np.int64),
+        np.concatenate([terms for terms, _ in counts]).astype(np.uint32),
+        np.concatenate([often for _, often in counts]).astype(np.float32),
+        len(number),
+    )
 
 
 def _positive(vectors: SparseVectors) -> SparseVectors:

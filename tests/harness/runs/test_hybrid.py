@@ -1,5 +1,7 @@
 """Terms with weights, and hybrids of them with vectors, from configurations to records and tables."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,61 @@ def test_terms_are_exported_and_go_into_no_store_and_a_hybrid_is_its_parts(resul
     with pytest.raises(ConfigError, match="is a hybrid, whose indexes are those of its parts: 'vecbudget export"):
         export(runs["hybrid"], tmp_path / "hybrid", results=results)
     assert [path.name for path in tmp_path.iterdir()] == ["terms"]
+
+
+def test_weights_by_sentences_of_the_documents(texts: Path, tmp_path: Path) -> None:
+    """The record says by what, and the parts' own records how to run them again."""
+    run_id = done(
+        texts,
+        tmp_path,
+        "hybrid",
+        "method.parts=['model:sparse_float32','model:sparse_presence']",
+        "method.weights=sentences",
+        model="bm25",
+    )
+    store = Store(tmp_path)
+    record = store.read(run_id)
+    made = [other for other in store.records() if other.dataset.name.endswith("-sentences")]
+    assert len(made) == 2 and {other.dataset.n_queries for other in made} == {int(record.fit_queries.split()[0])}
+    assert record.fit_queries.endswith(" sentences") and record.dataset.n_queries == 30
+    # what was recorded can be run again
+    for part in made:
+        given = [text for text in shlex.split(part.command)[2:] if not text.startswith("results_dir=")]
+        with initialize_config_module("configs", version_base="1.3"):
+            cfg = compose("config", overrides=[*given, f"results_dir={tmp_path}", f"cache_dir={tmp_path / 'cache'}"])
+        assert run(cfg, part.method.name, given) == part.run_id
+    with pytest.raises(ConfigError, match="titles or sentences, got dreams for 2 parts"):
+        done(texts, tmp_path, "hybrid", "method.weights=dreams", model="bm25")
+
+
+def test_a_deeper_search_is_a_real_one(texts: Path, tmp_path: Path) -> None:
+    done(texts, tmp_path, "binary", "k=20")
+    done(texts, tmp_path, "sparse_range", "method.bits=2", "k=20", model="bm25")
+    store = Store(tmp_path)
+    text = fuse_markdown(store, ["rrf"], [0.3], 20, write=False, verify=40)
+    assert "40 deep" in text
+    ((dataset, records),) = fuse.collections(store)
+    fusion = Fusion("rrf", (0.7, 0.3), depth=20)
+    pairs = fuse.all_pairs(store, dataset, records, [fusion])
+    made = fuse.of_row(store, pairs, pairs.table.iloc[0], fusion, 20)
+    again = fuse.searched_deeper(made, store, pairs, 40)
+    deeper = list(Store(tmp_path / "verified").records())
+    assert {record.identity.k for record in deeper} == {40}
+    assert {record.method.setting for record in deeper} == {"binary", "sparse_range bits=2"}
+    lists = [Store(tmp_path / "verified").ranking(part) for part in again.record.parts]
+    expected, _ = replace(fusion, depth=40).fuse([of["rows"] for of in lists], [of["scores"] for of in lists], 20)
+    np.testing.assert_array_equal(again.ranking, expected)
+    assert 0 <= fuse.changed_share(made, again) <= 1 and fuse.changed_share(made, made) == 0
+    # half of the depth is fused by the pair's own rule and weights
+    half, _ = replace(fusion, depth=10).fuse(
+        [store.ranking(part)["rows"] for part in made.record.parts],
+        [store.ranking(part)["scores"] for part in made.record.parts],
+        20,
+    )
+    judged = fuse.fused(
+        made.record, [store.ranking(part) for part in made.record.parts], replace(fusion, depth=10), dataset
+    )
+    np.testing.assert_array_equal(judged.ranking, half)
+    assert fuse.at_half_depth(made, store, pairs) == judged.record.metrics["ndcg_at_10"]
+    with pytest.raises(ConfigError, match="--verify must be deeper"):
+        fuse_markdown(store, ["rrf"], [0.3], 20, write=False, verify=20)

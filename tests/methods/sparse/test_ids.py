@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods import DotVByte, EliasFano, FixedWidth, PackedBlocks, RangeCoded, Rice, VariableByte
+from methods import DotVByte, EliasDelta, EliasFano, FixedWidth, PackedBlocks, RangeCoded, Rice, VariableByte
 from methods.base import MethodError, Ragged
 from methods.kernels import term_range_coder
 from methods.representations import SparseVectors
@@ -16,6 +16,7 @@ CODES = [
     FixedWidth(),
     FixedWidth(bits="word"),
     VariableByte(),
+    EliasDelta(),
     EliasFano(),
     Rice(),
     DotVByte(),
