@@ -196,7 +196,9 @@ def _exact_scores(doc: Float32, asked: Asked, which: Int64) -> NDArray[np.float6
         own = asked.queries.take(which)
         lengths = np.sqrt(np.einsum("ij,ij->i", own.values, own.values, dtype=np.float64))
         error = doc.shape[1] * 2.0**-24 * row_lengths(doc).max() * lengths  # Higham, 2002, section 3.1
-        _loops().sums_of_exact_largest(doc, own.values, doc @ own.values.T, own.offsets, 2 * error, scores)
+        with np.errstate(over="ignore", invalid="ignore"):
+            similarities = doc @ own.values.T
+        _loops().sums_of_exact_largest(doc, own.values, similarities, own.offsets, 2 * error, scores)
     return scores
 
 

@@ -39,6 +39,7 @@ class Nearest:
         own = row_lengths(centroids)
         scales = _kernels().scales_of(np.full(len(centroids), own.max(initial=0.0)))
         self.rows = _kernels().fixed_point(centroids, scales)
+        self.step = _kernels().steps_of(scales[:1])
         self.start = np.zeros(len(centroids), np.int32)
         self.scale = None
         if longest is not None:
@@ -46,8 +47,11 @@ class Nearest:
             # |x - c|^2 = |x|^2 - 2 (<x, c> - |c|^2 / 2)
             self.start[:] = np.rint(-(own**2) / 2 * scales * self.scale)
 
-    def of(self, vectors: Float32) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return the largest product in fixed point and the centroid of each vector (n, d), int32 (n,) each."""
+    def of(self, vectors: Float32) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Return what was largest, float64 (n,), and the centroid that has it, int32 (n,), for vectors (n, d).
+
+        It is the product, less half the centroid's square where the distance counts.
+        """
         if self.scale is None:
             scales = _kernels().scales_of(row_lengths(vectors))
         else:
@@ -56,14 +60,16 @@ class Nearest:
         best, place = np.empty((2, 1, panels.shape[0] * panels.shape[2]), np.int32)
         ends = np.array([0, len(self.rows)])
         _kernels().largest_of_runs(self.rows, ends, self.start, panels, best, place)
-        return best[0, : len(vectors)], place[0, : len(vectors)]
+        n = len(vectors)
+        return best[0, :n] * _kernels().steps_of(scales) * self.step, place[0, :n]
 
 
 def k_means(vectors: Float32, k: int, iterations: int, spherical: bool, rng: np.random.Generator) -> Float32:
     """Return k centroids of vectors (n, d), k at most n, float32 (k, d).
 
     Lloyd's iterations from k of the vectors; each cluster that is left empty takes one of the vectors that are farthest
-    from their centroids.
+    from their centroids. It is not FAISS's, whose result depends on the number of threads, and which takes a third
+    longer.
 
     Parameters
     ----------
@@ -72,18 +78,17 @@ def k_means(vectors: Float32, k: int, iterations: int, spherical: bool, rng: np.
     """
     from methods.kernels.buckets import sum_by_row
 
-    longest = float(row_lengths(vectors).max())
+    lengths = row_lengths(vectors)
     centroids: Float32 = vectors[np.sort(rng.choice(len(vectors), k, replace=False))]
     for _ in range(iterations):
-        nearest = Nearest(unit_rows(centroids)) if spherical else Nearest(centroids, longest)
-        runs = range(0, len(vectors), TOKEN_BLOCK)
-        found = list(on_cores(nearest.of, ((vectors[start : start + TOKEN_BLOCK],) for start in runs)))
+        nearest = Nearest(unit_rows(centroids)) if spherical else Nearest(centroids, float(lengths.max()))
+        starts = range(0, len(vectors), TOKEN_BLOCK)
+        found = list(on_cores(nearest.of, ((vectors[start : start + TOKEN_BLOCK],) for start in starts)))
         which = np.concatenate([place for _, place in found])
         sums, counts = np.zeros((k, vectors.shape[1])), np.zeros(k, np.int64)
         sum_by_row(vectors, which, sums, counts)
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         empty = np.flatnonzero(counts == 0)
-        farthest = np.argsort(np.concatenate([best for best, _ in found]), kind="stable")
-        centroids[empty] = vectors[farthest[: len(empty)]]
+        closeness = np.concatenate([best for best, _ in found]) - (lengths if spherical else lengths**2 / 2)
+        centroids[empty] = vectors[np.argsort(closeness, kind="stable")[: len(empty)]]
     return centroids
-
