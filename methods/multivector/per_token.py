@@ -20,7 +20,7 @@ class PerToken(TokenCodec):
     """A code for one vector a document, used on each token as if it were a document of its own.
 
     What the codec learns, all tokens share. Where tokens have a direction in common, as those of most models do, its
-    `centre` counts more than with documents.
+    `centre` counts more than with documents. Scores are the codec's: `scoring` and `renormalize` are set on it.
 
     Parameters
     ----------
@@ -35,6 +35,10 @@ class PerToken(TokenCodec):
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "fit_tokens")
+        self._require(
+            self.renormalize is False and self.scoring == "asymmetric",
+            "set renormalize and scoring on its codec, which knows where its centre and its axes are",
+        )
         self._require(self.codec.takes == "vectors", "codec must be one for one vector a document")
         self._require(
             self.codec.row_wise and not self.codec.searches_whole,
@@ -71,18 +75,14 @@ class PerToken(TokenCodec):
         return self._as_tokens(self.codec.decode(self._token_codes(codes)), codes)
 
     def _doc_matrix(self, codes: Codes) -> TokenVectors:  # type: ignore[override]
-        if self.renormalizes:
-            return self.decode(codes)
         return self._as_tokens(self.codec.doc_matrix(self._token_codes(codes)), codes)
 
     def _as_tokens(self, values: Float32, codes: Codes) -> TokenVectors:
         return TokenVectors(values, offsets_of(codes.ragged[TOKENS].lengths))
 
     def _query_matrix(self, queries: TokenVectors) -> TokenVectors:  # type: ignore[override]
-        own = super()._query_matrix(queries).float32()
-        if self.renormalizes or not len(own.values):
-            return own
-        return TokenVectors(self.codec.query_matrix(own.values), own.offsets)
+        own = queries.float32()
+        return TokenVectors(self.codec.query_matrix(own.values), own.offsets) if len(own.values) else own
 
     def state(self) -> dict[str, Array]:
         """Return the codec's state under the prefix `codec.`."""

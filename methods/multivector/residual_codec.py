@@ -42,7 +42,7 @@ class ResidualTokens(TokenCodec):
     ----------
     residual : Codec or None
         Encodes residuals: `methods.PooledQuantiles` in ColBERTv2, product quantisation in EMVB (Nardini, Rulli and
-        Venturini, 2024). None: centroids only.
+        Venturini, 2024). It decodes to the space of its input. None: centroids only.
     centroids : int or None
         How many; None is ColBERT's rule: of 16 sqrt(tokens) the power of two that is not larger. Never more than the
         tokens that they are learnt from.
