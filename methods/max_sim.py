@@ -1,8 +1,9 @@
 """Exact late interaction (MaxSim): for each vector of the query the best one of the document, summed.
 
 score(q, p) = sum_i max_j <q_i, p_j> (Khattab and Zaharia, 2020, eq. 3). As in `methods.topk`, a rough product, here of
-16-bit fixed point, only nominates documents; those near the k-th best are scored again in float64 and rounded once, so that equal documents tie
-and a ranking depends neither on blocks nor on threads. A document without vectors scores 0, as one without terms does.
+16-bit fixed point, only nominates documents; those near the k-th best are scored again in float64 and rounded once, so
+that equal documents tie and a ranking depends neither on blocks nor on threads. A document without vectors scores 0, as
+one without terms does.
 """
 
 from __future__ import annotations

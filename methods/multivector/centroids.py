@@ -52,10 +52,8 @@ class Nearest:
 
         It is the product, less half the centroid's square where the distance counts.
         """
-        if self.scale is None:
-            scales = _kernels().scales_of(row_lengths(vectors))
-        else:
-            scales = np.full(len(vectors), self.scale)
+        own = self.scale is None
+        scales = _kernels().scales_of(row_lengths(vectors)) if own else np.full(len(vectors), self.scale)
         panels = _kernels().panels_of(_kernels().fixed_point(vectors, scales))
         best, place = np.empty((2, 1, panels.shape[0] * panels.shape[2]), np.int32)
         ends = np.array([0, len(self.rows)])

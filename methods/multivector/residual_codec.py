@@ -24,7 +24,7 @@ TYPICAL_LENGTH = 120
 """Tokens that ColBERT takes a document to have when it decides how many to sample."""
 
 HELD_OUT, MOST_HELD_OUT = 20, 50_000
-"""One token in so many, and no more than so many, are kept from k-means; their residuals say what residuals are like."""
+"""One token in so many, and no more than so many, are kept from k-means: their residuals are those of new tokens."""
 
 POINTS_PER_CENTROID = 256
 """Tokens a centroid that k-means learns from at most, as in FAISS."""

@@ -32,7 +32,7 @@ def test_largest_products_are_exact_sums_of_integers(columns: int, d: int, n: in
 
 
 def test_the_longest_vectors_do_not_overflow() -> None:
-    """All of a vector's length along one dimension, or spread over all: the product is 2^30, twice that with a start."""
+    """All of a vector's length along one dimension, or spread over all: the product is 2^30, and a start is added."""
     for vector in (np.eye(1, 384), np.full((1, 384), 384**-0.5)):
         fixed = fixed_point.fixed_point(vector.astype(np.float32), fixed_point.scales_of(np.ones(1)))
         best, place = np.empty((2, 1, 16), np.int32)

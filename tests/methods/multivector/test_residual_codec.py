@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from methods import FaissCodec, PooledQuantiles, ResidualTokens
 from methods.base import Codec, MethodError
 from methods.kernels.id_runs import pack_runs, unpack_runs
-from methods.kernels.packing import unpack
 from methods.multivector.centroids import Nearest, k_means
 from methods.multivector.residual_codec import centroid_count
 from methods.token_vectors import TokenVectors, offsets_of
@@ -22,7 +21,8 @@ def unit_tokens(counts: Any, d: int, seed: int = 0) -> TokenVectors:
     """Return unit vectors about 30 directions."""
     rng = np.random.default_rng(seed)
     offsets = offsets_of(counts)
-    values = rng.standard_normal((30, d))[rng.integers(0, 30, offsets[-1])] + 0.5 * rng.standard_normal((offsets[-1], d))
+    noise = 0.5 * rng.standard_normal((int(offsets[-1]), d))
+    values = rng.standard_normal((30, d))[rng.integers(0, 30, offsets[-1])] + noise
     values /= np.linalg.norm(values, axis=1)[:, None]
     return TokenVectors(values.astype(np.float32), offsets)
 
@@ -97,7 +97,7 @@ def test_what_is_stored_is_what_is_decoded(residual: Codec | None, ids: Any, cen
     assert np.allclose(decoded.values, expected, atol=1e-6)
     # in another order, alone, and read from a file
     rows = np.array([4, 2, 0, 4])
-    assert np.array_equal(codec.decode(codes.take(rows)).values, docs.take(rows).values * 0 + decoded.take(rows).values)
+    assert np.array_equal(codec.decode(codes.take(rows)).values, decoded.take(rows).values)
     fresh = ResidualTokens(residual=residual, ids=ids, centroids=centroids).load_state(codec.state())
     assert np.array_equal(fresh.decode(codes).values, decoded.values)
 
