@@ -631,6 +631,20 @@ class Codec(Part, ABC):
         blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in row_blocks(codes.n, 4 * width))
         return topk.search(projected, blocks, k)
 
+    def _score_listed(self, queries: Any, codes: Codes, listed: NDArray[np.int64]) -> Float32:
+        """Return the scores of each checked query with a list of documents, rows int64 (m, length): float32 as they."""
+        projected = self._query_matrix(queries).astype(np.float64)
+        scores = np.empty(listed.shape, dtype=np.float32)
+        # a few queries at a time, so that no more than their short lists are decoded at once
+        for start, stop in row_blocks(len(queries), 8 * listed.shape[1] * projected.shape[1]):
+            needed, position = np.unique(listed[start:stop], return_inverse=True)
+            docs = self._doc_matrix(codes.take(needed))
+            position = position.reshape(stop - start, -1)
+            for query in range(start, stop):
+                # float64, rounded once: equal documents get equal scores
+                scores[query] = np.einsum("ij,j->i", docs[position[query - start]].astype(np.float64), projected[query])
+        return scores
+
 
 def row_lengths(vectors: Float32) -> Array:
     """Return each row's Euclidean length, float64 (n,), summed in float64."""

@@ -1,11 +1,13 @@
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
-from harness.runs.catalogue import members, method_card
+from harness.runs.catalogue import members, method_card, parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -20,8 +22,19 @@ def shared_data() -> Path:
 
 
 def methods_for(kind: str) -> list[str]:
-    """The methods whose yaml says that they take documents of a kind: "vectors" where it says nothing, or "terms"."""
+    """The methods whose yaml says that they take documents of a kind: "vectors" (where it says nothing), "terms"..."""
     return [name for name, entry in members("method").items() if method_card(entry).get("takes", "vectors") == kind]
+
+
+@functools.cache
+def settings_of(name: str, **changes: float) -> dict[str, object]:
+    """What a yaml says its class takes, its own parameters resolved, as `MethodSpec` reads it."""
+    node = OmegaConf.create({"seed": 0, "method": OmegaConf.create(members("method")[name].read_text("utf-8"))}).method
+    for key, value in {**(node.about.get("test") or {}), **changes}.items():
+        node[key] = value
+    settings = OmegaConf.to_container(node, resolve=True)
+    own = {"about", *(key for key in parameters(members("method")[name]) if f"{key}}}" in str(node))}
+    return {key: value for key, value in settings.items() if key not in own or key == "_target_"}
 
 
 def clustered_vectors(n: int, d: int, seed: int = 0, clusters: int = 20) -> np.ndarray:

@@ -21,7 +21,7 @@ from harness.runs.config import instantiated
 from methods.base import Codes, MethodError, NotFittedError, VectorsError
 from methods.representations import SparseVectors, as_sparse, exact_search
 from methods.sparse.codec import SparseCodec
-from tests.conftest import methods_for
+from tests.conftest import methods_for, settings_of
 from tests.methods.sparse.collections import by_hand, sparse_collection
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
@@ -29,17 +29,6 @@ N, WIDTH, M, K = 600, 3000, 12, 20
 NAMES = methods_for("terms")
 
 every_method = pytest.mark.parametrize("name", NAMES)
-
-
-@functools.cache
-def settings_of(name: str, **changes: float) -> dict[str, object]:
-    """What a yaml says its class takes, its own parameters resolved, as `MethodSpec` reads it."""
-    node = OmegaConf.create({"seed": 0, "method": OmegaConf.create(members("method")[name].read_text("utf-8"))}).method
-    for key, value in {**(node.about.get("test") or {}), **changes}.items():
-        node[key] = value
-    settings = OmegaConf.to_container(node, resolve=True)
-    own = {"about", *(key for key in parameters(members("method")[name]) if f"{key}}}" in str(node))}
-    return {key: value for key, value in settings.items() if key not in own or key == "_target_"}
 
 
 def make(name: str, **changes: float) -> SparseCodec:

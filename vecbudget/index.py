@@ -28,6 +28,7 @@ from methods import HOMES
 from methods.base import Codec, Codes, Part, as_vectors, unit_rows
 from methods.representations import SparseVectors, as_sparse, refuse_kind
 from methods.sparse.codec import SparseCodec
+from methods.token_vectors import TokenVectors, as_token_vectors
 from vecbudget.former_names import TARGET, current_names
 from vecbudget.tensors import TensorFileError, read
 
@@ -185,6 +186,8 @@ class CompressedIndex:
         width = self.codec._query_width()
         if self.codec.takes == "vectors":
             return np.full((1, width), width**-0.5, dtype=np.float32)
+        if self.codec.takes == "tokens":
+            return TokenVectors(np.full((1, width), width**-0.5, dtype=np.float32), np.array([0, 1]))
         return SparseVectors(np.array([0, 1]), np.zeros(1, np.uint32), np.ones(1, np.float32), width)
 
     def __len__(self) -> int:
@@ -206,8 +209,9 @@ class CompressedIndex:
 
         Parameters
         ----------
-        vectors : float32 (m, dim); or SparseVectors, or a scipy sparse matrix (m, dim)
-            Queries, as the model of the manifest gives them: vectors, or terms with weights.
+        vectors : float32 (m, dim); or SparseVectors, or a scipy sparse matrix (m, dim); or TokenVectors, or a list
+            Queries, as the model of the manifest gives them: vectors, terms with weights, or a list of matrices
+            (tokens, dim), a vector for each token.
         k : int
 
         Returns
@@ -228,8 +232,10 @@ class CompressedIndex:
     def compared(self, vectors: Any) -> Any:
         """Return queries, float32 (m, dim), as their inner products are taken: scaled, or with one more number.
 
-        Terms with weights are compared as they are.
+        Terms with weights, and token vectors, are compared as they are.
         """
+        if self.codec.takes == "tokens" and isinstance(vectors, list | tuple | TokenVectors):
+            return as_token_vectors(vectors, "queries", self.dim)
         refuse_kind(vectors, self.codec.takes, "the index")
         if self.codec.takes == "terms":
             return as_sparse(vectors, "queries", self.dim)

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 BUDGETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Bytes a document."""
 
+LARGE_BUDGETS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+"""And those at which a document may have many vectors."""
+
 DENSE = "vectors"
 
-NAMES = {DENSE: "one vector", "terms": "terms with weights", "hybrid": "hybrid"}
-"""What tables call representations, in their order."""
+TOKENS = "tokens"
+
+NAMES = {DENSE: "one vector", "terms": "terms with weights", TOKENS: "a vector for each token", "hybrid": "hybrid"}
+"""What tables call representations, in their order; others come after these, under their own names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +52,39 @@ class Representations:
     best: pd.DataFrame
 
 
-def representations(pages: Sequence[Page], budgets: Sequence[float] = BUDGETS) -> list[Representations]:
+def representations(pages: Sequence[Page], budgets: Sequence[float] | None = None) -> list[Representations]:
     """Compare representations on each judged collection that was measured under more than one of them.
 
     Parameters
     ----------
     pages : sequence of Page
         Of one model and collection each.
-    budgets : sequence of float
-        Bytes a document.
+    budgets : sequence of float or None
+        Bytes a document; None is `BUDGETS`, and `LARGE_BUDGETS` where there are token vectors.
     """
     found = []
     judged = [page for page in pages if len(page.settings) and page.judged]
     for collection in dict.fromkeys(_of(page, "dataset") for page in judged):
         own = [page for page in judged if _of(page, "dataset") == collection]
         if len({kind_of_page(page) for page in own}) > 1:
-            found.append(Representations(collection, own[0].quality, _best(own, budgets)))
+            usual = BUDGETS + (LARGE_BUDGETS if TOKENS in {kind_of_page(page) for page in own} else ())
+            found.append(Representations(collection, own[0].quality, _best(own, budgets or usual)))
     return found
 
 
 def kind_of_page(page: Page) -> str:
-    """Return what represents the documents of a page: a key of `NAMES`."""
-    # a report's runs.csv of before there was a choice has no such column
-    return _of(page, "representation") if "representation" in page.runs else DENSE
+    """Return what represents the documents of a page, as records call it."""
+    # a report's runs.csv of before there was a choice has no such column, and what failed does not know it
+    known = page.runs[page.runs["status"] == "ok"] if "representation" in page.runs else page.runs.iloc[:0]
+    return str(known["representation"].iloc[0]) if len(known) else DENSE
+
+
+def kinds_of(pages: Sequence[Page]) -> dict[str, str]:
+    """Return the representations of some pages and what tables call them, in the order of tables."""
+    found = {kind_of_page(page) for page in pages}
+    return {
+        kind: NAMES.get(kind, kind) for kind in (*(kind for kind in NAMES if kind in found), *sorted(found - {*NAMES}))
+    }
 
 
 def _of(page: Page, column: str) -> str:
@@ -80,10 +95,10 @@ def _best(pages: Sequence[Page], budgets: Sequence[float]) -> pd.DataFrame:
     import pandas as pd
 
     runs = pd.concat([page.runs for page in pages], ignore_index=True).drop_duplicates("run_id").set_index("run_id")
-    rows = []
+    names, rows = kinds_of(pages), []
     for budget in budgets:
         chosen: dict[str, tuple[Page, int]] = {}
-        for kind in NAMES:
+        for kind in names:
             candidates = [
                 (page, place)
                 for page in pages
@@ -103,7 +118,7 @@ def _best(pages: Sequence[Page], budgets: Sequence[float]) -> pd.DataFrame:
             rows.append(
                 {
                     "within": budget,
-                    "representation": NAMES[kind],
+                    "representation": names[kind],
                     "model": setting["model"],
                     "setting": setting_name(setting),
                     "bytes": setting[pareto.COST],

@@ -78,6 +78,10 @@ MEASURES = [
 ]
 
 
+OF_TOKENS = ("token_vectors_per_doc", "length_bytes_per_doc", "uncompressed_bytes")
+"""Columns of settings that there are where a document has a vector for each token."""
+
+
 def optional_measures() -> list[str]:
     """Return the columns of settings that only some records have."""
     return [
@@ -194,6 +198,7 @@ def configurations(frame: pd.DataFrame) -> pd.DataFrame:
     good = frame.assign(family=families(frame))[frame["status"] == "ok"]
     groups = good.groupby(keys, dropna=False, sort=True)
     present = [*MEASURES, *(name for name in optional_measures() if name in good)]
+    present += [name for name in OF_TOKENS if name in good and good[name].notna().any()]
     numbers = good[present].apply(pd.to_numeric, errors="coerce")
     measures = numbers.groupby([good[key] for key in keys], dropna=False, sort=True)
     columns = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.analysis import memory, pareto
 from harness.analysis.budgets import BUDGET_RULE, BUDGETS, frontier_rule
+from harness.analysis.representations import DENSE, LARGE_BUDGETS, kind_of_page
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
@@ -59,6 +60,8 @@ def page_markdown(
             *([f"![Quality against bytes per vector]({figure})"] if figure else []),
         ]
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
+        if _has_tokens(page):
+            blocks += ["## How the bytes divide", _tokens_table(page), TOKENS_NOTE]
         blocks += ["## The best for a budget", _budget_table(page), _budget_note()]
         blocks += ["## The smallest that keeps a share of float32", _share_table(page)]
         if analysis:
@@ -122,7 +125,9 @@ def _headline(page: Page) -> str:
         )
     score = page.float32_score
     known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
-    text = f"{page.size}. {known} at {4 * page.settings['dim'].iloc[0]:,.0f} bytes/vector."
+    first = page.settings.iloc[0]
+    uncompressed = first["compression_ratio"] * first["bytes_per_vector"]
+    text = f"{page.size}. {known} at {uncompressed:,.0f} {_unit(page)}."
     text += _few_points(page)
     above = page.settings[page.settings["retention"] > SUSPICIOUS]
     if len(above):
@@ -140,8 +145,8 @@ def _settings_table(page: Page) -> str:
     columns = [
         words("", lambda row: "●" if row["on_frontier"] else ""),
         words("method", lambda row: bold(setting_name(row), bool(row["on_frontier"]))),
-        numbers("bytes/vector", pareto.COST, size),
-        numbers("code bytes/vector", "code_bytes_per_vector", size),
+        numbers(_unit(page), pareto.COST, size),
+        numbers(f"code {_unit(page)}", "code_bytes_per_vector", size),
     ]
     columns += [numbers("in memory", "resident_bytes_per_vector", size)] if _has_two_tiers(page) else []
     columns.append(numbers("× smaller", "compression_ratio", formatting.ratio))
@@ -169,6 +174,41 @@ def _settings_table(page: Page) -> str:
         numbers("search ms/query", lambda row: 1000 * row["search_seconds"] / row["n_queries"], formatting.digits)
     )
     return Table(columns, settings).markdown()
+
+
+def _unit(page: Page) -> str:
+    """Return what bytes are counted by: documents, where these are not one vector each."""
+    return "bytes/vector" if kind_of_page(page) == DENSE else "bytes/document"
+
+
+def _has_tokens(page: Page) -> bool:
+    return "token_vectors_per_doc" in page.settings
+
+
+def _tokens_table(page: Page) -> str:
+    """Return how many vectors a document has, and what each takes."""
+    settings = page.settings[page.settings["token_vectors_per_doc"].notna()]
+    width = 4 * settings["dim"]
+    settings = settings.assign(
+        left=100 * settings["token_vectors_per_doc"] * width / settings["uncompressed_bytes"],
+        each=(settings["code_bytes_per_vector"] - settings["length_bytes_per_doc"]) / settings["token_vectors_per_doc"],
+    )
+    columns = [
+        words("method", lambda row: bold(setting_name(row), bool(row["on_frontier"]))),
+        numbers("vectors a document", "token_vectors_per_doc", 1),
+        numbers("% of the model's", "left", 0),
+        numbers("bytes a vector", "each", 1),
+        numbers("bytes of lengths", "length_bytes_per_doc", 1),
+        numbers("code bytes/document", "code_bytes_per_vector", formatting.size),
+    ]
+    return Table(columns, settings).markdown()
+
+
+TOKENS_NOTE = (
+    "Vectors a document × bytes a vector + the bytes that say how many a document has = its code bytes. Settings that "
+    "make one vector of them are not listed; of two tiers, **bytes a vector** is what both store for the vectors that "
+    "are kept."
+)
 
 
 def _spread(label: str, measure: str, decimals: int, factor: float = 1) -> Column:
@@ -205,7 +245,7 @@ def _legend(page: Page) -> str:
     measure = page.quality_label
     notes = [
         f"**●** on the Pareto frontier: {frontier_rule(measure)}.",
-        f"**bytes/vector** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
+        f"**{_unit(page)}** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
         f"{spread_over(page.settings)}; **× smaller** is against float32."
         + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
         "**Scoring**: the float query against the decoded document, unless a row says otherwise"
@@ -256,8 +296,11 @@ def _legend(page: Page) -> str:
 
 
 def _budget_table(page: Page) -> str:
-    rows = [(str(budget), pareto.best_within(page.settings, budget)) for budget in BUDGETS]
-    return _answers("code bytes/vector at most", "best", page, rows)
+    budgets = [*BUDGETS, *LARGE_BUDGETS] if _has_tokens(page) else BUDGETS
+    rows = [(formatting.plain(budget), pareto.best_within(page.settings, budget)) for budget in budgets]
+    if _has_tokens(page):
+        rows = [row for row in rows if row[1] is not None]
+    return _answers(f"code {_unit(page)} at most", "best", page, rows)
 
 
 def _budget_note() -> str:
@@ -278,7 +321,7 @@ def _answers(asked: str, best: str, page: Page, rows: Sequence[tuple[str, pd.Ser
     columns = [
         numbers(asked, 0),
         words(best, lambda row: "nothing measured" if row[1] is None else setting_name(row[1])),
-        figure("bytes/vector", pareto.COST, formatting.size),
+        figure(_unit(page), pareto.COST, formatting.size),
         figure("× smaller", "compression_ratio", formatting.ratio),
     ]
     if page.judged:
@@ -296,7 +339,7 @@ def _steps_table(page: Page, steps: Sequence[Step]) -> str:
         return f"{text(page.settings.iloc[step.below])} → {text(page.settings.iloc[step.row])}"
 
     columns = [
-        numbers("bytes/vector", lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
+        numbers(_unit(page), lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
         words("on the frontier", lambda step: both(step, setting_name)),
         numbers(f"{measure} above the next smaller one", lambda step: step.difference, "{:+.4f}".format),
         words("95 % interval", lambda step: formatting.signed_interval(step.low, step.high, 4)),

@@ -95,6 +95,9 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
     uncompressed = 4 * dim * (record.tokens_per_doc or 1)
     if record.terms_per_doc is not None:
         uncompressed = TERM_BYTES * record.terms_per_doc
+    if record.parts:
+        # several models' vectors and terms have no one size
+        uncompressed = nan
     return {
         "run_id": record.run_id,
         "status": record.status,
@@ -118,6 +121,9 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "state_bytes": state_bytes,
         "bytes_per_vector": bytes_per_vector,
         "index_bytes": storage.index_bytes,
+        "token_vectors_per_doc": storage.token_vectors_per_doc or nan,
+        "length_bytes_per_doc": storage.length_bytes_per_doc or nan,
+        "uncompressed_bytes": uncompressed,
         "compression_ratio": uncompressed / bytes_per_vector,
         "retention": nan if record.retention is None else record.retention,
         **{name: record.metrics.get(name, nan) for name in metric_registry.names()},

@@ -194,6 +194,8 @@ class StorageEntry(Entry):
     state_bytes: float = math.nan
     index_bytes: float = math.nan
     dictionary_bytes: float = 0
+    token_vectors_per_doc: float = 0
+    length_bytes_per_doc: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +239,8 @@ class Record(Entry):
         See `harness.evaluation.spectrum_record`.
     training : list of dict
         What learned parts report of their training.
+    geometry : dict of str to float, or None
+        See `harness.evaluation.geometry.Geometry`; None for other than vectors, and in records older than this.
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
@@ -283,6 +287,7 @@ class Record(Entry):
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
+    geometry: dict[str, float] | None = None
     limits_about: str | None = None
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None
@@ -360,6 +365,8 @@ class Record(Entry):
                 codes_header_bytes=storage.codes_header_bytes,
                 state_bytes=storage.state_file_bytes,
                 dictionary_bytes=storage.dictionary_file_bytes,
+                token_vectors_per_doc=storage.token_vectors / storage.n,
+                length_bytes_per_doc=storage.length_bytes / storage.n,
                 index_bytes=storage.index_bytes,
             ),
             limits=measurement.limits,
@@ -367,6 +374,7 @@ class Record(Entry):
             if problem.representation == "vectors"
             else None,
             training=measurement.training,
+            geometry=None if problem.geometry is None else problem.geometry.as_record(),
             limits_about=ABOUT,
             points_per_centroid=measurement.points_per_centroid,
             points_per_parameter=measurement.points_per_parameter,

@@ -87,6 +87,10 @@ class Chain(Codec):
                 f"{IN_WORDS[after.takes]}",
             )
         super().__post_init__()
+        self._require(
+            self.codec.takes == "vectors" or (self.scoring == "asymmetric" and self.renormalize is False),
+            f"scoring and renormalize are set on a codec for {IN_WORDS[self.codec.takes]}, not on the chain",
+        )
 
     @property
     def takes(self) -> Kind:  # type: ignore[override]
@@ -272,6 +276,17 @@ class Chain(Codec):
             about = self.codec._doc_matrix(codes)
             return unit_rows(about, self._mapped_lengths(about)) if self.renormalizes else about
         return super()._doc_matrix(codes)
+
+    def score(self, queries: Any, codes: Codes) -> Float32:
+        """Return all scores, float32 (m, n)."""
+        if self.codec.takes == "vectors":
+            return super().score(queries, codes)
+        return self.codec.score(self._transform_queries(self._checked(queries, "queries", self._query_width())), codes)
+
+    def _score_listed(self, queries: Any, codes: Codes, listed: NDArray[np.int64]) -> Float32:
+        if self.codec.takes == "vectors":
+            return super()._score_listed(queries, codes, listed)
+        return self.codec._score_listed(self._transform_queries(queries), codes, listed)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         if self._only_forwards:

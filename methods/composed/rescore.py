@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under, row_blocks
-from methods.multivector.codec import TokenCodec
+from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under
 from methods.representations import IN_WORDS, Kind
 
 FIRST, SECOND = "first.", "second."
@@ -189,7 +188,8 @@ class Rescore(Codec):
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that are read for a short list only."""
-        return {name for name in names if name.startswith(SECOND)}
+        # where the bytes of a document lie is looked up in memory
+        return {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         for tier in (self.first, self.second):
@@ -242,7 +242,7 @@ class Rescore(Codec):
     def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, Int64]:
         length = self.policy.length(k, codes.n)
         scores, listed = self.first._search(queries, self._first(codes), max(k, length))
-        again = self._score_again(queries, codes, listed[:, :length])
+        again = self._score_listed(queries, codes, listed[:, :length])
         cut = self.policy.cut(scores[:, :length], again, k)
         read = np.arange(scores.shape[1]) < cut[:, None]
         values = np.zeros(scores.shape)
@@ -255,21 +255,11 @@ class Rescore(Codec):
             values = np.where(read, values, moved)
         return topk.ordered(values.astype(np.float32), listed, k)
 
-    def _score_again(self, queries: Any, codes: Codes, listed: Int64) -> Float32:
+    def _score_listed(self, queries: Any, codes: Codes, listed: Int64) -> Float32:
         """Return the second tier's scores of each query's list, float32 (m, length)."""
-        if isinstance(self.second, TokenCodec):
-            return self.second.listed(queries, self._second(codes), listed)
-        projected = self._query_matrix(queries).astype(np.float64)
-        scores = np.empty(listed.shape, dtype=np.float32)
-        # a few queries at a time, so that no more than their short lists are decoded at once
-        for start, stop in row_blocks(len(queries), 8 * listed.shape[1] * projected.shape[1]):
-            needed, position = np.unique(listed[start:stop], return_inverse=True)
-            docs = self._doc_matrix(codes.take(needed))
-            position = position.reshape(stop - start, -1)
-            for query in range(start, stop):
-                # float64, rounded once: equal documents get equal scores
-                scores[query] = np.einsum("ij,j->i", docs[position[query - start]].astype(np.float64), projected[query])
-        return scores
+        if self.takes == "vectors":
+            return super()._score_listed(queries, codes, listed)
+        return self.second._score_listed(queries, self._second(codes), listed)
 
     def state(self) -> dict[str, Array]:
         """Return both states under the prefixes `first.` and `second.`, without what sharing tiers have in common."""

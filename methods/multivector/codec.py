@@ -57,10 +57,9 @@ class TokenCodec(Codec, ABC):
         pairs = np.indices((len(asked), codes.n)).reshape(2, -1)
         return self._score_pairs(asked, codes, pairs[0], pairs[1]).reshape(len(asked), codes.n)
 
-    def listed(self, queries: TokenVectors, codes: Codes, rows: Int64) -> Float32:
-        """Return the scores of checked queries with a list of documents each, float32 (m, length)."""
-        owner = np.repeat(np.arange(len(rows)), rows.shape[1])
-        return self._score_pairs(self._query_matrix(queries), codes, owner, rows.ravel()).reshape(rows.shape)
+    def _score_listed(self, queries: TokenVectors, codes: Codes, listed: Int64) -> Float32:
+        owner = np.repeat(np.arange(len(listed)), listed.shape[1])
+        return self._score_pairs(self._query_matrix(queries), codes, owner, listed.ravel()).reshape(listed.shape)
 
     def _score_pairs(self, asked: TokenVectors, codes: Codes, owner: Int64, rows: Int64) -> Float32:
         return max_sim.listed_scores(asked, lambda wanted: self._doc_matrix(codes.take(wanted)), owner, rows)

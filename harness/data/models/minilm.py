@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     pass
 
 from harness.data.models.encoder import Identity, Role, check_device, check_positive
+from harness.data.models.layers import check_layers
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 
 Float32 = NDArray[np.float32]
@@ -37,6 +38,8 @@ class Minilm(Options):
     ----------
     truncate_dim : int or None
         Keep the first of its 384 dimensions only.
+    layers : int or None
+        Run only so many of its 6 layers; 0 are the embeddings, None all.
     device, batch_size
         As in `SentenceTransformerModel`.
     """
@@ -45,11 +48,13 @@ class Minilm(Options):
     WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
     truncate_dim: int | None = None
+    layers: int | None = None
     device: str = "auto"
     batch_size: int = 32
 
     def _check(self) -> None:
         check_positive(self, "truncate_dim", "batch_size")
+        check_layers(self.layers, self.name)
         check_device(self)
 
     @property
@@ -64,8 +69,9 @@ class Minilm(Options):
 
     @property
     def label(self) -> str:
-        """The name, and the number of dimensions where it is cut."""
-        return self.name if self.truncate_dim is None else f"{self.name} truncate_dim={self.truncate_dim}"
+        """The name, and what of it is cut."""
+        dimensions = "" if self.truncate_dim is None else f" truncate_dim={self.truncate_dim}"
+        return self.name + dimensions + ("" if self.layers is None else f" layers={self.layers}")
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors."""
@@ -105,6 +111,7 @@ class Minilm(Options):
         return SentenceTransformerModel(
             name=str(self._folder),
             truncate_dim=self.truncate_dim,
+            layers=self.layers,
             device=self.device,
             batch_size=self.batch_size,
         )

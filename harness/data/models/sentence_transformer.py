@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ModelError
 from harness.data.models.encoder import Identity, Role, check_positive, checked, excerpt, first_line, unit_length
+from harness.data.models.layers import check_layers, cut
 from harness.data.models.saved_model import SavedModel
 
 Float32 = NDArray[np.float32]
@@ -34,20 +35,24 @@ class SentenceTransformerModel(SavedModel):
         the dot product.
     truncate_dim : int or None
         Keep the first dimensions only, before normalising.
+    layers : int or None
+        Run only so many of the transformer's layers (`harness.data.models.layers.cut`); 0 are the embeddings, None all.
     trust_remote_code : bool
         Run the Python code that comes with the model.
     """
 
     normalize: bool | None = None
     truncate_dim: int | None = None
+    layers: int | None = None
     trust_remote_code: bool = False
 
-    LABELLED = ("revision", "query_prompt", "document_prompt", "normalize", "truncate_dim", "max_length")
+    LABELLED = ("revision", "query_prompt", "document_prompt", "normalize", "truncate_dim", "layers", "max_length")
     WITHOUT_MODULES = "the mean of its token vectors is used (the last token's for a decoder)"
 
     def _check(self) -> None:
         super()._check()
         check_positive(self, "truncate_dim")
+        check_layers(self.layers, self.name)
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors. A local model is its content, wherever it lies."""
@@ -58,6 +63,8 @@ class SentenceTransformerModel(SavedModel):
             "truncate_dim": self.truncate_dim or self._config.get("truncate_dim"),
             "max_length": self.max_length or self._published_length,
             "dtype": self.dtype,
+            # absent where nothing is cut, so that vectors of before there was a choice are found
+            **({} if self.layers is None else {"layers": self.layers}),
         }
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
@@ -89,7 +96,8 @@ class SentenceTransformerModel(SavedModel):
 
     def _check_kind(self, kind: str | None) -> None:
         if kind not in (None, "SentenceTransformer"):
-            instead = "is for model=sparse" if kind == "SparseEncoder" else "is not measured"
+            others = {"SparseEncoder": "sparse", "MultiVectorEncoder": "multi_vector", "ColBERT": "multi_vector"}
+            instead = f"is for model={others[kind]}" if kind in others else "is not measured"
             raise ModelError(
                 f"{self.name} is a {kind}, which {instead}: model=sentence_transformer takes only models that give one "
                 "vector for each text"
@@ -109,9 +117,15 @@ class SentenceTransformerModel(SavedModel):
 
     @cached_property
     def _model(self) -> Any:
-        return self._loaded(
+        model = self._loaded(
             "SentenceTransformer", truncate_dim=self.truncate_dim, trust_remote_code=self.trust_remote_code
         )
+        if self.layers is not None:
+            transformer = getattr(model[0], "auto_model", None)
+            if transformer is None:
+                raise ModelError(f"{self.name} has no transformer to cut: leave model.layers out")
+            cut(transformer, self.layers, self.name)
+        return model
 
     def _not_loaded(self, error: Exception) -> ModelError:
         if "trust_remote_code" in str(error):

@@ -157,7 +157,7 @@ def test_the_bound_finds_the_best_and_reads_few() -> None:
     found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, exact, strict=True)])
     assert found > 0.97
     bounds, listed = codec.first.search(queries, codec._first(codes), 1000)
-    read = codec.policy.cut(bounds, codec._score_again(queries, codes, listed), 10)
+    read = codec.policy.cut(bounds, codec._score_listed(queries, codes, listed), 10)
     assert read.min() >= 10 and read.mean() < 500
     # 1.9 standard errors: the true score is above 97 % of the bounds at most
     true = np.take_along_axis(queries @ docs.T, listed, axis=1)
