@@ -79,7 +79,7 @@ def panels_of(fixed: Int32) -> Int32:
     return np.ascontiguousarray(padded.reshape(-1, COLUMNS, pairs).transpose(0, 2, 1))
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _raise(
     _context: Any, rows: Any, row: Any, last: Any, start: Any, panels: Any, panel: Any, best: Any, place: Any
 ) -> Any:
