@@ -1,37 +1,48 @@
 """Exact late interaction (MaxSim): for each vector of the query the best one of the document, summed.
 
-score(q, p) = sum_i max_j <q_i, p_j> (Khattab and Zaharia, 2020, eq. 3). As in `methods.topk`, a float32 product only
-nominates documents; those near the k-th best are scored again in float64 and rounded once, so that equal documents tie
-and a ranking depends neither on blocks nor on threads. A document without vectors scores 0, as one without terms does.
+score(q, p) = sum_i max_j <q_i, p_j> (Khattab and Zaharia, 2020, eq. 3). As in `methods.topk`, a rough product, here of
+16-bit fixed point, only nominates documents; those near the k-th best are scored again in float64 and rounded once, so
+that equal documents tie and a ranking depends neither on blocks nor on threads. A document without vectors scores 0, as
+one without terms does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
+from methods.base import row_lengths
 from methods.errors import MethodError
-from methods.kernels.threads import cores, one_thread
+from methods.kernels.threads import on_cores
 from methods.token_vectors import TOKEN_BLOCK, TokenVectors, as_token_vectors, document_runs
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
-QUERY_TOKENS = 1024
-"""Vectors of queries compared with a block of documents at a time: the product stays in the processor's cache."""
-
-DOC_TOKENS = 1024
-
-WAITING = 2
-"""Blocks that are decoded before a core is free for them."""
+QUERY_TOKENS = 1 << 14
+"""Vectors of queries compared with a block of documents at a time."""
 
 RUN_DOCS = 64
 """Documents that are scored exactly at a time."""
+
+
+def _kernels() -> ModuleType:
+    """Return the products in fixed point; numba takes a while to import."""
+    from methods.kernels import fixed_point
+
+    return fixed_point
+
+
+def _loops() -> ModuleType:
+    """Return the compiled loops."""
+    from methods.kernels import max_sim
+
+    return max_sim
 
 
 class Asked:
@@ -45,46 +56,46 @@ class Asked:
 
     def __init__(self, queries: TokenVectors) -> None:
         self.queries = queries.float32()
+        self.lengths = row_lengths(self.queries.values)
 
     def __len__(self) -> int:
         return len(self.queries)
 
     @cached_property
-    def parts(self) -> list[tuple[slice, TokenVectors]]:
-        """Runs of queries of about `QUERY_TOKENS` vectors, and which queries they are."""
-        runs = document_runs(self.queries.counts, QUERY_TOKENS)
-        return [(slice(start, stop), self.queries[start:stop].float32()) for start, stop in runs]
-
-    @cached_property
-    def lengths(self) -> NDArray[np.float64]:
-        """The sum of each query's vectors' lengths, float64 (m,)."""
-        values = self.queries.values
-        own = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-        return np.add.reduceat(np.append(own, 0), self.queries.offsets[:-1]) * (self.queries.counts > 0)
+    def parts(self) -> list[tuple[slice, Int64, NDArray[np.float64], NDArray[np.int32]]]:
+        """Runs of queries of about `QUERY_TOKENS` vectors: which, their offsets, steps and panels of fixed point."""
+        parts = []
+        for start, stop in document_runs(self.queries.counts, QUERY_TOKENS):
+            own = self.queries[start:stop]
+            scales = _kernels().scales_of(self.lengths[own.offsets[0] : own.offsets[-1]])
+            panels = _kernels().panels_of(_kernels().fixed_point(own.flat(), scales))
+            parts.append((slice(start, stop), own.offsets - own.offsets[0], _kernels().steps_of(scales), panels))
+        return parts
 
     def margin(self, longest: float) -> NDArray[np.float64]:
-        """Return twice the bound on the error of a score of float32 products, as `topk.rounding_margin` for one."""
-        margin: NDArray[np.float64] = 2.0 * self.queries.width * 2.0**-24 * longest * self.lengths
+        """Return twice the bound on the error of a rough score with documents of no longer vectors, float64 (m,)."""
+        sums = np.add.reduceat(np.append(self.lengths, 0), self.queries.offsets[:-1]) * (self.queries.counts > 0)
+        # a score is rounded to float32 at the end, and so is the least one that is wanted
+        error = _kernels().relative_error(self.queries.width) + 2.0**-22
+        margin: NDArray[np.float64] = 2.0 * error * longest * sums
         return margin
 
     def rough(self, docs: TokenVectors) -> Float32:
-        """Return float32 scores (documents, m) of float32 documents, each off by less than half the margin."""
+        """Return scores (documents, m) of float32 documents, each off by less than half the margin."""
+        docs = docs.float32()
+        longest = np.zeros(len(docs))
+        _loops().largest_of_each(row_lengths(docs.values), docs.offsets, longest)
+        scales = _kernels().scales_of(longest)
+        rows = _kernels().fixed_point(docs.values, np.repeat(scales, docs.counts))
+        start = np.zeros(len(rows), np.int32)
         scores = np.empty((len(docs), len(self)), np.float32)
-        for part, own in self.parts:
-            for first, some in docs.blocks(DOC_TOKENS):
-                scores[first : first + len(some), part] = _compared(some.float32(), own)
+        for part, offsets, steps, panels in self.parts:
+            best, place = np.empty((2, len(docs), panels.shape[0] * panels.shape[2]), np.int32)
+            _kernels().largest_of_runs(rows, docs.offsets, start, panels, best, place)
+            own = np.empty((len(docs), len(offsets) - 1))
+            _loops().sums_of_largest(best, docs.counts, offsets, steps, _kernels().steps_of(scales), own)
+            scores[:, part] = own
         return scores
-
-
-def _compared(docs: TokenVectors, queries: TokenVectors) -> NDArray[np.float64]:
-    """Return all scores, float64 (documents, queries), of vectors of one type; offsets begin with 0."""
-    from methods.kernels.max_sim import sums_of_largest  # numba takes a while to import
-
-    similarities = docs.values @ queries.values.T
-    scores = np.empty((len(docs), len(queries)))
-    best = np.empty(similarities.shape[1], similarities.dtype)
-    sums_of_largest(similarities, docs.offsets, queries.offsets, best, scores)
-    return scores
 
 
 def search_blocks(
@@ -124,7 +135,8 @@ def search_blocks(
             np.maximum(margin, asked.margin(longest_vector(docs)), out=margin)
             yield first, docs
 
-    scored = ((first, slice(0, len(asked)), rough) for first, rough in _rough_scores(asked, noted()))
+    everyone = slice(0, len(asked))
+    scored = on_cores(lambda first, docs: (first, everyone, asked.rough(docs)), noted())
 
     def exact(owner: Int64, rows: Int64) -> Float32:
         return listed_scores(queries, taken, owner, rows)
@@ -132,28 +144,9 @@ def search_blocks(
     return topk.search_scored(len(asked), scored, exact, margin, min(k, n))
 
 
-def _rough_scores(asked: Asked, blocks: Iterable[tuple[int, TokenVectors]]) -> Iterator[tuple[int, Float32]]:
-    """Yield (first row, rough scores) of blocks, several of them at a time on the processor's cores."""
-    workers = cores()
-    if workers == 1:
-        for first, docs in blocks:
-            yield first, asked.rough(docs)
-        return
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
-        waiting: list[tuple[int, Future[Float32]]] = []
-        for first, docs in blocks:
-            waiting.append((first, pool.submit(asked.rough, docs)))
-            if len(waiting) > workers + WAITING:
-                done, rough = waiting.pop(0)
-                yield done, rough.result()
-        for done, rough in waiting:
-            yield done, rough.result()
-
-
 def longest_vector(docs: TokenVectors) -> float:
     """Return the length of the longest vector."""
-    values = docs.flat()
-    return float(np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64).max(initial=0.0)))
+    return float(row_lengths(docs.flat()).max(initial=0.0))
 
 
 def exact_search(queries: TokenVectors, docs: TokenVectors, k: int) -> tuple[Float32, Int64]:
@@ -172,20 +165,41 @@ def exact_search(queries: TokenVectors, docs: TokenVectors, k: int) -> tuple[Flo
 def listed_scores(queries: TokenVectors, taken: Callable[[Int64], TokenVectors], owner: Int64, rows: Int64) -> Float32:
     """Return the scores of pairs (number of a query, row of a document), float32 (p,), rounded once from float64.
 
-    Documents are asked for by ascending rows, a few thousand vectors' worth at a time and once each.
+    Documents are asked for by ascending rows, a few thousand vectors' worth at a time and once each. A float32 product
+    only finds the vectors of a document that can be the best for one of the query; those products are summed again in
+    float64, dimension by dimension.
     """
     scores = np.empty(len(rows), np.float32)
     order = np.argsort(rows, kind="stable")
     wanted, starts = np.unique(rows[order], return_index=True)
     starts = np.append(starts, len(rows))
-    wide = TokenVectors(queries.flat().astype(np.float64), queries.offsets - queries.offsets[0])
-    for first in range(0, len(wanted), RUN_DOCS):
-        docs = taken(wanted[first : first + RUN_DOCS])
-        for place, matrix in enumerate(docs.matrices()):
-            pairs = order[starts[first + place] : starts[first + place + 1]]
-            own = wide.take(owner[pairs])
-            one = TokenVectors(matrix.astype(np.float64), np.array([0, len(matrix)]))
-            scores[pairs] = _compared(one, own)[0].astype(np.float32)
+    asked = Asked(queries)
+
+    def runs() -> Iterator[tuple[TokenVectors, list[Int64]]]:
+        for first in range(0, len(wanted), RUN_DOCS):
+            own = wanted[first : first + RUN_DOCS]
+            places = range(first, first + len(own))
+            yield taken(own), [order[starts[place] : starts[place + 1]] for place in places]
+
+    def scored(docs: TokenVectors, pairs: list[Int64]) -> None:
+        for matrix, own in zip(docs.matrices(), pairs, strict=True):
+            scores[own] = _exact_scores(matrix.astype(np.float32, copy=False), asked, owner[own])
+
+    for _ in on_cores(scored, runs()):
+        pass
+    return scores
+
+
+def _exact_scores(doc: Float32, asked: Asked, which: Int64) -> NDArray[np.float64]:
+    """Return the scores of a document's vectors, float32 (t, d), with some of the queries, float64."""
+    scores = np.zeros(len(which))
+    if len(doc):
+        own = asked.queries.take(which)
+        lengths = np.sqrt(np.einsum("ij,ij->i", own.values, own.values, dtype=np.float64))
+        error = doc.shape[1] * 2.0**-24 * row_lengths(doc).max() * lengths  # Higham, 2002, section 3.1
+        with np.errstate(over="ignore", invalid="ignore"):
+            similarities = doc @ own.values.T
+        _loops().sums_of_exact_largest(doc, own.values, similarities, own.offsets, 2 * error, scores)
     return scores
 
 

@@ -1,8 +1,7 @@
-"""The compiled loop of late interaction: the largest similarity for each token of a query, summed."""
+"""The compiled loops of late interaction: the largest similarity for each token of a query, summed."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -14,41 +13,68 @@ Array = NDArray[Any]
 
 
 @compiled
-def sums_of_largest(similarities: Array, doc_offsets: Array, query_offsets: Array, best: Array, scores: Array) -> None:
-    """Fill `scores` (documents, queries) from the similarities of all tokens; a document without tokens scores 0.
+def largest_of_each(values: Array, offsets: Array, largest: Array) -> None:
+    """Raise `largest` (runs,) to the largest of each run of the values (n,), from one offset to the next."""
+    for run in range(len(largest)):
+        for place in range(offsets[run], offsets[run + 1]):
+            largest[run] = max(largest[run], values[place])
+
+
+@compiled
+def sums_of_largest(
+    largest: Array, counts: Array, query_offsets: Array, steps: Array, doc_steps: Array, scores: Array
+) -> None:
+    """Fill `scores` (documents, queries) from the largest products; a document without tokens scores 0.
 
     Parameters
     ----------
-    similarities : float32 or float64 (document tokens, query tokens)
-    doc_offsets, query_offsets : int64 (documents + 1,), (queries + 1,)
-        Both begin with 0.
-    best : (query tokens,), of the type of `similarities`
-        Room for one document's largest similarities.
+    largest : int32 (documents, query tokens or more)
+    counts : int64 (documents,)
+        Tokens of each document.
+    query_offsets : int64 (queries + 1,)
+        They begin with 0.
+    steps, doc_steps : float64 (query tokens,), (documents,)
+        What 1 stands for.
     scores : float64 (documents, queries)
     """
-    for doc in range(len(doc_offsets) - 1):
-        first, last = doc_offsets[doc], doc_offsets[doc + 1]
-        if first == last:
-            scores[doc] = 0
-            continue
-        best[:] = similarities[first]
-        for token in range(first + 1, last):
-            row = similarities[token]
-            for place in range(len(best)):
-                best[place] = max(best[place], row[place])
+    for doc in range(len(counts)):
         for query in range(len(query_offsets) - 1):
             total = 0.0
-            for place in range(query_offsets[query], query_offsets[query + 1]):
-                total += best[place]
-            scores[doc, query] = total
+            if counts[doc]:
+                for place in range(query_offsets[query], query_offsets[query + 1]):
+                    total += largest[doc, place] * steps[place]
+            scores[doc, query] = total * doc_steps[doc]
 
 
-def sums_of_largest_reference(similarities: Array, doc_offsets: Array, query_offsets: Array) -> Array:
-    """Return what the compiled loop fills in, float64 (documents, queries): the definition, in NumPy."""
-    scores = np.zeros((len(doc_offsets) - 1, len(query_offsets) - 1))
-    for doc, (first, last) in enumerate(itertools.pairwise(doc_offsets)):
-        if last > first:
-            best = similarities[first:last].max(axis=0).astype(np.float64)
-            parts = itertools.pairwise(query_offsets)
-            scores[doc] = [best[start:stop].sum() for start, stop in parts]
-    return scores
+@compiled
+def sums_of_exact_largest(
+    doc: Array, asked: Array, similarities: Array, query_offsets: Array, margin: Array, scores: Array
+) -> None:
+    """Fill `scores` float64 (queries,) with one document's, summed in float64 in the order of dimensions.
+
+    Parameters
+    ----------
+    doc, asked : float32 (document tokens, d), (query tokens, d)
+        The document has at least one token.
+    similarities : float32 (document tokens, query tokens)
+        Their products.
+    query_offsets : int64 (queries + 1,)
+        They begin with 0.
+    margin : float64 (query tokens,)
+        Similarities that are farther apart are in the right order.
+    """
+    top = np.full(len(asked), -np.inf)
+    for token in range(len(doc)):
+        for place in range(len(asked)):
+            top[place] = max(top[place], similarities[token, place])
+    best = np.full(len(asked), -np.inf)
+    for token in range(len(doc)):
+        for place in range(len(asked)):
+            # where float32 overflowed, nothing is below
+            if not similarities[token, place] < top[place] - margin[place]:
+                total = 0.0
+                for dimension in range(doc.shape[1]):
+                    total += np.float64(doc[token, dimension]) * np.float64(asked[place, dimension])
+                best[place] = max(best[place], total)
+    for query in range(len(scores)):
+        scores[query] = best[query_offsets[query] : query_offsets[query + 1]].sum()

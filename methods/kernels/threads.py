@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+WAITING = 2
+"""Tasks that are ready before a core is free for them."""
 
 
 def cores() -> int:
@@ -26,3 +34,23 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
+
+
+def on_cores(work: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    """Yield what `work` returns for each task's arguments, in order, with several at a time on the processor's cores.
+
+    Tasks are made by the caller's thread, a few before a core is free for them.
+    """
+    workers = cores()
+    if workers == 1:
+        for task in tasks:
+            yield work(*task)
+        return
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(work, *task))
+            if len(waiting) > workers + WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

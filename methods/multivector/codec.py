@@ -81,7 +81,11 @@ class TokenCodec(Codec, ABC):
 
     def _runs(self, codes: Codes) -> Iterator[tuple[int, int]]:
         """Yield runs of documents that are decoded at a time."""
-        return document_runs(codes.ragged[TOKENS].lengths.astype(np.int64), TOKEN_BLOCK)
+        return document_runs(self.token_counts(codes), TOKEN_BLOCK)
+
+    def token_counts(self, codes: Codes) -> Int64:
+        """Return how many vectors each document has, int64 (n,)."""
+        return codes.ragged[TOKENS].lengths.astype(np.int64)
 
     @abstractmethod
     def _encode(self, docs: TokenVectors) -> Codes: ...
