@@ -578,6 +578,10 @@ class Codec(Part, ABC):
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
         return set()
 
+    def stored_vectors(self, codes: Codes) -> int:
+        """Return of how many vectors the codes have bytes, where a document has several; 0 where it is one."""
+        return 0
+
     def bits_per_axis(self) -> Array | None:
         """Return the bits of a code that each principal axis takes, float64 (d,), for reports; None without such axes.
 

@@ -132,7 +132,9 @@ def test_rankings_are_in_order_and_ties_by_row(name: str) -> None:
     scores, rows = found(name)
     tied = np.diff(scores, axis=1) == 0
     assert (np.diff(scores, axis=1) <= 0).all() and (np.diff(rows, axis=1)[tied] > 0).all()
-    assert len(np.unique(scores[-1])) == 1, "a query of no token likes all documents alike"
+    if "rescore" not in str(settings_of(name)).lower():
+        # documents that are not read again are put behind the others
+        assert len(np.unique(scores[-1])) == 1, "a query of no token likes all documents alike"
 
 
 @every_method

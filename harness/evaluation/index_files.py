@@ -54,8 +54,6 @@ class Storage:
         The part of the codes file that a search reads for a short list only, and that may so stay on disk.
     dictionary_file_bytes : int
         The file of a lexical model's terms; 0 without one.
-    token_vectors : int
-        Vectors that the codes file has bytes of, where documents have several each; 0 elsewhere.
     length_bytes : int
         The part of the codes file that says how long documents of varying length are.
     """
@@ -66,7 +64,6 @@ class Storage:
     state_file_bytes: int
     short_list_bytes: int = 0
     dictionary_file_bytes: int = 0
-    token_vectors: int = 0
     length_bytes: int = 0
 
     @property
@@ -149,9 +146,7 @@ def storage_of(directory: Path, codec: Codec) -> Storage:
     """Read the sizes of an index off its files."""
     codes, state, dictionary = (directory / name for name in (CODES_FILE, STATE_FILE, DICTIONARY_FILE))
     header_bytes, _, header = _header(codes)
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    arrays = {name: entry["data_offsets"] for name, entry in entries.items()}
-    strings = [entry for name, entry in entries.items() if name.startswith("ragged.")]
+    arrays = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     return Storage(
         n=int(header["__metadata__"]["n"]),
         codes_file_bytes=codes.stat().st_size,
@@ -159,7 +154,6 @@ def storage_of(directory: Path, codec: Codec) -> Storage:
         state_file_bytes=state.stat().st_size,
         short_list_bytes=sum(arrays[name][1] - arrays[name][0] for name in codec.on_disk(arrays)),
         dictionary_file_bytes=dictionary.stat().st_size if dictionary.exists() else 0,
-        token_vectors=sum(entry["shape"][0] for entry in strings if len(entry["shape"]) == 2),
         length_bytes=sum(arrays[name][1] - arrays[name][0] for name in arrays if name.startswith("lengths.")),
     )
 

@@ -141,6 +141,8 @@ class Measurement:
         Documents of `fit` for each centroid of the largest codebook; None without codebooks.
     points_per_parameter : float or None
         See `points_per_parameter`.
+    token_vectors : int
+        See `methods.base.Codec.stored_vectors`.
     """
 
     storage: Storage
@@ -154,6 +156,7 @@ class Measurement:
     training: list[dict[str, Any]] = field(default_factory=list)
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None
+    token_vectors: int = 0
 
 
 def points_per_parameter(training: Sequence[Mapping[str, Any]], width: int) -> float | None:
@@ -251,6 +254,8 @@ def measure(
         peak_memory_bytes(),
         codec.bits_per_axis(),
         training,
-        len(examples) / codebook_size if codebook_size else None,
+        getattr(examples, "tokens", len(examples)) / codebook_size if codebook_size else None,
         points_per_parameter(training, examples.shape[1]),
+        # a code for terms has none
+        codec.stored_vectors(codes) if codec.takes == "tokens" else 0,
     )

@@ -365,7 +365,7 @@ class Record(Entry):
                 codes_header_bytes=storage.codes_header_bytes,
                 state_bytes=storage.state_file_bytes,
                 dictionary_bytes=storage.dictionary_file_bytes,
-                token_vectors_per_doc=storage.token_vectors / storage.n,
+                token_vectors_per_doc=measurement.token_vectors / storage.n,
                 length_bytes_per_doc=storage.length_bytes / storage.n,
                 index_bytes=storage.index_bytes,
             ),

@@ -144,6 +144,10 @@ class Chain(Codec):
         """Return the codec's array names that a search reads for a short list only."""
         return self.codec.on_disk(names)
 
+    def stored_vectors(self, codes: Codes) -> int:
+        """Return of how many vectors the codes have bytes, where a document has several."""
+        return self.codec.stored_vectors(codes)
+
     def bits_per_axis(self) -> Array | None:
         """Return the codec's bits of each dimension, if a transform to principal axes comes right before it."""
         dim = self._check_fitted()

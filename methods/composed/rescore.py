@@ -191,6 +191,10 @@ class Rescore(Codec):
         # where the bytes of a document lie is looked up in memory
         return {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
 
+    def stored_vectors(self, codes: Codes) -> int:
+        """Return of how many vectors both tiers have bytes, where a document has several."""
+        return self.first.stored_vectors(self._first(codes)) + self.second.stored_vectors(self._second(codes))
+
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         for tier in (self.first, self.second):
             tier.fit(docs, queries if tier.wants_queries else None, pairs)

@@ -87,6 +87,10 @@ class TokenCodec(Codec, ABC):
         """Return how many vectors each document has, int64 (n,)."""
         return codes.ragged[TOKENS].lengths.astype(np.int64)
 
+    def stored_vectors(self, codes: Codes) -> int:
+        """Return of how many vectors the codes have bytes."""
+        return int(self.token_counts(codes).sum())
+
     @abstractmethod
     def _encode(self, docs: TokenVectors) -> Codes: ...
 

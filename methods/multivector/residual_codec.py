@@ -142,9 +142,9 @@ class ResidualTokens(TokenCodec):
     def _taken_apart(self, tokens: Float32) -> Any:
         """Yield (numbers of centroids, residuals float32) of blocks of vectors (n, d)."""
 
-        def work(block: Float32) -> tuple[Int64, Float32]:
+        def work(block: Float32) -> tuple[NDArray[np.int32], Float32]:
             _, which = self._nearest.of(block)
-            return which, block - self._wide[which]
+            return which, (block - self._wide[which]).astype(np.float32, copy=False)
 
         starts = range(0, len(tokens), TOKEN_BLOCK)
         return on_cores(work, ((tokens[start : start + TOKEN_BLOCK],) for start in starts))
