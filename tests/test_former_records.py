@@ -222,3 +222,6 @@ def test_errors_about_zero_do_not_stand_beside_errors_about_the_mean(
     after = load_runs(results).set_index("run_id")
     assert after.index[after["vector_db_over_bound"].notna()].tolist() == [new]
     assert Store(results).read(new).limits_about == "mean"
+    geometry = Store(results).read(new).geometry
+    assert geometry is not None and 0 < geometry["mean_length"] < 1 and geometry["norm_spread"] < 1e-3
+    assert all(Store(results).read(run_id).geometry is None for run_id in before["run_id"]), "older records lack it"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.evaluation.geometry import outlier_dimensions
 from harness.evaluation.rate_distortion import distortion, second_moment
 from methods import topk
 from methods.base import row_blocks
@@ -35,12 +36,6 @@ different vectors in different batches."""
 
 CONSTANT = 1e-6
 """Share of the mean variance of all dimensions below which one is constant."""
-
-OUTLYING = 6.0
-"""Robust standard deviations above the median from which a dimension is an outlier."""
-
-MAD_TO_SD = 1.4826
-"""A normal distribution's standard deviation over its median absolute deviation."""
 
 BOTH_ROLES = (
     "rankme",
@@ -81,7 +76,7 @@ class Diagnosis:
     mean, variance, kurtosis : float64 (d,)
         Of each dimension; a normal distribution has (excess) kurtosis 0. That of a constant dimension is NaN.
     outliers : int64 (o,)
-        See `outlier_dimensions`.
+        See `harness.evaluation.geometry.outlier_dimensions`.
     """
 
     n: int
@@ -317,21 +312,6 @@ def skewness(occurrences: ArrayLike) -> float:
     deviations = counts - counts.mean()
     variance = float((deviations**2).mean())
     return float((deviations**3).mean()) / variance**1.5 if variance else 0.0
-
-
-def outlier_dimensions(mean: ArrayLike, variance: ArrayLike) -> Int64:
-    """Return the dimensions whose absolute mean or whose variance lies far above that of the others, ascending.
-
-    The rule: more than `OUTLYING` robust standard deviations (1.4826 median absolute deviations) above the median over
-    dimensions, of |mean| or of variance.
-    """
-    found = np.zeros(len(np.asarray(mean)), dtype=bool)
-    for values in (np.abs(np.asarray(mean, dtype=np.float64)), np.asarray(variance, dtype=np.float64)):
-        median = np.median(values)
-        spread = MAD_TO_SD * np.median(np.abs(values - median))
-        # all dimensions alike but for rounding
-        found |= values - median > np.maximum(OUTLYING * spread, 1e-9 * np.abs(median))
-    return np.flatnonzero(found)
 
 
 def linear_cka(first: Float32, second: Float32) -> tuple[float, float]:

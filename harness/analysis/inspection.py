@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from harness.analysis.long_mean import HALF, LONG_MEAN, switches_that_hold, switches_that_lose
 from harness.base.errors import ConfigError, ModelError
 from harness.base.sampling import sampled
 from harness.data.models.float16 import cached_as
@@ -26,15 +27,6 @@ Int64 = NDArray[np.int64]
 
 SIZES = (6, 12, 24, 48, 96, 192, 384, 768)
 """Bytes per vector at which the rate-distortion curve is printed, as far as 8 bits a dimension."""
-
-LONG_MEAN = 0.7
-"""Length of the mean of unit documents from which plain signs fail: most of the bits are then those of the mean.
-
-Measured on half of MLQuestions, nDCG@10 of signs with float queries: E5, whose mean has length 0.90, keeps 58 % of
-float32 (saq of 48 bytes and rabitq of 52, which centre: 95 %); mpnet at 0.35 and MiniLM at 0.31 keep 99 and 96 %. E5
-moved towards its centre keeps, of what it keeps when centred, 97 % at 0.64, 94 % at 0.72, 86 % at 0.83 and 61 % at
-0.90; MiniLM moved away from it keeps 95 % at 0.70 and 91 % at 0.86.
-"""
 
 LABELS = {
     "rankme": ("effective rank (RankMe)", "up to the dimensions; how many directions are in use"),
@@ -123,11 +115,12 @@ class Inspection:
     @property
     def warnings(self) -> list[str]:
         """What will go wrong with these vectors, and what to do; empty if nothing is known."""
+        lose, hold = (", ".join(one.name for one in own) for own in (switches_that_lose(), switches_that_hold()))
         return [
-            f"The mean document of {one.model} has length {one.mean_length:.2f}: plain signs (the binary switch of "
-            f"most stores; binary with centre=none) lose from {LONG_MEAN:g} on, and at 0.9 keep about half of "
-            "nDCG@10. Take a code that centres, such as binary as it is by default, rabitq or saq, or a store's "
-            "switch that does, such as elasticsearch_bbq."
+            f"The mean document of {one.model} has length {one.mean_length:.2f}. From {LONG_MEAN:g} on codes about "
+            f"zero lose ({HALF}): binary with centre=none, and of the stores' switches {lose} (floats that are read "
+            "again make up for some of it). Codes that centre hold: binary as it is by default, rabitq, saq, int8, and "
+            f"of the stores' binary switches {hold}."
             for one in self.sets
             if one.mean_length >= LONG_MEAN
         ]

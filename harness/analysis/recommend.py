@@ -20,6 +20,7 @@ from harness.analysis import memory, pareto, statistics
 from harness.analysis import settings as settings_module
 from harness.analysis.budgets import SAME_BUDGET, least_budget, one_budget, within
 from harness.analysis.evidence import CollectionScores, Estimate, Evidence
+from harness.analysis.long_mean import advice
 from harness.analysis.needs import Needs
 from harness.analysis.significance import PerQuery, load_scores
 from harness.base.errors import ConfigError, StoreError
@@ -180,6 +181,8 @@ class Recommendation:
         For a database: what the choice is of.
     own : Rival or None
         For a database: the highest of the project's own methods that need no more memory than the choice.
+    geometry : tuple of str
+        What the length of the mean document means for stores' switches, see `harness.analysis.long_mean`.
     reproduce, export : str
         Commands; empty if the record holds none.
     """
@@ -197,6 +200,7 @@ class Recommendation:
     notes: tuple[str, ...]
     preset: Preset | None = None
     own: Rival | None = None
+    geometry: tuple[str, ...] = ()
 
     @property
     def reproduce(self) -> str:
@@ -230,7 +234,7 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     per_query : callable
         Returns the queries' scores of a run id.
     records : callable or None
-        Returns the record of a run id; only needed for a database.
+        Returns the record of a run id; needed for a database, and for what the geometry of the vectors means.
 
     Returns
     -------
@@ -272,8 +276,9 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     notes += stood_back
     collections = tuple(_collection(page) for page in pages)
     measure = "nDCG@10" if judged else "overlap@10"
+    geometry = () if records is None else _geometry(pages, records, needs)
     if not fits.any():
-        return _nothing(needs, measure, collections, "; ".join(reasons), notes)
+        return replace(_nothing(needs, measure, collections, "; ".join(reasons), notes), geometry=geometry)
     evidence = _with_scores(table[fits].reset_index(drop=True), pages, per_query, measure)
     unscored = int(fits.sum()) - len(evidence.table)
     if unscored:
@@ -288,7 +293,26 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     if answer.choice is not None and needs.database is not None:
         rival = _own(answer.choice, evidence.table, others, pages, per_query, needs)
         answer = replace(answer, preset=presets().get(answer.choice.method), own=rival)
-    return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer)))
+    return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer)), geometry=geometry)
+
+
+def _geometry(pages: Sequence[Page], records: Records, needs: Needs) -> tuple[str, ...]:
+    """Say what the mean document means for stores' switches, on the collection where it is longest.
+
+    Older records do not know it; the newest of each page is asked.
+    """
+    longest: tuple[float, Page] | None = None
+    for page in pages:
+        good = page.runs[page.runs["status"] == "ok"]
+        known = records(str(good.sort_values("created", kind="stable")["run_id"].iloc[-1])).geometry
+        if known and (longest is None or known["mean_length"] > longest[0]):
+            longest = known["mean_length"], page
+    if longest is None:
+        return ()
+    length, page = longest
+    whole = page.settings[(page.settings["params"] == "") & page.settings["retention"].notna()]
+    kept = {row["method"]: float(row["retention"]) for _, row in whole.iterrows() if row["method"] in presets()}
+    return tuple(advice(length, page.title, kept, needs.database))
 
 
 def _relevant(frame: pd.DataFrame, needs: Needs) -> pd.DataFrame:
@@ -358,7 +382,8 @@ def _of_database(runs: pd.DataFrame, needs: Needs, records: Records | None) -> p
     # records of an earlier version of a preset count as long as there are no others
     replaced = ~found["current"] & found["method"].isin(found.loc[found["current"], "method"])
     replaced &= found["params"] == ""
-    return found[~replaced].astype({"seed": "Int64"})
+    # in one piece: pandas warns where columns are added to a frame of many
+    return found[~replaced].astype({"seed": "Int64"}).copy()
 
 
 def _renamed(command: Any, name: str) -> Any:

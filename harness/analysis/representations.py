@@ -28,7 +28,7 @@ DENSE = "vectors"
 TOKENS = "tokens"
 
 NAMES = {DENSE: "one vector", "terms": "terms with weights", TOKENS: "a vector for each token", "hybrid": "hybrid"}
-"""What tables call representations, in their order."""
+"""What tables call representations, in their order; others come after these, under their own names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +73,18 @@ def representations(pages: Sequence[Page], budgets: Sequence[float] | None = Non
 
 
 def kind_of_page(page: Page) -> str:
-    """Return what represents the documents of a page: a key of `NAMES`."""
-    # a report's runs.csv of before there was a choice has no such column
-    return _of(page, "representation") if "representation" in page.runs else DENSE
+    """Return what represents the documents of a page, as records call it."""
+    # a report's runs.csv of before there was a choice has no such column, and what failed does not know it
+    known = page.runs[page.runs["status"] == "ok"] if "representation" in page.runs else page.runs.iloc[:0]
+    return str(known["representation"].iloc[0]) if len(known) else DENSE
+
+
+def kinds_of(pages: Sequence[Page]) -> dict[str, str]:
+    """Return the representations of some pages and what tables call them, in the order of tables."""
+    found = {kind_of_page(page) for page in pages}
+    return {
+        kind: NAMES.get(kind, kind) for kind in (*(kind for kind in NAMES if kind in found), *sorted(found - {*NAMES}))
+    }
 
 
 def _of(page: Page, column: str) -> str:
@@ -86,10 +95,10 @@ def _best(pages: Sequence[Page], budgets: Sequence[float]) -> pd.DataFrame:
     import pandas as pd
 
     runs = pd.concat([page.runs for page in pages], ignore_index=True).drop_duplicates("run_id").set_index("run_id")
-    rows = []
+    names, rows = kinds_of(pages), []
     for budget in budgets:
         chosen: dict[str, tuple[Page, int]] = {}
-        for kind in NAMES:
+        for kind in names:
             candidates = [
                 (page, place)
                 for page in pages
@@ -109,7 +118,7 @@ def _best(pages: Sequence[Page], budgets: Sequence[float]) -> pd.DataFrame:
             rows.append(
                 {
                     "within": budget,
-                    "representation": NAMES[kind],
+                    "representation": names[kind],
                     "model": setting["model"],
                     "setting": setting_name(setting),
                     "bytes": setting[pareto.COST],

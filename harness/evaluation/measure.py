@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.base.memmap import in_memory
 from harness.data.datasets import Dataset
 from harness.evaluation.exact_search import own_rows, search, search_uncompressed, without_own
+from harness.evaluation.geometry import Geometry
 from harness.evaluation.index_build import built_index
 from harness.evaluation.index_files import Storage, read_index
 from harness.evaluation.metric_registry import computed
@@ -106,6 +107,11 @@ class Problem:
     def limits(self) -> Limits:
         """What the errors of methods are compared with; the spectra are computed at the first call."""
         return Limits.of(self.docs, self.reference_queries)
+
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        """Where the documents lie, those that errors are measured on; None for what is not one vector a document."""
+        return Geometry.of(self.limits.docs) if self.representation == "vectors" else None
 
     def evaluate(self, scores: Float32, ranking: Int64, collection: Collection) -> PerQuery:
         """Return every metric of a ranking of the collection, each float64 (m,)."""

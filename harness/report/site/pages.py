@@ -17,6 +17,8 @@ import numpy as np
 from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
 from harness.analysis.budgets import ACROSS, BUDGET_RULE, BUDGETS, SAME_BUDGET, frontier_rule, least_budget
+from harness.analysis.over_models import MethodsOverModels, methods_over_models
+from harness.analysis.representations import kind_of_page, kinds_of
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
@@ -25,7 +27,9 @@ from harness.evaluation import metric_registry
 from harness.evaluation.reference import REFERENCE
 from harness.report.figures import style
 from harness.report.figures.pareto import Point, visible_floor
+from harness.report.figures.representations import kind_looks
 from harness.report.page import UNSUCCESSFUL, provenance
+from harness.report.site.choices import OWN, Collection, collections, moves, usual_budget
 from harness.runs.portable_command import portable
 from harness.runs.record import CHECKSUM, FILES, Record
 
@@ -186,6 +190,12 @@ class Entry:
         between = self._between(metric, entry.decimals)
         return text + (f" (95 % interval {between})" if between else "")
 
+    def short(self, metric: str) -> str:
+        """Return its quality in a word or two: the share of float32's if that is known."""
+        if metric != REFERENCE.judged_metric:
+            return f"overlap {self.cells['overlap']}"
+        return f"{self.cells['kept']} %" if np.isfinite(self.row["retention"]) else f"nDCG@10 {self.cells['ndcg']}"
+
     def verdict(self, metric: str) -> str:
         """Return in words how it compares with float32, as far as that is known; the verdict is on nDCG@10."""
         known = self.cells["verdict"]
@@ -200,6 +210,23 @@ class Entry:
     def _between(self, measure: str, decimals: int, factor: float = 1) -> str:
         known = np.isfinite(self.row.get(f"{measure}_low", np.nan))
         return formatting.interval(self.row, measure, decimals, factor) if known else ""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstAnswer:
+    """What an explorer asks and answers first: a page, what its collection is called, the best entry, and its model."""
+
+    page: Page
+    title: str
+    entry: Entry | None
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the answer is called."""
+        if self.entry is None:
+            return "nothing measured"
+        return f"{self.entry.name} · {self.model}" if self.model else self.entry.name
 
 
 def write_site(
@@ -266,6 +293,8 @@ class _Site:
         self.frame, self.pages, self.out, self.command = frame, pages, out, command
         self.measured = [page for page in pages if len(page.settings)]
         self.records = {run_id: records(run_id) for run_id in frame["run_id"]} if records is not None else {}
+        self.collections = collections(self.measured)
+        self.kinds = kinds_of(self.measured)
         self.entries = {page.stem: self._entries(page) for page in self.measured}
         self.all = [entry for page in self.measured for entry in self.entries[page.stem]]
         self.families = sorted({str(entry.row["family"]) for entry in self.all})
@@ -279,6 +308,63 @@ class _Site:
         dataset = str(page.settings["dataset"].iloc[0])
         alone = sum(other.settings["dataset"].iloc[0] == dataset for other in self.measured) == 1
         return dataset if alone else page.title
+
+    def collection_of(self, page: Page) -> Collection | None:
+        """Return the collection that a page is of, None where no two models were measured on one."""
+        return next((own for own in self.collections if any(page is other for other in own.pages)), None)
+
+    def model_of(self, page: Page) -> str:
+        """Return what a page's model is called, on its collection."""
+        own = self.collection_of(page)
+        model = str(page.settings["model"].iloc[0])
+        return model if own is None else own.labels[[other is page for other in own.pages].index(True)]
+
+    @property
+    def unit(self) -> str:
+        """What bytes are of: a document is more than a vector where some are none."""
+        return "document" if len(self.kinds) > 1 else "vector"
+
+    def size_text(self, entry: Entry) -> str:
+        """Return a configuration's size in words."""
+        ratio = entry.cells["ratio"]
+        smaller = "" if ratio == formatting.UNKNOWN else f", {ratio} × smaller than float32"
+        return f"{entry.cells['bytes']} bytes/{self.unit}{smaller}"
+
+    def kind(self, page: Page) -> str:
+        """Return what represents the documents of a page."""
+        return kind_of_page(page)
+
+    def choices(self, pages: Sequence[Page]) -> list[Collection]:
+        """Return the collections of some pages, if there are several models among these to choose from."""
+        found = [own for own in self.collections if any(page is other for page in pages for other in own.pages)]
+        return found if len({str(page.settings["model"].iloc[0]) for page in pages}) > 1 else []
+
+    def best_of_models(self, own: Collection, budget: float) -> Entry | None:
+        """Return the best of a collection within a budget, whatever the model."""
+        found = own.best(budget)
+        return None if found is None else self._entry(*found)
+
+    def first_answer(self, pages: Sequence[Page], budget: float) -> FirstAnswer:
+        """Return what the explorer says before a script runs: of the largest collection, all its models together."""
+        start = self.largest(pages)
+        own = self.collection_of(start)
+        if own is None or not self.choices(pages):
+            return FirstAnswer(start, self.label(start), self.best(start, budget))
+        if not own.comparable:
+            return FirstAnswer(start, own.title, self.best(start, budget), self.model_of(start))
+        best = self.best_of_models(own, budget)
+        return FirstAnswer(start, own.title, best, self.model_of(best.page) if best else "")
+
+    @cached_property
+    def over_models(self) -> list[tuple[str, list[MethodsOverModels]]]:
+        """What methods keep with each model: for each representation that has it, its name and a table a budget."""
+        found = []
+        for kind, name in self.kinds.items():
+            own = [page for page in self.measured if kind_of_page(page) == kind]
+            tables = [table for budget in ACROSS if (table := methods_over_models(own, budget)) is not None]
+            if tables:
+                found.append((name, tables))
+        return found
 
     @staticmethod
     def largest(pages: Sequence[Page]) -> Page:
@@ -434,6 +520,59 @@ class _Site:
                 name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]} for name, look in looks.items()
             },
             "pages": [self._page_data(page) for page in self.measured],
+            **self._choices_data(),
+        }
+
+    def _choices_data(self) -> dict[str, Any]:
+        """Return what is drawn of several models: nothing if there is one a collection."""
+        if not self.collections:
+            return {}
+        looks = kind_looks(self.kinds)
+        models = sorted({label for own in self.collections for label in own.labels})
+        return {
+            "collections": [self._collection_data(own) for own in self.collections],
+            "kinds": {
+                kind: {"name": name, "color": looks[kind]["color"], "symbol": SYMBOLS[looks[kind]["marker"]]}
+                for kind, name in self.kinds.items()
+            },
+            "models": {
+                name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]]}
+                for name, look in style.family_looks(models).items()
+            },
+        }
+
+    def _collection_data(self, own: Collection) -> dict[str, Any]:
+        """Return a collection's pages, their models, and what is to be said of all models together."""
+        data: dict[str, Any] = {
+            "title": own.title,
+            "pages": [next(place for place, other in enumerate(self.measured) if other is page) for page in own.pages],
+            "models": own.labels,
+            "kinds": [kind_of_page(page) for page in own.pages],
+            "together": None,
+        }
+        if not own.comparable or len(own.pages) == 1:
+            return data
+        together = own.together
+        best = pareto.best_of_budget(together.settings[pareto.COST], together.settings[together.quality])
+        on = together.settings["on_frontier"].to_numpy(dtype=bool)
+        names = [
+            f"{entry.name} · {model}"
+            for page, model in zip(own.pages, own.labels, strict=True)
+            for entry in self.entries[page.stem]
+        ]
+        return data | {
+            "together": {
+                "quality": together.quality,
+                "metrics": {
+                    metric: {"base": None, "floor": _floor(together, metric)}
+                    for metric in _metrics()
+                    if metric not in OWN and np.isfinite(together.settings[metric].to_numpy(dtype=float)).any()
+                },
+                "beside": {
+                    place: other for place, other in enumerate(best.tolist()) if on[place] and other not in (-1, place)
+                },
+                "pairs": _pairs(together, names),
+            }
         }
 
     def _page_data(self, page: Page) -> dict[str, Any]:
@@ -474,15 +613,10 @@ class _Site:
             "bars": {metric: bar for metric in _metrics() if (bar := entry.bar(metric))},
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
             "verdict": entry.verdict(REFERENCE.judged_metric),
-            "size": size_text(entry),
+            "size": self.size_text(entry),
             "url": self.links["run"][entry.run_ids[0]],
             "command": entry.command,
         }
-
-
-def size_text(entry: Entry) -> str:
-    """Return a configuration's size in words."""
-    return f"{entry.cells['bytes']} bytes/vector, {entry.cells['ratio']} × smaller than float32"
 
 
 def _floor(page: Page, metric: str) -> float:
@@ -573,13 +707,15 @@ def _environment(site: _Site) -> jinja2.Environment:
         "words": WORDS,
         "metrics": _metrics(),
         "initial": BUDGET,
-        "size_text": size_text,
         "count": formatting.count,
         "provenance": _provenance(site),
         "machines": _machines(site.records.values()),
         "frontier_rule": frontier_rule("quality", "setting"),
         "same_budget": SAME_BUDGET,
         "budget_rule": BUDGET_RULE,
+        "moves": moves,
+        "usual_budget": usual_budget,
+        "unit": site.unit,
     }
     return environment
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from harness.analysis import diagnostics
 from harness.analysis.diagnostics import diagnose
+from harness.evaluation.geometry import outlier_dimensions
 
 
 def rotation(d: int, seed: int = 0) -> np.ndarray:
@@ -155,7 +156,7 @@ def test_outlier_dimensions() -> None:
     vectors[:, 31] *= 4
     found = diagnose(vectors)
     assert found.outliers.tolist() == [7, 31]
-    assert diagnostics.outlier_dimensions(np.zeros(5), np.ones(5)).tolist() == []
+    assert outlier_dimensions(np.zeros(5), np.ones(5)).tolist() == []
 
 
 def test_constant_dimensions_have_no_kurtosis() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from harness.analysis.diagnostics import BOTH_ROLES, diagnose
-from harness.analysis.inspection import LABELS, LONG_MEAN, Inspected, Inspection
+from harness.analysis.inspection import LABELS, Inspected, Inspection
+from harness.analysis.long_mean import LONG_MEAN
 from harness.base.sampling import sampled
 from harness.cli import main
 from harness.data.datasets.folder import Folder

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.over_models import over_models
+from harness.analysis.over_models import methods_over_models, over_models
 from harness.analysis.settings import Page
 from harness.report.models_view import model_views
 
@@ -84,3 +84,29 @@ def test_tables() -> None:
     assert "steady" in text and "93.0" in text and "(x, y)" in text
     assert best.raw["within"].tolist() == [48, 96] and best.raw["setting"].tolist() == ["steady", "steady"]
     assert "worst with" in best.markdown()
+
+
+def test_methods_by_hand() -> None:
+    pages = [
+        page("a", "x", {"float32": 1.0, "p m=1": 0.90, "p m=2": 0.98, "q": 0.95, "r": 0.5}, {"p m=2": 96.0}),
+        page("b", "x", {"float32": 1.0, "p m=1": 0.94, "p m=2": 0.97, "q": 0.80, "s": 0.5}),
+    ]
+    found = methods_over_models(pages, 48)
+    assert found is not None and found.collections == ["x"]
+    # p is .90 with a, whose better setting takes 96 bytes, and .97 with b; r and s are of one model alone
+    assert found.shares["method"].tolist() == ["p", "q"]
+    assert found.shares[["a", "b", "worst"]].to_numpy().tolist() == [[0.90, 0.97, 0.90], [0.95, 0.80, 0.80]]
+    assert found.ranks[["a", "b", "moved"]].to_numpy().tolist() == [[2, 1, 1], [1, 2, 1]]
+    assert found.left_out == ["r", "s"]
+    assert found.constant == 0 and found.most_moved(1) == [("p", ("b", 1), ("a", 2))]
+    larger = methods_over_models(pages, 96)
+    assert larger is not None and larger.ranks["moved"].tolist() == [0, 0] and larger.most_moved() == []
+    assert methods_over_models(pages, 12) is None and methods_over_models(pages[:1], 96) is None
+
+
+def test_a_method_that_one_collection_lacks_is_left_out() -> None:
+    pages = [
+        page(m, d, {"p": 0.9, "q": 0.8, **({"r": 1.0} if (m, d) != ("b", "y") else {})}) for m in "ab" for d in "xy"
+    ]
+    found = methods_over_models(pages, 48)
+    assert found is not None and found.shares["method"].tolist() == ["p", "q"]

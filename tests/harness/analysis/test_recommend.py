@@ -660,3 +660,22 @@ def test_an_unknown_database_and_one_without_records() -> None:
         of_store(database="pinecone", max_bytes="50")
     with pytest.raises(StoreError, match="nothing of Elasticsearch is on record.*method=elasticsearch_"):
         of_store(database="elasticsearch", max_bytes="50")
+
+
+def test_where_the_mean_document_is_long_the_switches_to_avoid_are_named() -> None:
+    records = zoo().add("qdrant_binary", 48, losing(0.49, 0.02)).add("elasticsearch_bbq", 62, losing(0.002, 0.01))
+    for row in records.rows:
+        row["retention"] = row["ndcg_at_10"] / EXACT.mean()
+
+    def ask(length: float | None) -> Recommendation:
+        geometry = None if length is None else {"mean_length": length, "norm_spread": 0.0, "outlier_dimensions": 0}
+        needs = Needs(max_bytes=64)
+        return recommend.recommend(
+            records.frame(), needs, records.queries.__getitem__, lambda _: replace(EMPTY, geometry=geometry)
+        )
+
+    text = recommendation_text(ask(0.9))
+    assert "  vectors    the mean document of " in text
+    assert "avoid qdrant_binary (keeps 51.0 % here)" in text and "elasticsearch_bbq (keeps 99.8 % here)" in text
+    for length in (0.3, None):
+        assert ask(length).geometry == () and "vectors  " not in recommendation_text(ask(length))

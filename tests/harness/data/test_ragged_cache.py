@@ -1,4 +1,4 @@
-"""The cache of terms with weights, with an encoder that hashes words; as a script, this file is what gets killed."""
+"""The cache of terms and of token vectors, with encoders that hash words; as a script, this is what gets killed."""
 
 import json
 import os
@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from harness.base.errors import CacheError, ConfigError, ModelError
-from harness.data import embedding_cache
+from harness.base.memmap import mapping_of
+from harness.data import embedding_cache, ragged_cache
 from harness.data.datasets import Dataset
 from harness.data.embedding_cache import embed, fill
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.shards import Shard
 from methods.representations import SparseVectors
+from methods.token_vectors import TokenVectors
 from tests.conftest import ROOT
 from tests.harness.data.test_embedding_cache import N_DOCS, make_dataset, wait_for
 
@@ -195,10 +197,8 @@ def test_a_damaged_portion_is_encoded_again(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="vocabulary of 50 terms and queries one of 51"):
+    with pytest.raises(ModelError, match="vocabulary of 50 terms and queries have a vocabulary of 51 terms"):
         embed(make_dataset(), WordEncoder(query_width=51), tmp_path)
-    with pytest.raises(ModelError, match="leave shard out"):
-        fill(make_dataset(), WordEncoder(), tmp_path, Shard(1, 2))
     with pytest.raises(ConfigError, match="terms with weights are kept as float32"):
         cached_as(WordEncoder(), "float16")
     with pytest.raises(ConfigError, match="query_model"):
@@ -206,6 +206,92 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cache_dir="):
         embed(make_dataset(), WordEncoder(), tmp_path / "file" / "cache")
+
+
+@dataclass
+class TokenEncoder(WordEncoder):
+    """A vector for each word, which its letters make; queries have three times the vectors' length."""
+
+    gives = "tokens"
+    name = "tokens"
+
+    def encode(self, texts: Sequence[str], role: str, task: str | None) -> TokenVectors:
+        if len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        self.calls.append((role, list(texts)))
+        return vectors_of(texts, role)
+
+
+def vectors_of(texts: Sequence[str], role: str) -> TokenVectors:
+    def vector(word: str) -> np.ndarray:
+        return np.random.default_rng(sum(word.encode())).standard_normal(6).astype(np.float32)
+
+    found = [np.array([vector(word) for word in text.split()], np.float32).reshape(-1, 6) for text in texts]
+    vectors = TokenVectors.of(found, 6)
+    return vectors if role == "document" else TokenVectors(3 * vectors.values, vectors.offsets)
+
+
+def test_token_vectors_are_the_encoders_in_dataset_order_mapped_and_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ragged_cache, "JOINED_DOCS", 7)
+    dataset, encoder = make_dataset(), TokenEncoder()
+    vectors = embed(dataset, encoder, tmp_path)
+    wanted = vectors_of(dataset.doc_texts or [], "document")
+    assert np.array_equal(vectors.docs.values, wanted.values) and np.array_equal(vectors.docs.offsets, wanted.offsets)
+    assert mapping_of(vectors.docs.values) is not None, "hundreds of vectors a document need not fit into memory"
+    assert np.array_equal(vectors.queries.values, vectors_of(dataset.query_texts or [], "query").values)
+    assert vectors.queries.dtype == np.float32 and len(encoder.calls) > 4
+    embed(dataset, TokenEncoder(fail_at=0), tmp_path)
+
+
+def test_an_interrupted_encoding_of_token_vectors_goes_on_to_the_identical_file(tmp_path: Path) -> None:
+    dataset, whole, stopped, rest = make_dataset(), TokenEncoder(), TokenEncoder(fail_at=3), TokenEncoder()
+    embed(dataset, whole, tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        embed(dataset, stopped, tmp_path / "resumed")
+    embed(dataset, rest, tmp_path / "resumed")
+    assert stopped.calls + rest.calls == whole.calls
+    assert documents_file(tmp_path / "resumed").read_bytes() == documents_file(tmp_path / "straight").read_bytes()
+
+
+def test_a_damaged_byte_of_token_vectors_is_found(tmp_path: Path) -> None:
+    embed(make_dataset(), TokenEncoder(), tmp_path)
+    flip(documents_file(tmp_path), -3)
+    with pytest.raises(CacheError, match="checksum"):
+        embed(make_dataset(), TokenEncoder(), tmp_path)
+
+
+def test_token_vectors_of_float16_take_half_and_are_another_models(tmp_path: Path) -> None:
+    dataset = make_dataset()
+    embed(dataset, TokenEncoder(), tmp_path / "wide")
+    rounded = cached_as(TokenEncoder(), "float16")
+    docs = embed(dataset, rounded, tmp_path / "half").docs
+    wanted = vectors_of(dataset.doc_texts or [], "document").values.astype(np.float16)
+    assert docs.dtype == np.float16 and np.array_equal(docs.values, wanted)
+    sizes = [documents_file(tmp_path / name).stat().st_size for name in ("wide", "half")]
+    assert sizes[1] < 0.75 * sizes[0] and {path.name for path in (tmp_path / "wide").glob("*.safetensors")}.isdisjoint(
+        path.name for path in (tmp_path / "half").glob("*.safetensors")
+    )
+
+
+@pytest.mark.parametrize("encoder", [WordEncoder, TokenEncoder])
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_parts_are_joined_to_the_file_of_one_process(
+    tmp_path: Path, encoder: type[WordEncoder], order: tuple[int, ...]
+) -> None:
+    dataset = make_dataset()
+    embed(dataset, encoder(), tmp_path / "one")
+    encoded = []
+    for part in order:
+        own = encoder()
+        fill(dataset, own, tmp_path / "parts", Shard(part, 3))
+        encoded.append(own.count("document"))
+    assert sum(encoded) == N_DOCS and all(encoded)
+    assert documents_file(tmp_path / "parts").read_bytes() == documents_file(tmp_path / "one").read_bytes()
+    assert not list((tmp_path / "parts").glob("*.chunks"))
+    fill(dataset, again := encoder(), tmp_path / "parts", Shard(2, 3))
+    assert again.count("document") == 0
 
 
 def work(directory: str, delay: str) -> None:

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from harness.analysis import pareto, settings, significance
-from harness.analysis.budgets import BUDGETS
+from harness.analysis.budgets import ACROSS, BUDGETS
+from harness.analysis.over_models import methods_over_models
 from harness.base.errors import StoreError
 from harness.evaluation.metric_registry import headlines
 from harness.report.page import page_markdown
@@ -106,6 +107,59 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         made = record(run_id, dataset, "mine", HOSTILE, "mine", 0, status="failed", error=ERROR)
         store.commit(run_id, store.draft(run_id), made)
     return Results(load_runs(folder), store)
+
+
+# model, representation, and by how much it is better than others
+MODELS = [("e5", "vectors", 0.0), ("mpnet", "vectors", 0.03), ("bm25", "terms", 0.01), ("e5 + bm25", "tokens", 0.04)]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Records of two collections under four models of three representations, one of which has no name of its own.
+
+    The second collection has no judgements, and two models.
+    """
+    folder = tmp_path_factory.mktemp("several")
+    store, rng = Store(folder), np.random.default_rng(7)
+    base = rng.uniform(size=40)
+    dense = [entry for entry in SETTINGS if entry[1] != HOSTILE]
+    terms = [("sparse_float32", "", "terms", 800, 9000, 0.66), ("sparse_int4", "", "terms", 100, 9000, 0.65)]
+    both = [("hybrid", "minmax", "hybrid", 70, 9000, 0.66), ("hybrid", "rrf", "hybrid", 200, 9000, 0.67)]
+    number = 0
+    for dataset in ("scifact", "unjudged"):
+        for place, (model, kind, better) in enumerate(MODELS[: 2 if dataset == "unjudged" else None]):
+            for method, params, family, code, state, mean in {"vectors": dense, "terms": terms}.get(kind, both):
+                number += 1
+                run_id = f"run{number:03d}"
+                turn = 0.05 * place if method == "int8" else 0.0  # what changes places
+                values = np.clip(base + mean - 0.5 + better - turn + 0.05 * rng.standard_normal(40), 0, 1)
+                overlap = np.ones(40) if "float32" in method else np.clip(values + 0.1, 0, 1)
+                columns = {"overlap_at_10": overlap, "overlap_at_100": overlap, "recall_at_100": np.sqrt(values)}
+                if dataset == "scifact":
+                    columns |= {"ndcg_at_10": values, "ndcg_at_10_ties": values}
+                made = record(
+                    run_id,
+                    dataset,
+                    method,
+                    params,
+                    family,
+                    0,
+                    model={"name": model},
+                    representation=kind,
+                    metrics={name: float(column.mean()) for name, column in columns.items()},
+                    retention=float(values.mean()) / 0.64 if dataset == "scifact" and kind != "tokens" else None,
+                    storage={"code_bytes_per_vector": float(code), "state_bytes": state, "index_bytes": 5183 * code},
+                    seconds={"fit": 0.5, "encode": 0.0123, "search": 0.3},
+                )
+                store.commit(run_id, store.draft(run_id), made, [f"q{query}" for query in range(40)], columns)
+    return Results(load_runs(folder), store)
+
+
+@pytest.fixture(scope="module")
+def several_out(several: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("several_site")
+    write_site(several.frame, folder, per_query=several.store.per_query, records=several.store.read)
+    return folder
 
 
 def measured_pages(results: Results) -> list[settings.Page]:
@@ -332,6 +386,61 @@ def test_pages_that_are_at_hand_give_the_same_site(results: Results, tmp_path: P
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
+def test_one_model_leaves_no_trace_of_a_choice(several: Results, out: Path, tmp_path: Path) -> None:
+    for path in (path for path in out.rglob("*.html") if path.parent.name != "runs"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search('name="(model|kind|colours|within)"|over-models|/document', text), path.name
+    data = json.loads((out / "assets" / "data.js").read_text(encoding="utf-8").split(" = ", 1)[1].rstrip(";\n"))
+    assert set(data) == {"metrics", "same_budget", "looks", "pages"}
+    assert not {"model", "kind"} & {key for page in data["pages"] for key in (*page, *page["points"][0])}
+    # records of before there was a choice of representations
+    one = several.frame[several.frame["model"] == "e5"]
+    for name, frame in (("with", one), ("without", one.drop(columns=["representation", "parts"]))):
+        write_site(frame, tmp_path / name, per_query=several.store.per_query, command="same")
+    for path in (path for path in (tmp_path / "with").rglob("*") if path.is_file() and path.name != "runs.csv"):
+        assert path.read_bytes() == (tmp_path / "without" / path.relative_to(tmp_path / "with")).read_bytes()
+
+
+def together(results: Results, dataset: str = "scifact") -> pd.DataFrame:
+    """The settings of all models on a collection, with what represents a document."""
+    parts = [page for page in measured_pages(results) if page.runs["dataset"].iloc[0] == dataset]
+    kinds = [page.runs["representation"].iloc[0] for page in parts]
+    return pd.concat([page.settings.assign(kind=kind) for page, kind in zip(parts, kinds, strict=True)])
+
+
+def named(row: Any) -> str:
+    return f"{settings.setting_name(row)} · {row['model']}"
+
+
+def test_first_answer_is_the_best_of_all_models(several: Results, several_out: Path) -> None:
+    best = pareto.best_within(together(several), 64)
+    assert best is not None
+    document = Document(several_out / "index.html")
+    assert document.find("a", **{"data-slot": "link"})[0][1] == named(best)
+
+
+def test_what_holds_with_every_model_is_in_the_tables(several: Results, several_out: Path) -> None:
+    dense = [page for page in measured_pages(several) if page.runs["representation"].iloc[0] == "vectors"]
+    text = (several_out / "index.html").read_text(encoding="utf-8")
+    for budget in ACROSS:
+        found = methods_over_models(dense, budget)
+        part = text.partition(f'data-within="{budget}"')[2].partition("</div>\n</div>\n</div>")[0]
+        assert (found is None) == (not part)
+        if found is None:
+            continue
+        assert found.models == ["e5", "mpnet"] and found.collections == ["scifact"]
+        heat, places = (
+            re.findall(r"<tr.*?</tr>", table) for table in re.findall("<tbody>.*?</tbody>", part, re.DOTALL)[:2]
+        )
+        for row, rank, shown, place in zip(
+            found.shares.to_dict("records"), found.ranks.to_dict("records"), heat, places, strict=True
+        ):
+            cells = [re.sub("<.*?>", "", cell) for cell in re.findall("<t[hd].*?</t[hd]>", shown)]
+            assert cells == [row["method"], *(f"{100 * row[key]:.1f}" for key in ("e5", "mpnet", "mean", "worst"))]
+            cells = [re.sub("<.*?>", "", cell) for cell in re.findall("<t[hd].*?</t[hd]>", place)]
+            assert cells == [row["method"], *(str(rank[key]) for key in ("e5", "mpnet", "moved"))]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # In a browser
 
@@ -358,6 +467,16 @@ Open = Callable[..., Any]
 @pytest.fixture
 def visit(browser: Any, out: Path) -> Iterator[Open]:
     """Opens a page of the site from its file, without a network; at the end, nothing may have gone wrong on any."""
+    yield from opener(browser, out)
+
+
+@pytest.fixture
+def visit_several(browser: Any, several_out: Path) -> Iterator[Open]:
+    """Likewise of the site of several models."""
+    yield from opener(browser, several_out)
+
+
+def opener(browser: Any, out: Path) -> Iterator[Open]:
     contexts, wrong = [], []
 
     def opened(name: str, **options: Any) -> Any:
@@ -597,3 +716,101 @@ def test_keyboard_reaches_every_control(visit: Open) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.name || document.activeElement.tagName"))
     assert reached >= {"metric", "slider", "budget", "family", "bytes", "frontier", "SUMMARY", "CODE", "BUTTON"}
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 375), pytest.param("light", 1280, marks=pytest.mark.slow)])
+def test_pages_of_several_models_are_accessible_and_fit(visit_several: Open, scheme: str, width: int) -> None:
+    for name in ("index.html", "datasets/scifact.html", "methods/int8.html"):
+        check_accessible(visit_several, name, scheme, width)
+
+
+LARGE = """() => {
+  const data = document.querySelector('.plot').data;
+  const large = data.filter((trace) => trace.marker?.size === 11 && trace.customdata);
+  return [data[0].x.slice(0, -1), large.flatMap((trace) => trace.customdata), large.map((trace) => trace.name)];
+}"""
+
+
+def test_frontier_and_answer_are_those_of_the_chosen_models_and_representations(
+    visit_several: Open, several: Results
+) -> None:
+    everything = together(several)
+    page = visit_several("index.html")
+    link, models = page.locator("[data-slot=link]"), page.locator(".explorer select[name=model]")
+    box = page.locator("input[name=kind]")
+    # the last is none that the code knows: the list is that of the records
+    assert box.evaluate_all("boxes => boxes.map((one) => one.value)") == ["vectors", "terms", "tokens"]
+
+    def check(chosen: pd.DataFrame, name: Callable[[Any], str]) -> None:
+        line, large, _ = page.evaluate(LARGE)
+        best = chosen[pareto.frontier(chosen["bytes_per_vector"], chosen["ndcg_at_10"])]
+        assert line == sorted(best["bytes_per_vector"])
+        marked = {name.removeprefix("runs/").removesuffix(".html") for name in large}
+        assert marked >= set(best["run_ids"])
+        for budget in (16, 48, 70, 128, 2000):
+            page.locator("input[name=budget]").fill(str(budget))
+            winner = pareto.best_within(chosen, budget)
+            assert link.inner_text() == ("nothing measured" if winner is None else name(winner))
+
+    check(everything, named)
+    assert set(page.evaluate(LARGE)[2]) <= {"one vector", "terms with weights", "tokens"}
+    box.nth(2).uncheck()
+    check(everything[everything["kind"] != "tokens"], named)
+    assert "a document being one vector or terms with weights" in page.locator(".question").inner_text()
+    box.nth(2).check()
+    for model in ("mpnet", "bm25"):
+        models.select_option(model)
+        assert f"model={model}" in page.url and model in page.locator("[data-slot=collection]").inner_text()
+        check(everything[everything["model"] == model], settings.setting_name)
+        assert not page.locator("fieldset.kinds").is_visible(), "there is one representation to choose from"
+    models.select_option("")
+    check(everything, named)
+
+
+def test_colours_are_of_the_readers_choice_and_legends_choose(visit_several: Open) -> None:
+    page = visit_several("index.html")
+    names = "document.querySelector('.plot').data.filter((trace) => trace.x[0] === null).map((trace) => trace.name)"
+    assert set(page.evaluate(names)) == {"one vector", "terms with weights", "tokens"}
+    page.locator("select[name=colours]").select_option("model")
+    assert set(page.evaluate(names)) == {name for name, _, _ in MODELS}
+    page.locator("select[name=colours]").select_option("family")
+    assert {"binary", "scalar", "hybrid"} < set(page.evaluate(names))
+    page.locator("select[name=colours]").select_option("kind")
+    page.locator(".legendtoggle").first.click()
+    page.wait_for_function("document.querySelectorAll('input[name=kind]:checked').length === 1")
+
+
+def test_without_judgements_models_are_looked_at_one_by_one(visit_several: Open, several: Results) -> None:
+    page = visit_several("index.html#collection=unjudged&budget=50")
+    models = page.locator(".explorer select[name=model]")
+    assert models.input_value() == "e5", "overlap with a model's own ranking says nothing between models"
+    disabled = "(one) => [...one.options].filter((option) => option.disabled).map((option) => option.text)"
+    assert models.evaluate(disabled) == ["all", "bm25", "e5 + bm25"]
+    own = next(one for one in measured_pages(several) if one.title == "unjudged · e5")
+    best = pareto.best_within(own.settings, 50)
+    assert best is not None and page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
+    page.locator(".explorer select[name=page]").select_option(label="scifact")
+    models.select_option("")
+    metrics = page.locator("select[name=metric]")
+    assert metrics.evaluate(disabled) == ["overlap@10"]
+
+
+def test_one_budget_of_the_tables_over_models_is_shown(visit_several: Open) -> None:
+    page = visit_several("index.html")
+    shown = "[...document.querySelectorAll('.within')].filter((one) => !one.hidden).map((one) => one.dataset.within)"
+    assert page.evaluate(shown) == ["64"]
+    page.locator("select[name=within]").select_option("256")
+    assert page.evaluate(shown) == ["256"]
+
+
+def test_table_filters_by_model_and_representation(visit_several: Open, several: Results) -> None:
+    page = visit_several("index.html")
+    form = page.locator("form.filters")
+    form.locator("select[name=page]").select_option("scifact")
+    everything = together(several)
+    form.locator("select[name=model]").select_option("mpnet")
+    page.locator("select.dt-input").select_option("-1")
+    assert set(shown_settings(page)) == set(everything.loc[everything["model"] == "mpnet", "run_ids"])
+    form.locator("select[name=model]").select_option("")
+    form.locator("select[name=kind]").select_option("tokens")
+    assert set(shown_settings(page)) == set(everything.loc[everything["kind"] == "tokens", "run_ids"])

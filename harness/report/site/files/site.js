@@ -88,6 +88,8 @@
         const row = table.row(index).node().dataset;
         const frontier = table.row(index).node().classList.contains("frontier");
         return (!field("page")?.value || field("page").value === row.page)
+          && (!field("model")?.value || field("model").value === row.model)
+          && (!field("kind")?.value || field("kind").value === row.kind)
           && (!field("family")?.value || field("family").value === row.family)
           && (!field("bytes").value || Number(row.bytes) <= Number(field("bytes").value))
           && (!field("frontier").checked || frontier);
@@ -124,6 +126,21 @@
       b.values[metric] - a.values[metric] || a.bytes - b.bytes || a.place - b.place);
   }
 
+  /* A collection of several models as a page of all of them, of one, or as it is where there is no choice. */
+  function gathered(collection, model) {
+    const data = window.vecbudget;
+    const parts = collection.pages.map((number, place) => ({ ...data.pages[number], model: collection.models[place], kind: collection.kinds[place] }));
+    const named = ({ model, kind, points }) => points.map((point) => ({ ...point, model, kind }));
+    const base = (part, metric) => ({ text: `float32, ${part.model}`, kind: part.kind, value: part.metrics[metric]?.base ?? null });
+    const alone = parts.find((part) => part.model === model);
+    if (alone) {
+      return { ...alone, title: `${collection.title} · ${alone.model}`, points: named(alone), bases: (metric) => [base(alone, metric)] };
+    }
+    const { beside, ...together } = collection.together;
+    const points = parts.flatMap(named).map((point, place) => ({ ...point, place, beside: beside[place], name: `${point.name} · ${point.model}` }));
+    return { ...together, title: collection.title, points, bases: (metric) => parts.map((part) => base(part, metric)) };
+  }
+
   const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   function stops(points) {
@@ -140,7 +157,9 @@
   function setUpExplorer(section) {
     const data = window.vecbudget;
     const form = section.querySelector(".controls");
-    const { page: pages, metric: metrics, slider, budget } = form.elements;
+    const { page: pages, metric: metrics, slider, budget, model: models, colours } = form.elements;
+    const kinds = [...form.querySelectorAll("[name=kind]")];
+    const unit = Object.keys(data.kinds ?? {}).length > 1 ? "document" : "vector";
     const slot = (name) => section.querySelector(`[data-slot="${name}"]`);
     const plot = section.querySelector(".plot");
     const highlighted = section.dataset.method;
@@ -150,16 +169,41 @@
       const asked = new URLSearchParams(location.hash.slice(1));
       const title = asked.get("collection");
       for (const option of pages.options) if (option.text === title) pages.value = option.value;
+      for (const option of models?.options ?? []) if (option.value === asked.get("model")) models.value = option.value;
       if (asked.get("metric") in data.metrics) metrics.value = asked.get("metric");
       if (Number(asked.get("budget")) > 0) budget.value = asked.get("budget");
     }
 
     function writeAddress() {
-      const state = { collection: pages.selectedOptions[0].text, metric: metrics.value, budget: budget.value };
+      const model = models?.value ? { model: models.value } : {};
+      const state = { collection: pages.selectedOptions[0].text, ...model, metric: metrics.value, budget: budget.value };
       try { history.replaceState(null, "", `#${new URLSearchParams(state)}`); } catch { /* not from this origin */ }
     }
 
-    const current = () => data.pages[pages.value];
+    let current = () => data.pages[pages.value];
+    /* what was chosen is put together once, when the choice changes */
+    function choose() {
+      const collection = data.collections[pages.value];
+      for (const option of models.options) {
+        option.disabled = option.value ? !collection.models.includes(option.value) : !collection.together && collection.pages.length > 1;
+      }
+      if (models.selectedOptions[0].disabled) models.value = collection.together ? "" : collection.models[0];
+      const found = gathered(collection, models.value || (collection.together ? "" : collection.models[0]));
+      current = () => found;
+      const present = new Set(found.points.map((point) => point.kind));
+      form.querySelector(".kinds")?.toggleAttribute("hidden", present.size < 2);
+      for (const box of kinds) box.parentElement.toggleAttribute("hidden", !present.has(box.value));
+      for (const option of colours.options) {
+        option.disabled = option.value !== "family" && new Set(found.points.map((point) => point[option.value])).size < 2;
+      }
+      colours.parentElement.toggleAttribute("hidden", [...colours.options].filter((option) => !option.disabled).length < 2);
+    }
+    /* Which of its looks a point has: that of its family unless the reader chose another that tells points apart. */
+    function looksBy() {
+      const by = colours && !colours.selectedOptions[0].disabled ? colours.value : "family";
+      const looks = { family: data.looks, kind: data.kinds, model: data.models }[by];
+      return { key: (point) => point[by], by, label: (name) => escaped(looks[name].name ?? name), marker: (name) => ({ color: looks[name].color, symbol: looks[name].symbol }) };
+    }
     const boxes = () => [...section.querySelectorAll(".families input")];
 
     function listMethods() {
@@ -185,12 +229,15 @@
       }));
     }
 
+    const competes = ({ kind }) => !kinds.some((box) => box.value === kind && !box.checked && !box.parentElement.hidden);
+
     function shown() {
-      const chosen = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
-      return current().points.filter((point) => chosen.has(point.method) && metrics.value in point.values);
+      const methods = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
+      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point));
     }
 
     function setUpPage() {
+      if (models) choose();
       for (const option of metrics.options) option.disabled = !(option.value in current().metrics);
       if (metrics.selectedOptions[0].disabled) metrics.value = current().quality;
       form.stops = stops(current().points);
@@ -203,7 +250,7 @@
       const wanted = Math.log(Math.max(Number(budget.value), 0.01));
       const distances = form.stops.map((stop) => Math.abs(Math.log(stop) - wanted));
       slider.value = distances.indexOf(Math.min(...distances));
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per ${unit}`);
     }
 
     function answer(points) {
@@ -214,7 +261,9 @@
       slot("budget").textContent = budget.value;
       slot("collection").textContent = current().title;
       slot("metric").textContent = data.metrics[metric];
-      slot("among").textContent = chosen < all.length ? `, among ${chosen} of ${all.length} methods` : "";
+      const offered = kinds.filter((box) => !box.parentElement.hidden), taken = offered.filter((box) => box.checked);
+      const only = taken.length < offered.length ? `, a document being ${taken.map((box) => data.kinds[box.value].name).join(" or ") || "nothing"}` : "";
+      slot("among").textContent = (chosen < all.length ? `, among ${chosen} of ${all.length} methods` : "") + only;
       slot("chosen").textContent = chosen < all.length ? `${chosen} of ${all.length}` : "all";
       const link = slot("link");
       link.textContent = best ? best.name : "nothing measured";
@@ -239,25 +288,27 @@
       const on = new Set([...steps, ...(metric === current().quality ? beside(points, steps) : [])]);
       const ink = colour("ink"), quiet = colour("quiet"), rule = colour("rule"), accent = colour("accent"), ground = colour("ground");
       const drawn = points.filter((point) => point.bytes > 0);
-      const families = [...new Set(drawn.map((point) => point.family))].sort();
-      const { base, floor } = current().metrics[metric];
+      const { key, label, marker } = looksBy();
+      const groups = [...new Set(drawn.map(key))].sort();
+      const { floor } = current().metrics[metric];
+      const bases = (current().bases?.(metric) ?? [{ text: "float32", value: current().metrics[metric].base }]).filter((one) => one.value !== null && competes(one));
       const most = Math.max(1, ...drawn.map((point) => point.bytes));
       const traces = [{
         x: [...steps.map((point) => point.bytes), 1.2 * most],
         y: [...steps.map((point) => point.values[metric]), steps.at(-1)?.values[metric]],
         mode: "lines", line: { shape: "hv", width: 2, color: ink }, opacity: 0.55, hoverinfo: "skip", showlegend: false,
       }];
-      for (const family of families) {
-        traces.push({ name: family, x: [null], y: [null], mode: "markers", marker: { ...data.looks[family], size: 11 } });
+      for (const group of groups) {
+        traces.push({ name: label(group), meta: group, x: [null], y: [null], mode: "markers", marker: { ...marker(group), size: 11 } });
       }
       const hover = (point) => `<b>${escaped(point.name)}</b><br>${point.size}<br>${point.said[metric]}`;
       for (const isOn of [false, true]) {
-        for (const family of families) {
-          const members = drawn.filter((point) => point.family === family && on.has(point) === isOn);
+        for (const group of groups) {
+          const members = drawn.filter((point) => key(point) === group && on.has(point) === isOn);
           const ringed = members.map((point) => Boolean(highlighted) && highlighted === point.method);
           const bar = (point, end) => Math.abs((point.bars[metric]?.[end] ?? point.values[metric]) - point.values[metric]);
           traces.push({
-            name: family,
+            name: label(group),
             showlegend: false,
             x: members.map((point) => point.bytes),
             y: members.map((point) => point.values[metric]),
@@ -266,7 +317,7 @@
             hoverinfo: "text",
             mode: "markers",
             marker: {
-              ...data.looks[family],
+              ...marker(group),
               size: isOn ? 11 : 7,
               opacity: members.map((point, place) => (isOn ? 1 : ringed[place] ? 0.9 : 0.55)),
               line: { width: ringed.map((ring) => (ring ? 2 : 0.8)), color: ringed.map((ring) => (ring ? ink : ground)) },
@@ -284,7 +335,7 @@
           marker: { size: 20, color: "rgba(0,0,0,0)", line: { width: 3, color: accent } } });
       }
       const values = drawn.map((point) => point.values[metric]);
-      const highest = Math.max(base ?? -Infinity, ...values, ...steps.map((point) => point.bars[metric]?.[1] ?? -Infinity));
+      const highest = Math.max(...bases.map(({ value }) => value), ...values, ...steps.map((point) => point.bars[metric]?.[1] ?? -Infinity));
       const lowest = Math.min(...values);
       const bottom = lowest >= floor ? lowest : floor;
       const margin = 0.05 * (highest - bottom || 1);
@@ -293,9 +344,9 @@
       const shapes = [{ type: "line", x0: Number(budget.value), x1: Number(budget.value), yref: "paper", y0: 0, y1: 1,
         line: { color: accent, width: 1.5, dash: "dot" } }];
       const annotations = [];
-      if (base !== null) {
-        shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: base, y1: base, line: { color: quiet, width: 1, dash: "dash" } });
-        annotations.push({ xref: "paper", x: 1, xanchor: "right", y: base, yanchor: "bottom", text: "float32", showarrow: false, font: { color: quiet, size: 12 } });
+      for (const { text, value } of bases) {
+        shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, line: { color: quiet, width: 1, dash: "dash" } });
+        annotations.push({ xref: "paper", x: 1, xanchor: "right", y: value, yanchor: "bottom", text: escaped(text), showarrow: false, font: { color: quiet, size: 12 } });
       }
       const axis = { gridcolor: rule, zeroline: false, linecolor: quiet, tickfont: { color: ink }, automargin: true };
       const least = Math.min(...drawn.map((point) => point.bytes));
@@ -307,7 +358,7 @@
         hoverlabel: { bgcolor: colour("raised"), bordercolor: quiet, font: { color: ink }, align: "left" },
         dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
         legend: { orientation: "h", y: narrow ? -0.22 : -0.16, yanchor: "top", x: 0, itemsizing: "constant", itemdoubleclick: false },
-        xaxis: { ...axis, type: "log", title: { text: narrow ? "bytes per vector" : "bytes per vector, with a share of codebooks and matrices", standoff: 8 },
+        xaxis: { ...axis, type: "log", title: { text: narrow ? `bytes per ${unit}` : `bytes per ${unit}, with a share of codebooks and matrices`, standoff: 8 },
           tickvals: powers, ticktext: powers.map(String), range: drawn.length ? [Math.log10(least / 1.15), Math.log10(1.15 * most)] : undefined },
         yaxis: { ...axis, title: { text: data.metrics[metric], standoff: 8 }, range: drawn.length ? [bottom - margin, highest + margin] : undefined },
         shapes, annotations,
@@ -317,11 +368,13 @@
 
     const change = () => { draw(); writeAddress(); };
     form.addEventListener("submit", (event) => event.preventDefault());
-    pages.addEventListener("input", () => { setUpPage(); change(); });
+    for (const choice of [pages, models]) choice?.addEventListener("input", () => { setUpPage(); change(); });
+    colours?.addEventListener("input", draw);
+    for (const box of kinds) box.addEventListener("input", draw);
     metrics.addEventListener("input", change);
     slider.addEventListener("input", () => {
       budget.value = form.stops[slider.value];
-      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per vector`);
+      slider.setAttribute("aria-valuetext", `${budget.value} bytes of codes per ${unit}`);
       change();
     });
     budget.addEventListener("input", () => { placeSlider(); change(); });
@@ -334,17 +387,25 @@
     }
     form.hidden = false;
     section.querySelector(".methods").hidden = false;
-    metrics.value = data.pages[pages.value].quality;
+    metrics.value = data.pages[models ? data.collections[pages.value].pages[0] : pages.value].quality;
     readAddress();
     setUpPage();
     draw();
     redraws.push(draw);
     plot.on("plotly_click", ({ points }) => { if (points[0].customdata) location.href = root + points[0].customdata; });
     plot.on("plotly_legendclick", ({ data: traces, curveNumber }) => {
-      const family = traces[curveNumber].name;
-      const own = boxes().filter((box) => box.dataset.family === family);
-      const others = boxes().filter((box) => box.dataset.family !== family);
-      /* a click shows this family alone; the next one, all again */
+      const { by } = looksBy();
+      const group = traces[curveNumber].meta;
+      if (by === "model") {
+        models.value = group;
+        setUpPage();
+        change();
+        return false;
+      }
+      const all = by === "kind" ? kinds : boxes();
+      const own = all.filter((box) => (by === "kind" ? box.value : box.dataset.family) === group);
+      const others = all.filter((box) => !own.includes(box));
+      /* a click shows this one alone; the next one, all again */
       const alone = others.every((box) => !box.checked);
       own.forEach((box) => { box.checked = true; });
       others.forEach((box) => { box.checked = alone; });
@@ -354,7 +415,20 @@
     html.dataset.explorer = "ready";
   }
 
+  /* Of tables for several budgets, one is shown. */
+  function setUpBudgets(section) {
+    const form = section.querySelector("form");
+    const show = () => {
+      for (const part of section.querySelectorAll(".within")) part.hidden = part.dataset.within !== form.elements.within.value;
+    };
+    form.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", show);
+    show();
+  }
+
   setUpCopying();
+  document.querySelectorAll(".over-models").forEach(setUpBudgets);
   document.querySelectorAll(".explorer").forEach(setUpExplorer);
   setUpTheme();
   setUpTables();

@@ -563,3 +563,59 @@ def test_an_archive_that_is_none_is_named(tmp_path: Path, content: bytes) -> Non
     with pytest.raises(ModelError, match=r"v\.npz cannot be read: ") as caught:
         _ = VectorModel(path=str(path)).has_train_queries
     assert "\n" not in str(caught.value) and not isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.fixture(scope="module")
+def deep(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with three layers."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("deep") / "deep-model"
+    model = SentenceTransformer(str(tiny), device="cpu")
+    model.save(str(folder))
+    torch.manual_seed(1)
+    config = BertConfig(**{**model[0].auto_model.config.to_dict(), "num_hidden_layers": 3})
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_a_cut_model_gives_the_full_models_states_after_so_many_layers(deep: Path, layers: int) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(deep), device="cpu")
+    features = model.tokenize(TEXTS)
+    with torch.inference_mode():
+        states = model[0].auto_model(**features, output_hidden_states=True).hidden_states[layers]
+    mask = features["attention_mask"][:, :, None]
+    pooled = ((states * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
+    encoder = local(deep, layers=layers)
+    np.testing.assert_allclose(encoder.encode(TEXTS, "document", None), unit_length(pooled), atol=1e-5)
+    assert len(encoder._model[0].auto_model.encoder.layer) == layers, "it is faster, and not read out"
+
+
+def test_cut_models_are_other_models_and_whole_ones_are_what_they_were(deep: Path) -> None:
+    whole, cut = local(deep), local(deep, layers=2)
+    assert cut.identity("document", None) == {**whole.identity("document", None), "layers": 2}
+    assert "layers" not in whole.identity("document", None) and cut.label == f"{whole.label} layers=2"
+    assert Minilm(layers=3).label == "all-MiniLM-L6-v2 layers=3"
+
+
+def test_layers_that_are_not_there_are_a_named_error(deep: Path) -> None:
+    with pytest.raises(ModelError, match=r"model.layers=4, but .*deep-model has 3"):
+        local(deep, layers=4).encode(["cat"], "document", None)
+    with pytest.raises(ConfigError, match="at least 0, got -1"):
+        local(deep, layers=-1)
+
+
+def test_a_model_whose_layers_are_not_one_list_cannot_be_cut(deep: Path) -> None:
+    from harness.data.models.layers import cut
+
+    encoder = local(deep)
+    transformer = encoder._model[0].auto_model
+    transformer.config.num_hidden_layers = 7
+    with pytest.raises(ModelError, match="cannot be cut: BertModel has 0 lists of its 7 layers"):
+        cut(transformer, 1, "it")
