@@ -64,7 +64,8 @@ class Muvera(Transform):
     final_projection : {"sketch", "dense"}
         As `projection`; the paper's is dense, Google's code sketches.
     centre : bool
-        Take the mean of all documents' vectors from documents first: it adds the same to every score of a query.
+        Take the mean of all documents' vectors from documents first: it adds the same to every score of a query, whose
+        vectors stay as they are and are put into buckets about that mean.
     seed : int
     """
 
@@ -182,10 +183,11 @@ class Muvera(Transform):
 
         hyperplanes, projections = self._drawn
         values, tokens = docs.values, docs.tokens
-        if means and "centre_" in vars(self):
-            values = values - self.centre_
-        sides = project(values, hyperplanes).reshape(tokens, self.repetitions, self.k_sim) > 0
+        about = values - self.centre_ if "centre_" in vars(self) else values
+        sides = project(about, hyperplanes).reshape(tokens, self.repetitions, self.k_sim) > 0
         buckets = sides @ (1 << np.arange(self.k_sim)) if self.k_sim else np.zeros(sides.shape[:2], np.int64)
+        # what is taken from documents alone adds the same to all scores of a query
+        values = about if means else values
         own = values[:, None] if projections is None else project(values, projections)
         width = self.dim_proj or docs.width
         own = np.ascontiguousarray(own).reshape(tokens, 1 if projections is None else self.repetitions, width)

@@ -180,6 +180,22 @@ def test_centring_moves_all_scores_of_a_query_alike() -> None:
     }
 
 
+def test_with_a_centre_too_the_estimate_of_one_vector_is_exact_but_for_what_is_left_out() -> None:
+    single = TokenVectors(DOCS.values[:20], np.arange(21))
+    part = Muvera(k_sim=4, dim_proj=None, repetitions=3, centre=True)
+    found = estimate(part, QUERIES, single)
+    sums = np.array([matrix.sum(axis=0) for matrix in QUERIES.matrices()])
+    assert np.allclose(found + (sums @ part.centre_)[:, None], max_sim(QUERIES, single), atol=1e-5)
+
+
+def test_buckets_lie_about_the_centre_on_both_sides() -> None:
+    """Tokens moved by a vector that is far longer than they are: without a centre all would share a bucket."""
+    moved = TokenVectors(DOCS.values + 1000, DOCS.offsets)
+    part = Muvera(k_sim=3, dim_proj=None, repetitions=1, fill="none", centre=True).fit(moved)
+    for made in (part.transform_docs(moved), part.transform_queries(moved)):
+        assert ((made.reshape(len(moved), 8, 16) != 0).any(axis=2).sum(axis=1) > 1).mean() > 0.8
+
+
 def test_hyperplanes_are_no_state_and_another_seed_has_others() -> None:
     one, other = (Muvera(seed=seed).fit(DOCS) for seed in (1, 2))
     assert one.state().keys() == {"dim_", "check_"} and sum(array.nbytes for array in one.state().values()) == 16
