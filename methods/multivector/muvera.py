@@ -29,6 +29,7 @@ MOST_BUCKETS = 16
 
 Fill = Literal["token", "bucket", "none"]
 Draw = tuple[NDArray[np.float64], NDArray[np.float64] | None]
+"""Hyperplanes (d, repetitions x k_sim), and projections (d, repetitions x dim_proj) or None."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,14 +38,13 @@ class Muvera(Transform):
 
     In each repetition, `k_sim` random hyperplanes divide the space into 2^k_sim buckets. A query's encoding has the sum
     of its vectors in each bucket, a document's the mean; both are projected to `dim_proj` numbers by random signs. The
-    buckets of all repetitions stand one after another. Encodings have no unit length, and what scales them to it loses
-    what they say.
+    buckets of all repetitions stand one after another. Encodings have no unit length, and it is the inner product that
+    estimates MaxSim; stores that compare them by cosine (Weaviate, Qdrant's documentation) rank otherwise.
 
     Hyperplanes and signs follow from the seed, and so are no state: with `np.random.default_rng(seed)`, normal numbers
     (d, k_sim) for each repetition in turn, then signs (repetitions, d, dim_proj), as fastembed draws them. Bit j of a
-    bucket's number is the side of the j-th hyperplane. The state is a checksum of them, since NumPy may one day draw
-    others. Google's numbers are a permutation of these (Gray codes), which
-    changes no score.
+    bucket's number is the side of the j-th hyperplane. Google's numbers are a permutation of these (Gray codes), which
+    changes no score. A checksum of what was drawn is state, since NumPy may one day draw other numbers.
 
     Parameters
     ----------
@@ -120,7 +120,6 @@ class Muvera(Transform):
         return super().load_state(arrays)
 
     def _draw(self, dim: int) -> Draw:
-        """Return hyperplanes (dim, repetitions x k_sim), and projections (dim, repetitions x dim_proj) or None."""
         rng = np.random.default_rng(self.seed)
         planes = [rng.normal(size=(dim, self.k_sim)) for _ in range(self.repetitions)]
         hyperplanes = np.concatenate(planes, axis=1)
