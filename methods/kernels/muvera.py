@@ -74,17 +74,12 @@ def bucket_sums(
                         encodings[doc, at + place] = sums[bucket, place] * share
                     continue
                 nearest, least = -1, 64
-                if fill == TOKEN:
-                    for token in range(start, stop):
-                        distance = _differing(bucket, buckets[token, repetition])
-                        if distance < least:
-                            nearest, least = token, distance
-                elif fill == BUCKET:
-                    for other in range(count):
-                        if sizes[other]:
-                            distance = _differing(bucket, other)
-                            if distance < least:
-                                nearest, least = first_token[other], distance
+                # of a bucket's vectors all are as near, so that its first stands for them
+                for other in range(count if fill != NONE else 0):
+                    if sizes[other]:
+                        distance, first = _differing(bucket, other), first_token[other]
+                        if distance < least or (fill == TOKEN and distance == least and first < nearest):
+                            nearest, least = first, distance
                 for place in range(width):
                     encodings[doc, at + place] = values[nearest, own, place] if nearest >= 0 else 0.0
 

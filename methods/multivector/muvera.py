@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Float32, Transform, project, unit_rows
+from methods.base import Array, Float32, Transform, project, unit_rows
 from methods.kernels.threads import one_thread
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors
@@ -19,25 +21,30 @@ BLOCK_NUMBERS = 1 << 24
 
 BLOCK_TOKENS = 1 << 13
 
+MOST_SIGNS = 1 << 27
+"""Numbers of a dense final projection: 1 GB."""
+
 MOST_BUCKETS = 16
 """Bits of a bucket's number: 2^16 buckets a repetition."""
 
 Fill = Literal["token", "bucket", "none"]
+Draw = tuple[NDArray[np.float64], NDArray[np.float64] | None]
+"""Hyperplanes (d, repetitions x k_sim), and projections (d, repetitions x dim_proj) or None."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Muvera(Transform):
-    """Fixed dimensional encodings: inner products of two of them estimate MaxSim (Jayaram et al., 2024).
+    """Fixed dimensional encodings: inner products of two of them estimate MaxSim (Dhulipala et al., 2024).
 
     In each repetition, `k_sim` random hyperplanes divide the space into 2^k_sim buckets. A query's encoding has the sum
     of its vectors in each bucket, a document's the mean; both are projected to `dim_proj` numbers by random signs. The
-    buckets of all repetitions stand one after another. Encodings have no unit length, and what scales them to it loses
-    what they say.
+    buckets of all repetitions stand one after another. Encodings have no unit length, and it is the inner product that
+    estimates MaxSim; stores that compare them by cosine (Weaviate, Qdrant's documentation) rank otherwise.
 
     Hyperplanes and signs follow from the seed, and so are no state: with `np.random.default_rng(seed)`, normal numbers
     (d, k_sim) for each repetition in turn, then signs (repetitions, d, dim_proj), as fastembed draws them. Bit j of a
     bucket's number is the side of the j-th hyperplane. Google's numbers are a permutation of these (Gray codes), which
-    changes no score.
+    changes no score. A checksum of what was drawn is state, since NumPy may one day draw other numbers.
 
     Parameters
     ----------
@@ -57,7 +64,8 @@ class Muvera(Transform):
     final_projection : {"sketch", "dense"}
         As `projection`; the paper's is dense, Google's code sketches.
     centre : bool
-        Take the mean of all documents' vectors from documents first: it adds the same to every score of a query.
+        Take the mean of all documents' vectors from documents first: it adds the same to every score of a query, whose
+        vectors stay as they are and are put into buckets about that mean.
     seed : int
     """
 
@@ -81,43 +89,61 @@ class Muvera(Transform):
     @property
     def encoding_dim(self) -> int:
         """Numbers of an encoding before a final projection."""
-        width = self._check_fitted() if self._dim_proj is None else self._dim_proj
-        return self.repetitions * (1 << self.k_sim) * width
-
-    @property
-    def _dim_proj(self) -> int | None:
-        # fastembed leaves vectors that are no wider as they are
-        return None if self.dim_proj is None or self.dim_proj >= self._check_fitted() else self.dim_proj
+        return self.repetitions * (1 << self.k_sim) * (self.dim_proj or self._check_fitted())
 
     def _fit(self, docs: TokenVectors, queries: Any) -> None:
-        for name in ("_drawn", "_final", "centre_"):
-            vars(self).pop(name, None)
+        vars(self).pop("centre_", None)
         self._require(
             self.dim_proj is None or self.dim_proj <= docs.width,
             f"dim_proj={self.dim_proj} is wider than the vectors, which have {docs.width} dimensions",
         )
+        rows = self.repetitions * (1 << self.k_sim) * (self.dim_proj or docs.width)
+        self._require(
+            self.final_dim is None or self.final_projection == "sketch" or rows * self.final_dim <= MOST_SIGNS,
+            f"final_projection=dense needs {rows} x {self.final_dim} numbers: use sketch, or fewer dimensions",
+        )
+        self._forget()
+        self.check_ = _checksum(self._draw(docs.width))
         if self.centre:
             total = np.zeros(docs.width)
             for _, block in docs.blocks():
                 total += block.flat().sum(axis=0, dtype=np.float64)
             self.centre_ = (total / max(1, docs.tokens)).astype(np.float32)
 
-    @cached_property
-    def _drawn(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Hyperplanes (d, repetitions x k_sim), and projections (d, repetitions x dim_proj) or None."""
-        dim, rng = self._check_fitted(), np.random.default_rng(self.seed)
+    def _forget(self) -> None:
+        for name in ("_drawn", "_final"):
+            vars(self).pop(name, None)
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over the state; what follows from the seed is drawn again when it is needed."""
+        self._forget()
+        return super().load_state(arrays)
+
+    def _draw(self, dim: int) -> Draw:
+        rng = np.random.default_rng(self.seed)
         planes = [rng.normal(size=(dim, self.k_sim)) for _ in range(self.repetitions)]
         hyperplanes = np.concatenate(planes, axis=1)
-        if self._dim_proj is None:
+        # fastembed leaves vectors that are no wider as they are
+        if self.dim_proj is None or self.dim_proj >= dim:
             return hyperplanes, None
-        shape = (self.repetitions, dim, self._dim_proj)
+        shape = (self.repetitions, dim, self.dim_proj)
         signs = rng.choice([-1, 1], size=shape).astype(np.float64)
         if self.projection == "sketch":
-            place = rng.integers(self._dim_proj, size=shape[:2])
-            signs = signs * (place[:, :, None] == np.arange(self._dim_proj))
+            place = rng.integers(self.dim_proj, size=shape[:2])
+            signs = signs * (place[:, :, None] == np.arange(self.dim_proj))
         else:
-            signs /= np.sqrt(self._dim_proj)
+            signs /= np.sqrt(self.dim_proj)
         return hyperplanes, signs.transpose(1, 0, 2).reshape(dim, -1)
+
+    @cached_property
+    def _drawn(self) -> Draw:
+        draw = self._draw(self._check_fitted())
+        self._require(
+            _checksum(draw) == vars(self).get("check_"),
+            f"NumPy {np.__version__} draws other numbers from seed={self.seed} than documents were encoded with: "
+            "use the version that encoded them, or encode them again",
+        )
+        return draw
 
     @cached_property
     def _final(self) -> Any:
@@ -156,17 +182,24 @@ class Muvera(Transform):
 
         hyperplanes, projections = self._drawn
         values, tokens = docs.values, docs.tokens
-        if means and "centre_" in vars(self):
-            values = values - self.centre_
-        sides = project(values, hyperplanes).reshape(tokens, self.repetitions, self.k_sim) > 0
+        about = values - self.centre_ if "centre_" in vars(self) else values
+        sides = project(about, hyperplanes).reshape(tokens, self.repetitions, self.k_sim) > 0
         buckets = sides @ (1 << np.arange(self.k_sim)) if self.k_sim else np.zeros(sides.shape[:2], np.int64)
+        # what is taken from documents alone adds the same to all scores of a query
+        values = about if means else values
         own = values[:, None] if projections is None else project(values, projections)
-        width = self._dim_proj or docs.width
+        width = self.dim_proj or docs.width
         own = np.ascontiguousarray(own).reshape(tokens, 1 if projections is None else self.repetitions, width)
         encodings = np.empty((len(docs), self.encoding_dim), np.float32)
         fill = {"none": kernel.NONE, "token": kernel.TOKEN, "bucket": kernel.BUCKET}[self.fill if means else "none"]
         kernel.bucket_sums(own, buckets.astype(np.int64), docs.offsets, 2**self.k_sim, means, fill, encodings)
         return encodings
+
+
+def _checksum(draw: Draw) -> int:
+    """Return a checksum of signs, which are the same on every machine where the generator is."""
+    signs = np.concatenate([part.ravel() > 0 for part in draw if part is not None])
+    return zlib.crc32(np.packbits(signs).tobytes())
 
 
 @dataclass(kw_only=True, eq=False)

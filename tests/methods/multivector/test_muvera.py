@@ -1,6 +1,8 @@
 """MUVERA: the exact laws, the compiled loop against its definition, and fastembed's own numbers."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from methods.max_sim import pair_scores
 from methods.multivector.muvera import MeanOfTokens, Muvera
 from methods.token_vectors import TokenVectors
 from tests.methods.multivector.collections import token_collection
+
+GOOGLE = Path(__file__).parents[2] / "samples" / "google_muvera.json"
 
 FASTEMBED_DOCS = [
     [0.315225, 2.65414, -0.772168, 2.130169, 3.464542, -2.156245],
@@ -123,6 +127,27 @@ def test_encodings_are_those_of_fastembed() -> None:
     assert np.allclose(np.abs(asked).sum(axis=1), FASTEMBED_SUMS[1], rtol=1e-5)
 
 
+def test_encodings_are_those_of_googles_code() -> None:
+    """Google's C++ as muvera-fde 0.1.0 carries it (seed 11), given its hyperplanes and projections, block for block.
+
+    Built by hand with Eigen 3.4.1 and g++ 12, a few lines in Abseil's place. It does not hand its random numbers out:
+    hyperplanes are those of the same lines (`SimHashMatrixFromSeed`) called from outside, projections what it makes of
+    the unit vectors without hyperplanes.
+    """
+    google = {name: np.array(value) for name, value in json.loads(GOOGLE.read_text()).items()}
+    rng = np.random.default_rng(5)
+    docs = TokenVectors.of([rng.standard_normal((count, 8)).astype(np.float32) for count in (6, 1, 25)])
+    part = Muvera(k_sim=3, dim_proj=4, repetitions=2, projection="sketch").fit(docs)
+    side_by_side = (google[name].transpose(1, 0, 2).reshape(8, -1) for name in ("hyperplanes", "projections"))
+    vars(part)["_drawn"] = tuple(side_by_side)
+    # its block number is the Gray decoding of the sides, the first hyperplane's leading
+    sides = np.arange(8) ^ (np.arange(8) >> 1)
+    own = sum(((sides >> (2 - plane)) & 1) << plane for plane in range(3))
+    for made, expected in ((part.transform_docs, "documents"), (part.transform_queries, "queries")):
+        blocks = made(docs).reshape(3, 2, 8, 4)[:, :, own]
+        assert np.allclose(blocks, google[expected].reshape(3, 2, 8, 4), atol=2e-5)
+
+
 def test_estimates_come_near_as_repetitions_grow() -> None:
     exact = max_sim(QUERIES, DOCS)
 
@@ -147,15 +172,51 @@ def test_centring_moves_all_scores_of_a_query_alike() -> None:
     part = Muvera(k_sim=0, dim_proj=None, repetitions=1, centre=True)
     plain = Muvera(k_sim=0, dim_proj=None, repetitions=1)
     gap = estimate(plain, QUERIES, DOCS) - estimate(part, QUERIES, DOCS)
-    assert np.allclose(gap, gap[:, :1], atol=1e-5) and part.state().keys() == {"centre_", "dim_"}
+    sums = np.array([matrix.sum(axis=0) for matrix in QUERIES.matrices()])
+    assert np.allclose(gap, (sums @ DOCS.values.mean(axis=0))[:, None], atol=1e-4) and part.state().keys() == {
+        "centre_",
+        "check_",
+        "dim_",
+    }
+
+
+def test_with_a_centre_too_the_estimate_of_one_vector_is_exact_but_for_what_is_left_out() -> None:
+    single = TokenVectors(DOCS.values[:20], np.arange(21))
+    part = Muvera(k_sim=4, dim_proj=None, repetitions=3, centre=True)
+    found = estimate(part, QUERIES, single)
+    sums = np.array([matrix.sum(axis=0) for matrix in QUERIES.matrices()])
+    assert np.allclose(found + (sums @ part.centre_)[:, None], max_sim(QUERIES, single), atol=1e-5)
+
+
+def test_buckets_lie_about_the_centre_on_both_sides() -> None:
+    """Tokens moved by a vector that is far longer than they are: without a centre all would share a bucket."""
+    moved = TokenVectors(DOCS.values + 1000, DOCS.offsets)
+    part = Muvera(k_sim=3, dim_proj=None, repetitions=1, fill="none", centre=True).fit(moved)
+    for made in (part.transform_docs(moved), part.transform_queries(moved)):
+        assert ((made.reshape(len(moved), 8, 16) != 0).any(axis=2).sum(axis=1) > 1).mean() > 0.8
 
 
 def test_hyperplanes_are_no_state_and_another_seed_has_others() -> None:
     one, other = (Muvera(seed=seed).fit(DOCS) for seed in (1, 2))
-    assert one.state().keys() == {"dim_"}
+    assert one.state().keys() == {"dim_", "check_"} and sum(array.nbytes for array in one.state().values()) == 16
     again = Muvera(seed=1).load_state(one.state())
     assert np.array_equal(again.transform_docs(DOCS), one.transform_docs(DOCS))
     assert hashlib.sha256(other.transform_docs(DOCS)).digest() != hashlib.sha256(one.transform_docs(DOCS)).digest()
+
+
+def test_other_hyperplanes_than_documents_were_encoded_with_are_refused() -> None:
+    """As after a change of NumPy's generator; the wrong seed stands for it."""
+    stranger = Muvera(seed=2).load_state(Muvera(seed=1).fit(DOCS).state())
+    with pytest.raises(MethodError, match="draws other numbers from seed=2"):
+        stranger.transform_queries(QUERIES)
+
+
+def test_a_loaded_state_replaces_what_was_drawn_before() -> None:
+    narrow = token_collection(30, 8, 4, seed=2)
+    part = Muvera(k_sim=2, dim_proj=4, repetitions=2, final_dim=10)
+    wide = part.fit(DOCS).state(), part.transform_docs(DOCS)
+    part.fit(narrow).transform_docs(narrow)
+    assert np.array_equal(part.load_state(wide[0]).transform_docs(DOCS), wide[1])
 
 
 def test_documents_are_encoded_alike_in_chunks() -> None:
@@ -164,7 +225,11 @@ def test_documents_are_encoded_alike_in_chunks() -> None:
     assert np.array_equal(np.concatenate(chunks), part.transform_docs(DOCS))
 
 
-@pytest.mark.parametrize("wrong", [{"k_sim": -1}, {"k_sim": 40}, {"repetitions": 0}, {"dim_proj": 17}])
+DENSE = {"k_sim": 10, "dim_proj": None, "final_dim": 1000, "final_projection": "dense"}
+"""A projection of 328 million numbers."""
+
+
+@pytest.mark.parametrize("wrong", [{"k_sim": -1}, {"k_sim": 40}, {"repetitions": 0}, {"dim_proj": 17}, DENSE])
 def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
     with pytest.raises(MethodError):
         Muvera(**wrong).fit(DOCS)
