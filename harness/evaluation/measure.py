@@ -138,7 +138,8 @@ class Measurement:
     training : list of dict
         See `methods.base.Part.training`.
     points_per_centroid : float or None
-        Documents of `fit` for each centroid of the largest codebook; None without codebooks.
+        Documents of `fit`, or their vectors where each has several, for each centroid of the largest codebook; None
+        without codebooks.
     points_per_parameter : float or None
         See `points_per_parameter`.
     token_vectors : int

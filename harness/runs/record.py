@@ -244,7 +244,7 @@ class Record(Entry):
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
-        Documents that the method was fitted on, for each centroid of its largest codebook; None without codebooks, and
+        Documents that the method was fitted on, or their vectors where each has several, for each centroid of its largest codebook; None without codebooks, and
         in records that are older than this.
     points_per_parameter : float or None
         Numbers that it was trained on for each number that gradient descent learned, see
@@ -397,7 +397,8 @@ class Record(Entry):
         shallow = [f"{metric(name).label} {value:.3f}" for name, value in self.metrics.items()][:2]
         quality = ", ".join(parts or shallow)
         if self.points_per_centroid is not None and self.points_per_centroid < LEAST_POINTS:
-            quality += f", fitted on only {self.points_per_centroid:.3g} documents a centroid"
+            what = "documents" if self.tokens_per_doc is None else "vectors"
+            quality += f", fitted on only {self.points_per_centroid:.3g} {what} a centroid"
         elif self.points_per_parameter is not None and self.points_per_parameter < LEAST_VALUES:
             quality += f", trained on only {self.points_per_parameter:.3g} numbers a parameter"
         code_bytes, seconds = self.storage.code_bytes_per_vector, sum(self.seconds.values())
