@@ -244,8 +244,8 @@ class Record(Entry):
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
-        Documents that the method was fitted on, or their vectors where each has several, for each centroid of its largest codebook; None without codebooks, and
-        in records that are older than this.
+        Documents that the method was fitted on, or their vectors where each has several, for each centroid of its
+        largest codebook; None without codebooks, and in records that are older than this.
     points_per_parameter : float or None
         Numbers that it was trained on for each number that gradient descent learned, see
         `harness.evaluation.measure.points_per_parameter`; None for other methods, and in older records.
