@@ -37,13 +37,18 @@ def guarded(loop: Loop) -> Loop:
     return _compiled(loop, boundscheck=True)
 
 
-def _compiled(loop: Loop, boundscheck: bool) -> Loop:
+def loose(loop: Loop) -> Loop:
+    """Return what `compiled` does, with sums in the order that is quickest, which differs by machine: for bounds."""
+    return _compiled(loop, boundscheck=False, fastmath={"reassoc"})
+
+
+def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) -> Loop:
     # numba itself would keep the machine code in the folder of the source: a repository's, or an installation's
     before = config.CACHE_DIR
     folder = machine_code_folder()
     config.CACHE_DIR = folder
     try:
-        made: Loop = njit(nogil=True, boundscheck=boundscheck, cache=bool(folder))(loop)
+        made: Loop = njit(nogil=True, boundscheck=boundscheck, fastmath=fastmath, cache=bool(folder))(loop)
     finally:
         config.CACHE_DIR = before
     return made
