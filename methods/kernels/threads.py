@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,5 +52,5 @@ def over_rows(work: Callable[[int, int], object], n: int, least: int = 1) -> Non
         return
     edges = [n * part // count for part in range(count + 1)]
     with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]:
+        for done in [pool.submit(work, start, stop) for start, stop in itertools.pairwise(edges)]:
             done.result()
