@@ -43,12 +43,14 @@ def loose(loop: Loop) -> Loop:
 
 
 def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) -> Loop:
+    # Python's check of each divisor would keep a loop from being turned into vector instructions
+    error_model = "python" if boundscheck else "numpy"
     # numba itself would keep the machine code in the folder of the source: a repository's, or an installation's
     before = config.CACHE_DIR
     folder = machine_code_folder()
     config.CACHE_DIR = folder
     try:
-        made: Loop = njit(nogil=True, boundscheck=boundscheck, fastmath=fastmath, cache=bool(folder))(loop)
+        made: Loop = njit(nogil=True, boundscheck=boundscheck, fastmath=fastmath, error_model=error_model, cache=bool(folder))(loop)
     finally:
         config.CACHE_DIR = before
     return made

@@ -1,4 +1,4 @@
-"""Compiled selection of the best documents: rough scores nominate, float64 sums decide.
+"""Compiled selection of the best documents: rough scores nominate, float64 sums decide. And lengths of rows.
 
 The reference is `methods.topk.ordered` on all scores.
 """
@@ -116,3 +116,18 @@ def longest(vectors: Array) -> float:
             square += vectors[row, at] * vectors[row, at]
         most = max(most, square)
     return np.sqrt(np.float64(most)) * (1.0 + width * 2.0**-23)
+
+
+@compiled
+def lengths(vectors: Array, out: Array) -> None:
+    """Fill the Euclidean lengths, float64 (n,), of float32 rows."""
+    for row in range(len(out)):
+        out[row] = np.sqrt(dot(vectors[row], vectors[row]))
+
+
+@compiled
+def divide_rows(vectors: Array, divisors: Array, out: Array) -> None:
+    """Fill float32 rows (n, d), divided by float64 numbers (n,)."""
+    for row in range(len(out)):
+        for at in range(out.shape[1]):
+            out[row, at] = np.float32(np.float64(vectors[row, at]) / divisors[row])
