@@ -38,8 +38,8 @@ def guarded(loop: Loop) -> Loop:
 
 
 def loose(loop: Loop) -> Loop:
-    """Return what `compiled` does, with sums in the order that is quickest, which differs by machine: for bounds."""
-    return _compiled(loop, boundscheck=False, fastmath={"reassoc"})
+    """Return what `compiled` does, with sums in the order that is quickest, which differs by machine: for bounds and rough scores."""
+    return _compiled(loop, boundscheck=False, fastmath={"reassoc", "contract", "nnan", "nsz"})
 
 
 def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) -> Loop:
@@ -50,7 +50,9 @@ def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) 
     folder = machine_code_folder()
     config.CACHE_DIR = folder
     try:
-        made: Loop = njit(nogil=True, boundscheck=boundscheck, fastmath=fastmath, error_model=error_model, cache=bool(folder))(loop)
+        made: Loop = njit(
+            nogil=True, boundscheck=boundscheck, fastmath=fastmath, error_model=error_model, cache=bool(folder)
+        )(loop)
     finally:
         config.CACHE_DIR = before
     return made

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.kernels import byte_tables
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
-from methods.kernels.threads import one_thread
+from methods.kernels.threads import one_thread, over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
 
@@ -204,14 +205,23 @@ class TransformCode(Codec):
             tables.append(table)
         return tables
 
+    @property
+    def _layout(self) -> byte_tables.Layout:
+        """The bytes' tables for compiled loops."""
+        if "_joined" not in vars(self) or self._joined[0] is not self._tables:
+            self._joined = (self._tables, byte_tables.layout(self._groups, self._tables))
+        return self._joined[1]
+
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
+        if self._is_joint:
+            layout = self._layout
+            over_rows(
+                lambda start, stop: byte_tables.assign(docs[start:stop], layout, packed[start:stop]), len(docs), 256
+            )
+            return Codes.packed(packed)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
             columns = np.ascontiguousarray(docs[start:stop].T)
-            if self._is_joint:
-                for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-                    packed[start:stop, byte] = _assign(np.ascontiguousarray(columns[dims].T), table)
-                continue
             numbers = np.zeros(columns.shape, dtype=np.uint8)
             for dim, levels in self._scalar_levels().items():
                 numbers[dim] = _nearest_level(columns[dim], levels)
@@ -228,8 +238,10 @@ class TransformCode(Codec):
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:, self._idle] = self.rest_
         if self.whole_bytes_:
-            for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-                decoded[:, dims] = table[codes.array[:, byte]]
+            layout, packed = self._layout, np.ascontiguousarray(codes.array)
+            over_rows(
+                lambda start, stop: byte_tables.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 4096
+            )
             return decoded
         numbers = unpack_varied(codes.array, self.bits_)
         for dim, levels in self._scalar_levels().items():
