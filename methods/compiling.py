@@ -38,7 +38,7 @@ def guarded(loop: Loop) -> Loop:
 
 
 def loose(loop: Loop) -> Loop:
-    """Return what `compiled` does, with sums in the order that is quickest, which differs by machine: for bounds and rough scores."""
+    """Return what `compiled` does, with sums in the order that is quickest, which differs by machine: for bounds."""
     return _compiled(loop, boundscheck=False, fastmath={"reassoc", "contract", "nnan", "nsz"})
 
 

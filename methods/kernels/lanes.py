@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
@@ -105,6 +106,56 @@ def closer(
         less = builder.fcmp_ordered("<", error, before)
         lanes.store(builder.select(less, error, before), errors)
         lanes.store(builder.select(less, lanes.splat(given[3]), lanes.load(numbers)), numbers)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def cheapest(
+    typing: Any,
+    values: Any,
+    value_at: Any,
+    levels: Any,
+    bits: Any,
+    entry: Any,
+    count: Any,
+    slopes: Any,
+    costs: Any,
+    cost_at: Any,
+    numbers: Any,
+    number_at: Any,
+) -> Any:
+    """Write the least of (value - level)^2 + bits * slope over entries, and the number of the first that has it.
+
+    `levels` and `bits` are looked at from `entry` on; there is one at least.
+    """
+    index = types.uintp
+    signature = types.void(values, index, levels, bits, index, index, slopes, costs, index, numbers, index)
+
+    def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes, kinds = _Lanes(context, builder), signature.args
+        value = lanes.load(lanes.place(kinds[0], given[0], given[1]))
+        slope = lanes.load(lanes.place(kinds[6], given[6], ir.Constant(given[1].type, 0)))
+        level_data = context.make_array(kinds[2])(context, builder, given[2]).data
+        bit_data = context.make_array(kinds[3])(context, builder, given[3]).data
+        wide = ir.VectorType(ir.IntType(32), LANES)
+        # variables that LLVM keeps in registers
+        least = cgutils.alloca_once_value(builder, ir.Constant(value.type, [float("inf")] * LANES))
+        best = cgutils.alloca_once_value(builder, ir.Constant(wide, None))
+        with cgutils.for_range(builder, given[5]) as loop:
+            at = builder.add(given[4], loop.index)
+            gap = builder.fsub(value, lanes.splat(builder.load(builder.gep(level_data, [at]))))
+            price = builder.fmul(lanes.splat(builder.load(builder.gep(bit_data, [at]))), slope)
+            cost = builder.fadd(builder.fmul(gap, gap), price)
+            before = builder.load(least)
+            less = builder.fcmp_ordered("<", cost, before)
+            builder.store(builder.select(less, cost, before), least)
+            number = lanes.splat(builder.trunc(loop.index, ir.IntType(32)))
+            builder.store(builder.select(less, number, builder.load(best)), best)
+        lanes.store(builder.load(least), lanes.place(kinds[7], given[7], given[8]))
+        short = ir.VectorType(ir.IntType(16), LANES)
+        lanes.store(builder.trunc(builder.load(best), short), lanes.place(kinds[9], given[9], given[10]))
         return context.get_dummy_value()
 
     return signature, emit
