@@ -16,7 +16,6 @@ from methods.base import Array, Codec, Codes, Float32, MethodError
 from methods.kernels.threads import one_thread
 from methods.product.faiss_state import quantizers, read_state
 
-
 WIDE_PART = 16
 """Dimensions of a part from which on FAISS makes tables by a matrix product."""
 
