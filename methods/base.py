@@ -23,12 +23,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from methods import topk
+from methods import selection, topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
-from methods.kernels import selection
-from methods.kernels.threads import over_rows
+from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
 
 Array = NDArray[Any]
@@ -38,8 +37,11 @@ Scoring = Literal["asymmetric", "symmetric", "raw_codes"]
 UNIT_TOLERANCE = 0.01
 """Lengths that far from 1 are as good as 1: half-precision vectors are, and what it changes in a ranking is noise."""
 
-BLOCK_BYTES = 4 << 20
-"""Decoded documents are held in blocks of about this many bytes: small enough for cache-friendly products."""
+BLOCK_BYTES = 16 << 20
+"""Documents are worked on in blocks of about this many bytes."""
+
+SEARCHED_BYTES = 4 << 20
+"""Decoded documents are searched in blocks of about this many: small enough for cache-friendly products."""
 
 ROWS_PER_THREAD = 1024
 """Rows for which a thread of its own is worth its start."""
@@ -91,9 +93,9 @@ def as_pairs(pairs: ArrayLike, m: int, n: int) -> NDArray[np.int64]:
     return rows
 
 
-def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `n` rows in blocks of about `BLOCK_BYTES`."""
-    step = max(1, BLOCK_BYTES // max(1, bytes_per_row))
+def row_blocks(n: int, bytes_per_row: int, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `n` rows in blocks of about so many bytes."""
+    step = max(1, block_bytes // max(1, bytes_per_row))
     for start in range(0, n, step):
         yield start, min(n, start + step)
 
@@ -612,7 +614,8 @@ class Codec(Part, ABC):
         width = projected.shape[1]
         if not self.row_wise:
             return topk.search(projected, [(0, self._doc_matrix(codes))], k)
-        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in row_blocks(codes.n, 4 * width))
+        rows = row_blocks(codes.n, 4 * width, SEARCHED_BYTES)
+        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in rows)
         return topk.search(projected, blocks, k)
 
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.kernels import selection
-from methods.kernels.threads import over_rows
+from methods import selection
+from methods.parallel import over_rows
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, project, row_blocks
 from methods.kernels import entropy_codes
-from methods.kernels.threads import over_rows
+from methods.parallel import over_rows
 from methods.transform_coding.rate_search import UNGERBOECK, Quantiser, Search
 from methods.transforms.linear import eigenbasis, second_moment
 

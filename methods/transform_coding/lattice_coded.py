@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels import lattice_points
-from methods.kernels.threads import over_rows
+from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
 from methods.transform_coding.lattices import Classes, e8_classes, leech_classes, nearest_leech
 

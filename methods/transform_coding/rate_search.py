@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from methods.base import Array, Float32
 from methods.kernels import bitfields, rate_paths
-from methods.kernels.threads import over_rows
+from methods.parallel import over_rows
 
 Int64 = NDArray[np.int64]
 Int16 = NDArray[np.int16]

@@ -18,7 +18,8 @@ from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels import byte_tables
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
-from methods.kernels.threads import one_thread, over_rows
+from methods.kernels.threads import one_thread
+from methods.parallel import over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
 

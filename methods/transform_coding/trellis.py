@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from methods.base import Array, Codec, Codes, Float32
 from methods.kernels import trellis_codes
 from methods.kernels.bitfields import parity
-from methods.kernels.threads import over_rows
+from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
 
 Int64 = NDArray[np.int64]

@@ -23,7 +23,7 @@ from search import vectors
 
 from methods import SAQ, SVD, EntropyCoded, LatticeCoded, TransformCode, TrellisCoded
 from methods.base import Codec, Codes
-from methods.kernels.threads import allowed
+from methods.parallel import allowed
 from methods.transform_coding.transform_code import _assign
 
 FITTED, REFERENCE_ROWS = 5_000, 1_000

@@ -79,10 +79,10 @@ def test_the_package_reads_the_same(settings: dict[str, object], own_steps: bool
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     docs = np.tile(clustered_vectors(100, 24), (8, 1))
     codec = EntropyCoded(nbytes=6, centres=4).fit(docs)
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 1)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 1)
     alone = codec.encode(docs)
     decoded = codec.decode(alone)
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 3)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 3)
     np.testing.assert_array_equal(codec.encode(docs).array, alone.array)
     np.testing.assert_array_equal(codec.decode(alone), decoded)
 

@@ -50,7 +50,7 @@ def test_a_class_of_many_levels() -> None:
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     search, columns = drawn(8, [-8, -2, 0, 3] * 5, 300, 0)
     budget = np.full(300, 1.3 * search.cheapest())
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 1)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 1)
     alone = search.within(columns, 0.1, budget, 14, 8)
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 3)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 3)
     assert_equal(search.within(columns, 0.1, budget, 14, 8), alone)

@@ -54,9 +54,9 @@ def test_many_states(states: int) -> None:
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     codec, docs = fitted(64, 30, 9, True, 3)
     docs = np.tile(docs, (40, 1))
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 1)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 1)
     alone = codec.encode(docs).array
-    monkeypatch.setattr("methods.kernels.threads.allowed", lambda: 3)
+    monkeypatch.setattr("methods.parallel.allowed", lambda: 3)
     np.testing.assert_array_equal(codec.encode(docs).array, alone)
     np.testing.assert_array_equal(
         codec.decode(codec.encode(docs)), np.tile(codec.decode(codec.encode(docs[:80])), (40, 1))
