@@ -39,7 +39,7 @@ def dot(left: Array, right: Array) -> float:
 
 
 @compiled
-def replace_worst(scores: Array, rows: Array, score: float, row: int) -> None:
+def replace_worst(scores: Array, rows: Array, score: Any, row: int) -> None:
     """Put a document in the place of the worst of a heap, whose root that is: the least score, then the highest row."""
     k = len(scores)
     parent = 0
@@ -106,7 +106,7 @@ def pair_scores(left: Array, right: Array, scores: Array) -> None:
 
 
 @loose
-def longest(vectors: Array) -> float:
+def longest(vectors: Array) -> Any:
     """Return a bound on the Euclidean lengths of float32 rows (n, d), above the longest by some d * 2^-24 of it."""
     n, width = vectors.shape
     most = np.float32(0)

@@ -115,7 +115,7 @@ def _search(tables: Tables, work: Work, search_paths: bool) -> None:
             metric, after = after, metric
     if search_paths:
         for lane in range(LANES):
-            state = 0
+            state: Any = 0
             for candidate in range(1, states):
                 if metric[candidate * LANES + lane] < metric[state * LANES + lane]:
                     state = candidate

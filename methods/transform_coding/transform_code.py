@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
-from methods.kernels import byte_tables
+from methods.kernels import product_codes
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
 from methods.kernels.threads import one_thread
@@ -27,6 +27,9 @@ Int64 = NDArray[np.int64]
 
 TOLERATED_LOSS = {"product": 1.02, "joint": 1.2}
 """Filling whole bytes may cost so much error; joint codebooks win more than that back, and need whole bytes."""
+
+MANY_QUERIES = 64
+"""Queries from which on documents are decoded; fewer are scored by tables. Scores are the same."""
 
 PROBED_BITS = 2
 """Errors are measured up to so many bits beyond what a dimension gets; further on each bit divides them by four."""
@@ -117,6 +120,7 @@ class TransformCode(Codec):
         self.levels_ = np.concatenate(levels)
         vars(self).pop("_groups", None)
         vars(self).pop("_tables", None)
+        vars(self).pop("_layout", None)
         if self._is_joint:
             with one_thread():
                 self._tables = [
@@ -146,6 +150,7 @@ class TransformCode(Codec):
             for dims, table in zip(self._groups, self._tables, strict=True)
         ]
         self._tables = tables
+        vars(self).pop("_layout", None)
         self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
         if self.mean:
             self.rest_ = docs[:, self._idle].mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -206,19 +211,17 @@ class TransformCode(Codec):
             tables.append(table)
         return tables
 
-    @property
-    def _layout(self) -> byte_tables.Layout:
+    @functools.cached_property
+    def _layout(self) -> product_codes.Layout:
         """The bytes' tables for compiled loops."""
-        if "_joined" not in vars(self) or self._joined[0] is not self._tables:
-            self._joined = (self._tables, byte_tables.layout(self._groups, self._tables))
-        return self._joined[1]
+        return product_codes.layout(self._groups, self._tables)
 
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
         if self._is_joint:
             layout = self._layout
             over_rows(
-                lambda start, stop: byte_tables.assign(docs[start:stop], layout, packed[start:stop]), len(docs), 256
+                lambda start, stop: product_codes.assign(docs[start:stop], layout, packed[start:stop]), len(docs), 256
             )
             return Codes.packed(packed)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
@@ -241,7 +244,7 @@ class TransformCode(Codec):
         if self.whole_bytes_:
             layout, packed = self._layout, np.ascontiguousarray(codes.array)
             over_rows(
-                lambda start, stop: byte_tables.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 4096
+                lambda start, stop: product_codes.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 4096
             )
             return decoded
         numbers = unpack_varied(codes.array, self.bits_)
@@ -250,7 +253,8 @@ class TransformCode(Codec):
         return decoded
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
-        if self.scoring != "asymmetric" or not self.whole_bytes_:
+        # decoded once, documents meet many queries in one matrix product; tables are for a few
+        if self.scoring != "asymmetric" or not self.whole_bytes_ or len(queries) >= MANY_QUERIES:
             return super()._search(queries, codes, k)
         scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalizes)
         return scan.search(queries, codes, self.decode, k)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.kernels import byte_tables
+from methods.kernels import product_codes
 from methods.transform_coding.transform_code import _assign
 
 
@@ -18,13 +18,13 @@ def test_bytes_and_numbers_are_the_references(widths: list[int], n: int, coarse:
         return (rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)).astype(np.float32)
 
     tables, docs = [drawn(256, width) for width in widths], drawn(n, d)
-    layout = byte_tables.layout(groups, tables)
+    layout = product_codes.layout(groups, tables)
     packed = np.empty((n, len(widths)), dtype=np.uint8)
-    byte_tables.assign(docs, layout, packed)
+    product_codes.assign(docs, layout, packed)
     expected = [_assign(np.ascontiguousarray(docs[:, dims]), table) for dims, table in zip(groups, tables, strict=True)]
     np.testing.assert_array_equal(packed, np.column_stack(expected))
     decoded, by_column = np.zeros((2, n, d), dtype=np.float32)
-    byte_tables.decode(packed, layout, decoded)
+    product_codes.decode(packed, layout, decoded)
     for byte, (dims, table) in enumerate(zip(groups, tables, strict=True)):
         by_column[:, dims] = table[packed[:, byte]]
     np.testing.assert_array_equal(decoded, by_column)

@@ -73,7 +73,7 @@ def decode(packed: Array, layout: Layout, decoded: Array) -> None:
 
 
 @loose
-def _rough_scores(values: Array, columns: Array, first: int, minus: Array, scores: Array, tops: Array) -> float:
+def _rough_scores(values: Array, columns: Array, first: int, minus: Array, scores: Array, tops: Array) -> Any:
     """Fill each centroid's product with a document's values less `minus`, and the best of each run; return the best."""
     for run in range(VALUES // RUN):
         start = run * RUN
