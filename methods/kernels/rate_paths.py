@@ -115,14 +115,14 @@ def _search(tables: Tables, work: Work, search_paths: bool) -> None:
             metric, after = after, metric
     if search_paths:
         for lane in range(LANES):
-            state: Any = 0
+            end: Any = 0
             for candidate in range(1, states):
-                if metric[candidate * LANES + lane] < metric[state * LANES + lane]:
-                    state = candidate
+                if metric[candidate * LANES + lane] < metric[end * LANES + lane]:
+                    end = candidate
             for coordinate in range(coupled - 1, -1, -1):
-                window = ((np.int64(survivors[coordinate * states + state]) >> lane) & 1) * states + state
+                window = ((np.int64(survivors[coordinate * states + end]) >> lane) & 1) * states + end
                 groups[coordinate * LANES + lane] = windows[window]
-                state = window >> 1
+                end = window >> 1
     total[:] = 0
     for coordinate in range(coordinates):
         quantiser = kind[coordinate]
