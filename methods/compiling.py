@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,15 @@ def machine_code_folder() -> str:
     except (OSError, RuntimeError):
         return ""
     return str(folder) if os.access(folder, os.W_OK) else ""
+
+
+@functools.cache
+def _say_that_nothing_is_kept() -> None:
+    """Warn once that each process compiles anew."""
+    logging.getLogger(__name__).warning(
+        "compiled loops cannot be kept, so that every process compiles them anew, some seconds for each: "
+        "no folder for them can be written; set VECBUDGET_CACHE or NUMBA_CACHE_DIR to one"
+    )
 
 
 def compiled(loop: Loop) -> Loop:
@@ -48,6 +59,8 @@ def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) 
     # numba itself would keep the machine code in the folder of the source: a repository's, or an installation's
     before = config.CACHE_DIR
     folder = machine_code_folder()
+    if not folder:
+        _say_that_nothing_is_kept()
     config.CACHE_DIR = folder
     try:
         made: Loop = njit(

@@ -127,9 +127,9 @@ def _search(tables: Tables, work: Work, search_paths: bool) -> None:
     for coordinate in range(coordinates):
         quantiser = kind[coordinate]
         for lane in range(LANES):
-            group = np.int64(groups[coordinate * LANES + lane])
-            number = np.int64(best[(coordinate * 4 + group) * LANES + lane])
-            entry = first[quantiser] + group * width_of[quantiser] + number
+            taken = np.int64(groups[coordinate * LANES + lane])
+            number = np.int64(best[(coordinate * 4 + taken) * LANES + lane])
+            entry = first[quantiser] + taken * width_of[quantiser] + number
             chosen[coordinate * LANES + lane] = entry
             total[lane] += np.float64(bits[entry])
 
