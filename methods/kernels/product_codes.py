@@ -1,6 +1,6 @@
 """Compiled reading, writing and scanning of product codes: one table a byte, one row of it for each of 256 values.
 
-The references are `transform_code._assign`, and NumPy's indexing of each table by a column of codes.
+The references are `transform_code.nearest_centroids`, and NumPy's indexing of each table by a column of codes.
 """
 
 from __future__ import annotations

@@ -334,7 +334,7 @@ def _nearest_level(values: Float32, levels: Float32) -> NDArray[np.uint8]:
     return number
 
 
-def _assign(points: Float32, centroids: Array, dtype: type[np.floating] = np.float64) -> Int64:
+def nearest_centroids(points: Float32, centroids: Array, dtype: type[np.floating] = np.float64) -> Int64:
     """Return the nearest centroid of each point, int64 (n,); of equally near ones the first.
 
     In float64 the answer does not depend on how many points were asked for at once; float32 is quicker.
@@ -353,7 +353,7 @@ def _fit_centroids(points: Float32, start: Float32, shrinkage: float, iterations
     centroids = start
     previous: Int64 = np.empty(0, dtype=np.int64)
     for _ in range(iterations):
-        nearest = _assign(points, centroids, np.float32)
+        nearest = nearest_centroids(points, centroids, np.float32)
         if np.array_equal(nearest, previous):
             break
         previous = nearest

@@ -24,7 +24,7 @@ from search import vectors
 from methods import SAQ, SVD, EntropyCoded, LatticeCoded, TransformCode, TrellisCoded
 from methods.base import Codec, Codes
 from methods.parallel import allowed
-from methods.transform_coding.transform_code import _assign
+from methods.transform_coding.transform_code import nearest_centroids
 
 FITTED, REFERENCE_ROWS = 5_000, 1_000
 
@@ -57,7 +57,7 @@ def transform(codec: TransformCode) -> Case:
 
     def encode(docs: np.ndarray) -> np.ndarray:
         each = zip(groups, tables, strict=True)
-        return np.column_stack([_assign(np.ascontiguousarray(docs[:, dims]), table) for dims, table in each])
+        return np.column_stack([nearest_centroids(np.ascontiguousarray(docs[:, dims]), table) for dims, table in each])
 
     def decode(codes: Codes) -> np.ndarray:
         decoded = np.empty((codes.n, codec.dim_), np.float32)

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.kernels import product_codes
-from methods.transform_coding.transform_code import _assign
+from methods.transform_coding.transform_code import nearest_centroids
 
 
 @settings(max_examples=40, deadline=None)
@@ -21,7 +21,10 @@ def test_bytes_and_numbers_are_the_references(widths: list[int], n: int, coarse:
     layout = product_codes.layout(groups, tables)
     packed = np.empty((n, len(widths)), dtype=np.uint8)
     product_codes.assign(docs, layout, packed)
-    expected = [_assign(np.ascontiguousarray(docs[:, dims]), table) for dims, table in zip(groups, tables, strict=True)]
+    expected = [
+        nearest_centroids(np.ascontiguousarray(docs[:, dims]), table)
+        for dims, table in zip(groups, tables, strict=True)
+    ]
     np.testing.assert_array_equal(packed, np.column_stack(expected))
     decoded, by_column = np.zeros((2, n, d), dtype=np.float32)
     product_codes.decode(packed, layout, decoded)
