@@ -24,10 +24,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from methods import topk
+from methods import selection, topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
+from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
 from methods.token_vectors import as_token_vectors
 
@@ -39,7 +40,13 @@ UNIT_TOLERANCE = 0.01
 """Lengths that far from 1 are as good as 1: half-precision vectors are, and what it changes in a ranking is noise."""
 
 BLOCK_BYTES = 16 << 20
-"""Decoded documents are held in blocks of about this many bytes: small enough for cache-friendly products."""
+"""Documents are worked on in blocks of about this many bytes."""
+
+SEARCHED_BYTES = 4 << 20
+"""Decoded documents are searched in blocks of about this many: small enough for cache-friendly products."""
+
+ROWS_PER_THREAD = 1024
+"""Rows for which a thread of its own is worth its start."""
 
 
 def as_vectors(values: ArrayLike, name: str, width: int | None = None) -> Float32:
@@ -92,9 +99,9 @@ def as_pairs(pairs: ArrayLike, m: int, n: int) -> NDArray[np.int64]:
     return rows
 
 
-def row_blocks(n: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `n` rows in blocks of about `BLOCK_BYTES`."""
-    step = max(1, BLOCK_BYTES // max(1, bytes_per_row))
+def row_blocks(n: int, bytes_per_row: int, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `n` rows in blocks of about so many bytes."""
+    step = max(1, block_bytes // max(1, bytes_per_row))
     for start in range(0, n, step):
         yield start, min(n, start + step)
 
@@ -632,7 +639,8 @@ class Codec(Part, ABC):
         width = projected.shape[1]
         if not self.row_wise:
             return topk.search(projected, [(0, self._doc_matrix(codes))], k)
-        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in row_blocks(codes.n, 4 * width))
+        rows = row_blocks(codes.n, 4 * width, SEARCHED_BYTES)
+        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in rows)
         return topk.search(projected, blocks, k)
 
     def _score_listed(self, queries: Any, codes: Codes, listed: NDArray[np.int64]) -> Float32:
@@ -652,7 +660,9 @@ class Codec(Part, ABC):
 
 def row_lengths(vectors: Float32) -> Array:
     """Return each row's Euclidean length, float64 (n,), summed in float64."""
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)))
+    rows, out = np.ascontiguousarray(vectors), np.empty(len(vectors))
+    over_rows(lambda start, stop: selection.lengths(rows[start:stop], out[start:stop]), len(rows), ROWS_PER_THREAD)
+    return out
 
 
 def has_unit_rows(vectors: Float32) -> bool:
@@ -670,7 +680,12 @@ def unit_rows(vectors: Float32, lengths: Array | None = None) -> Float32:
     """
     norms = row_lengths(vectors) if lengths is None else lengths.copy()
     norms[norms == 0] = 1.0
-    scaled: Float32 = (vectors / norms[:, None]).astype(np.float32)
+    rows, scaled = np.ascontiguousarray(vectors), np.empty(vectors.shape, dtype=np.float32)
+    over_rows(
+        lambda start, stop: selection.divide_rows(rows[start:stop], norms[start:stop], scaled[start:stop]),
+        len(rows),
+        ROWS_PER_THREAD,
+    )
     return scaled
 
 

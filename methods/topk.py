@@ -17,14 +17,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from methods import selection
+from methods.parallel import over_rows
+
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 QUERY_BLOCK = 1024
 """Queries multiplied at a time, so that the product with a block of documents stays small."""
 
-PAIR_BLOCK = 1 << 15
-"""Pairs of a query and a document scored in float64 at a time."""
+QUERIES_PER_THREAD = 8
+"""Queries for which a thread of its own is worth its start."""
+
+NO_ROW = np.iinfo(np.int64).max
+"""Row number of an empty place, which loses to every document."""
 
 
 def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> tuple[Float32, Int64]:
@@ -43,15 +49,28 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
     scores : float32 (m, k), rows : int64 (m, k)
     """
     m = len(queries)
-    scores, rows = _empty_lists(m, k)
+    scores, rows = np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), NO_ROW, dtype=np.int64)
+    queries = np.ascontiguousarray(queries)
     for first, docs in blocks:
-        longest = float(np.sqrt(np.einsum("ij,ij->i", docs, docs, dtype=np.float64).max(initial=0.0)))
-        margin = rounding_margin(queries, longest)
+        docs = np.ascontiguousarray(docs)
+        margin = rounding_margin(queries, selection.longest(docs))
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
-            nominated = _nominate(queries[part], docs, scores[part, -1], margin[part], k)
-            scores[part], rows[part] = _merge_pairs(scores[part], rows[part], *nominated, first)
-    return scores, rows
+            _enter(queries[part], docs, margin[part], first, scores[part], rows[part])
+    return ordered(scores, rows, k)
+
+
+def _enter(
+    queries: Float32, docs: Float32, margin: NDArray[np.float64], first: int, scores: Float32, rows: Int64
+) -> None:
+    """Let documents enter the heaps of queries."""
+    rough = queries @ docs.T
+
+    def work(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        selection.enter(queries[part], docs, rough[part], margin[part], first, scores[part], rows[part], False)
+
+    over_rows(work, len(queries), QUERIES_PER_THREAD)
 
 
 def search_scored(
@@ -141,37 +160,14 @@ def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
 
 def pair_scores(queries: Float32, docs: Float32) -> Float32:
     """Return the dot product of each row of one with the same row of the other, summed in float64, float32 (n,)."""
-    scores: Float32 = np.einsum("ij,ij->i", queries.astype(np.float64), docs.astype(np.float64)).astype(np.float32)
+    scores = np.empty(len(queries), dtype=np.float32)
+    selection.pair_scores(np.ascontiguousarray(queries), np.ascontiguousarray(docs), scores)
     return scores
 
 
 def _empty_lists(m: int, k: int) -> tuple[Float32, Int64]:
     """Return lists without a document, float32 (m, k) and int64 (m, k): scores of -inf and rows of -1."""
     return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
-
-
-def _nominate(
-    queries: Float32,
-    docs: Float32,
-    worst: Float32,
-    margin: NDArray[np.float64],
-    k: int,
-) -> tuple[Int64, Int64, Float32]:
-    """Return (query, doc, score) of all pairs that can still be among the k best, scored exactly."""
-    rough = queries @ docs.T
-    floor = worst.astype(np.float64)
-    if len(docs) >= k and not np.isfinite(floor).all():
-        floor = np.maximum(floor, np.partition(rough, -k, axis=1)[:, -k].astype(np.float64))
-    query_ids, doc_ids = np.nonzero(rough >= (floor - margin)[:, None].astype(np.float32))
-    if 4 * len(query_ids) > rough.size and rough.size > PAIR_BLOCK:
-        # degenerate data (a great many ties): one float64 product is cheaper than scoring pairs one by one
-        exact = (queries.astype(np.float64) @ docs.T.astype(np.float64)).astype(np.float32)
-        return query_ids, doc_ids, exact[query_ids, doc_ids]
-    exact = np.empty(len(query_ids), dtype=np.float32)
-    for start in range(0, len(query_ids), PAIR_BLOCK):
-        pairs = slice(start, start + PAIR_BLOCK)
-        exact[pairs] = pair_scores(queries[query_ids[pairs]], docs[doc_ids[pairs]])
-    return query_ids, doc_ids, exact
 
 
 def _merge_pairs(

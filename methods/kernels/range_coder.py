@@ -1,5 +1,7 @@
 """Range coding of numbers with given probabilities, to the byte (Martin, 1979), by the package constriction.
 
+The reference of `methods.kernels.entropy_codes`, which writes and reads the same bytes without the package.
+
 The package writes 32-bit words. A code word is any point of an interval whose width is the product of the
 probabilities, so that the shortest one can be cut to whole bytes: `point`. (The package's other coder, asymmetric
 numeral systems, starts from an empty state, which costs documents of a few dozen bytes about 19 bits each.)

@@ -1,25 +1,19 @@
-"""How many threads work."""
+"""One thread for training, and several for work that is dealt out."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from methods.parallel import allowed
+
 Result = TypeVar("Result")
 
 WAITING = 2
 """Tasks that are ready before a core is free for them."""
-
-
-def cores() -> int:
-    """Return how many threads may work: the processor's cores, or fewer where OMP_NUM_THREADS says so."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(there, int(asked))) if asked.isdigit() else there
 
 
 @contextmanager
@@ -41,7 +35,7 @@ def on_cores(work: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> I
 
     Tasks are made by the caller's thread, a few before a core is free for them.
     """
-    workers = cores()
+    workers = allowed()
     if workers == 1:
         for task in tasks:
             yield work(*task)

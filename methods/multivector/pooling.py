@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Float32, Transform, unit_rows
-from methods.kernels.threads import cores, one_thread
+from methods.kernels.threads import one_thread
+from methods.parallel import allowed
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors, offsets_of
 
@@ -71,10 +72,10 @@ class FewerTokens(Transform):
         """Return documents of float32 vectors; several are worked at, a core each."""
         parts = list(self._portions(docs))
         with one_thread():
-            if cores() == 1 or len(parts) == 1:
+            if allowed() == 1 or len(parts) == 1:
                 done = [self._portion(part) for part in parts]
             else:
-                with ThreadPoolExecutor(cores()) as pool:
+                with ThreadPoolExecutor(allowed()) as pool:
                     done = list(pool.map(self._portion, parts))
         return TokenVectors.concatenate(done)
 

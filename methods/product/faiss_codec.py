@@ -16,6 +16,9 @@ from methods.base import Array, Codec, Codes, Float32, MethodError
 from methods.kernels.threads import one_thread
 from methods.product.faiss_state import quantizers, read_state
 
+WIDE_PART = 16
+"""Dimensions of a part from which on FAISS makes tables by a matrix product."""
+
 
 @dataclass(kw_only=True, eq=False)
 class FaissCodec(Codec):
@@ -199,9 +202,9 @@ class FaissCodec(Codec):
 
         index: Any = faiss.clone_index(self._index)
         index.add_sa_codes(self._octets(codes))
-        # For fast scan and for parts this wide, a batch of queries gets its tables from one matrix product, whose last
-        # bits depend on the batch: queries are then searched one at a time.
-        alone = hasattr(index, "pq") and (self.kernel == "fast_scan" or index.pq.dsub >= 16)
+        # For parts this wide, a batch of queries gets its tables from one matrix product, whose last bits depend on the
+        # batch: queries are then searched one at a time.
+        alone = hasattr(index, "pq") and index.pq.dsub >= WIDE_PART
         if self.kernel == "fast_scan":
             index = faiss.IndexPQFastScan(index)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, project, row_blocks
-from methods.kernels import range_coder
-from methods.transform_coding.rate_search import UNGERBOECK, Choice, Quantiser, Search
+from methods.kernels import entropy_codes
+from methods.parallel import over_rows
+from methods.transform_coding.rate_search import UNGERBOECK, Quantiser, Search
 from methods.transforms.linear import eigenbasis, second_moment
 
 Int8 = NDArray[np.int8]
@@ -171,11 +172,6 @@ class EntropyCoded(Codec):
         float16, two bytes for each dimension of each centre.
     seed : int
         Draws the documents that k-means starts from.
-
-    Raises
-    ------
-    MethodError
-        If constriction is not installed.
 
     Notes
     -----
@@ -417,7 +413,7 @@ class EntropyCoded(Codec):
             search = self._lattice(models, lowering)
             for part in _row_blocks(rows, search.rows):
                 columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
-                bits[part] = search.best(columns, np.full(len(part), slope, dtype=np.float32)).bits
+                bits[part] = search.best(columns, np.full(len(part), slope, dtype=np.float32))[0].bits
         return bits
 
     def _nearest_scales(self, residuals: Float32, limits: Array, models: dict[int, Model]) -> NDArray[np.int64]:
@@ -459,9 +455,7 @@ class EntropyCoded(Codec):
             search, classes = self._lattice(models, lowering), self._classes_at(lowering)
             for part in _row_blocks(rows, search.rows):
                 columns = self._columns(residuals[part], lowering, self._steps_of(scales[part]))
-                slope = np.full(len(part), SLOPE, dtype=np.float32)
-                groups = search.paths(columns, slope)
-                chosen = search.choose(columns, groups, slope)
+                chosen, groups = search.best(columns, np.full(len(part), SLOPE, dtype=np.float32))
                 bits += float(chosen.bits.sum())
                 for number in np.unique(classes).tolist():
                     in_class = classes == number
@@ -479,7 +473,7 @@ class EntropyCoded(Codec):
 
     def _forget(self) -> None:
         """Drop everything that is derived from the state."""
-        for name in ("_models", "_index_bits", "_index_model", "_scale_model", "_walks", "_starts_and_models"):
+        for name in ("_models", "_index_bits", "_coder", "_all_predictions"):
             self.__dict__.pop(name, None)
 
     @functools.cached_property
@@ -494,69 +488,32 @@ class EntropyCoded(Codec):
         return models
 
     @functools.cached_property
-    def _starts_and_models(self) -> tuple[dict[int, list[int]], dict[int, list[Any]]]:
-        """By class: where each quantiser's first level stands in `levels_`, and its model for the coder."""
-        starts, models, start = dict[int, list[int]](), dict[int, list[Any]](), 0
+    def _coder(self) -> tuple[entropy_codes.Models, entropy_codes.Walk, int, int]:
+        """The models, what is coded with which of them, and the places of the centres' and the scales' models."""
+        probabilities = [self.frequencies_, self.scale_frequencies_]
+        smallest, count = SMALLEST, max(self._classes(), default=SMALLEST) - SMALLEST + 1
+        model_of, levels_of = np.zeros((2, count, 2), dtype=np.int64)
+        coupled, start = np.zeros(count, dtype=np.bool_), 0
         for number, fitted in self._models.items():
-            count = fitted.levels.shape[1]
-            starts[number] = [start + q * count for q in range(len(fitted.levels))]
-            models[number] = [range_coder.model(probabilities) for probabilities in fitted.probabilities]
-            start += fitted.levels.size
-        return starts, models
-
-    @functools.cached_property
-    def _walks(self) -> dict[int, list[list[_Step]]]:
-        """By lowering: see `_walk`."""
-        return {}
-
-    def _walk(self, lowering: int) -> list[list[_Step]]:
-        """Return what may come at each coordinate, by the trellis's state; one thing only for those outside of it."""
-        if lowering in self._walks:
-            return self._walks[lowering]
-        transitions = self._lattice(self._models, lowering).transitions
-        starts, models = self._starts_and_models
-        steps: dict[int, list[_Step]] = {}
-        for number in set(self._classes_at(lowering).tolist()):
-            states = transitions if self._quantisers(number) > 1 else [(0, (0, 0))]
-            # the coder's numbers count from -reach, which may be odd
-            flip = -1 if reach(number) % 2 else 1
-            steps[number] = [_Step(models[number][q], starts[number][q], after[::flip]) for q, after in states]
-        self._walks[lowering] = [steps[number] for number in self._classes_at(lowering).tolist()]
-        return self._walks[lowering]
-
-    @functools.cached_property
-    def _index_model(self) -> Any:
-        """The coder's model of the centres' numbers."""
-        return range_coder.model(self.frequencies_)
-
-    @functools.cached_property
-    def _scale_model(self) -> Any:
-        """The coder's model of the scales' numbers."""
-        return range_coder.model(self.scale_frequencies_)
-
-    def _write(self, coder: Any, lowering: int, numbers: Sequence[int]) -> None:
-        """Write a document's numbers with the coder."""
-        state = 0
-        for steps, number in zip(self._walk(lowering), numbers, strict=True):
-            step = steps[state] if len(steps) > 1 else steps[0]
-            coder.encode(number, step.model)
-            state = step.after[number & 1]
-
-    def _read(self, coder: Any, lowering: int) -> list[int]:
-        """Return the places of a document's levels in `levels_`."""
-        state, positions = 0, []
-        for steps in self._walk(lowering):
-            model, start, after = steps[state] if len(steps) > 1 else steps[0]
-            number = coder.decode(model)
-            positions.append(start + number)
-            state = after[number & 1]
-        return positions
-
-    def _numbers(self, chosen: Choice, lowering: int) -> list[list[int]]:
-        """Return each document's numbers as the coder takes them, counted from 0."""
-        first = np.array([reach(number) for number in self._classes_at(lowering).tolist()], dtype=np.int64)
-        numbers: list[list[int]] = (chosen.numbers.T + first).tolist()
-        return numbers
+            for q, of_quantiser in enumerate(fitted.probabilities):
+                model_of[number - smallest, q] = len(probabilities)
+                levels_of[number - smallest, q] = start
+                probabilities.append(of_quantiser)
+                start += len(of_quantiser)
+            coupled[number - smallest] = len(fitted.probabilities) > 1
+        transitions = Search(self.states, []).transitions
+        walk = entropy_codes.Walk(
+            dims=np.argsort(-self.class_.astype(np.int64), kind="stable"),
+            classes=-np.sort(-self.class_.astype(np.int64), kind="stable"),
+            smallest=smallest,
+            models=model_of,
+            levels=levels_of,
+            reach=np.array([reach(number) for number in range(smallest, smallest + count)], dtype=np.int64),
+            coupled=coupled,
+            quantisers=np.array([q for q, _ in transitions], dtype=np.int64),
+            after=np.array([after for _, after in transitions], dtype=np.int64),
+        )
+        return entropy_codes.models_of(probabilities), walk, 0, 1 if self._many_steps else -1
 
     def _encode(self, docs: Float32) -> Codes:
         centres = self._nearest_centre(docs)
@@ -578,19 +535,12 @@ class EntropyCoded(Codec):
                 while len(todo):
                     columns = self._columns(residuals[todo], lowering, self._steps_of(scales[todo]))
                     chosen = search.within(columns, SLOPE, limits[todo], PASSES, REFINEMENTS)
-                    too_long = []
-                    for row, numbers in zip(todo.tolist(), self._numbers(chosen, lowering), strict=True):
-                        coder = range_coder.encoder()
-                        coder.encode(int(centres[row]), self._index_model)
-                        if self._many_steps:
-                            coder.encode(int(scale_numbers[row]), self._scale_model)
-                        self._write(coder, lowering, numbers)
-                        code = range_coder.point(coder, self.nbytes)
-                        if code is None:
-                            too_long.append(row)
-                        else:
-                            packed[row] = code
-                    todo = np.array(too_long, dtype=np.int64)
+                    codes, fits = np.empty((len(todo), self.nbytes), np.uint8), np.empty(len(todo), np.bool_)
+                    entropy_codes.encode_rows(
+                        *(chosen.numbers, lowering, centres[todo], scale_numbers[todo], *self._coder, codes, fits)
+                    )
+                    packed[todo[fits]] = codes[fits]
+                    todo = todo[~fits]
                     limits[todo] -= 1
         return Codes.packed(packed)
 
@@ -599,16 +549,22 @@ class EntropyCoded(Codec):
         goal = 8 * self.nbytes - MARGIN - float(self._index_bits[centres].mean()) if len(centres) else 0.0
         scale = self._stream_scale(residuals, goal)
         slope = self._stream_slope(residuals, scale, goal)
-        lowering, stream = int(_lowering(np.array([scale]))[0]), range_coder.encoder()
+        lowering = int(_lowering(np.array([scale]))[0])
         search = self._lattice(self._models, lowering)
+        models, walk, index_model, _ = self._coder
+        code, at, low, span = np.empty(0, np.uint8), 0, 0, entropy_codes.ALL_ONES
         for part in _row_blocks(np.arange(len(residuals)), search.rows):
             columns = self._columns(residuals[part], lowering, self._steps_of(np.full(len(part), scale)))
-            chosen = search.best(columns, np.full(len(part), slope, dtype=np.float32))
-            for centre, numbers in zip(centres[part].tolist(), self._numbers(chosen, lowering), strict=True):
-                stream.encode(centre, self._index_model)
-                self._write(stream, lowering, numbers)
-        code = range_coder.point(stream)
-        assert code is not None
+            chosen, _ = search.best(columns, np.full(len(part), slope, dtype=np.float32))
+            needed = at + entropy_codes.longest(len(part) * (len(columns) + 1))
+            if needed > len(code):
+                code = np.concatenate([code[:at], np.empty(max(needed, 2 * at) - at, np.uint8)])
+            at, low, span = entropy_codes.append_rows(
+                *(code, at, np.uint64(low), np.uint64(span), chosen.numbers, lowering, centres[part]),
+                *(models, walk, index_model),
+            )
+        code = np.concatenate([code[:at], np.empty(entropy_codes.longest(0), np.uint8)])
+        code = code[: entropy_codes.finish(code, at, np.uint64(low), np.uint64(span), -1)].copy()
         return Codes(n=len(centres), rows={}, shared={"stream": code, "scale": np.array([scale], dtype=np.int16)})
 
     def _stream_scale(self, residuals: Float32, goal: float) -> int:
@@ -637,24 +593,25 @@ class EntropyCoded(Codec):
         return high if np.isfinite(high) else slope
 
     def _decode(self, codes: Codes) -> Float32:
-        centres, scales = np.empty(codes.n, dtype=np.int64), np.zeros(codes.n, dtype=np.int64)
-        read: list[list[int]] = []
-        stream = None
-        if self.budget == "mean":
-            stream = range_coder.decoder(codes.shared["stream"])
-            scales[:] = codes.shared["scale"][0]
-        for row in range(codes.n):
-            coder = range_coder.decoder(codes.array[row]) if stream is None else stream
-            centres[row] = coder.decode(self._index_model)
-            if self._many_steps:
-                scales[row] = self._scales[coder.decode(self._scale_model)]
-            read.append(self._read(coder, int(_lowering(scales[row : row + 1])[0])))
-        decoded = self._predictions(centres)
-        for lowering, rows in _grouped(scales):
-            positions = np.array([read[row] for row in rows.tolist()], dtype=np.int64).reshape(len(rows), -1)
-            numbers = self._steps_of(scales[rows])[:, None] * self.levels_[positions]
-            decoded[np.ix_(rows, self._coded(lowering))] += numbers
+        decoded = np.empty((codes.n, self._check_fitted()), dtype=np.float32)
+        is_stream = self.budget == "mean"
+        common = int(codes.shared["scale"][0]) if is_stream else 0
+        scales = self._scales if self._many_steps else np.array([common])
+        places = np.zeros(codes.n, dtype=np.int64)
+        packed = np.ascontiguousarray(codes.shared["stream"][None] if is_stream else codes.array)
+        rest = *self._coder, _lowering(scales), self._steps_of(scales), self._all_predictions, self.levels_
+
+        def work(start: int, stop: int) -> None:
+            part = packed if is_stream else packed[start:stop]
+            entropy_codes.decode(part, is_stream, places[start:stop], *rest, decoded[start:stop])
+
+        over_rows(work, codes.n, codes.n if is_stream else 256)
         return decoded
+
+    @functools.cached_property
+    def _all_predictions(self) -> Float32:
+        """Every centre in the documents' units, float32 (centres, d)."""
+        return self._predictions(np.arange(len(self.centres_)))
 
 
 def _lowering(scales: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -681,11 +638,3 @@ def _above_rounding(deviation: Array, docs: Float32) -> Array:
 def _concatenated(arrays: list[Array]) -> Float32:
     """Return the numbers of all arrays in one, float32."""
     return np.concatenate([np.empty(0), *(array.ravel() for array in arrays)]).astype(np.float32)
-
-
-class _Step(NamedTuple):
-    """A model of the range coder, where its first level stands, and the next states after an even and an odd number."""
-
-    model: Any
-    start: int
-    after: tuple[int, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.kernels import lattice_points
+from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
 from methods.transform_coding.lattices import Classes, e8_classes, leech_classes, nearest_leech
 
@@ -195,10 +197,14 @@ class LatticeCoded(Codec):
         padded = int(self.widths_.sum(dtype=np.int64))
         for start, stop in row_blocks(codes.n, 64 * padded):
             white = np.zeros((stop - start, padded), dtype=np.float32)
+            packed = np.ascontiguousarray(codes.array[start:stop])
             for book, dims, bits in self._groups():
-                numbers = np.column_stack([read_bits(codes.array[start:stop], bit, book.bits) for bit in bits.tolist()])
-                points = book.points(numbers.ravel()).reshape(-1, len(dims), book.width)
-                white[:, dims[:, None] + np.arange(book.width)] = points
+
+                def work(first: int, last: int, book: _Codebook = book, dims: Int64 = dims, bits: Int64 = bits) -> None:
+                    rows = slice(first, last)
+                    lattice_points.decode(packed[rows], bits, book.bits, dims, book.arrays, white[rows])  # noqa: B023
+
+                over_rows(work, stop - start, 256)
             decoded[start:stop] = white[:, : self.dim_] * self.deviation_ + self.mean_
         return decoded
 
@@ -351,6 +357,42 @@ class _Codebook:
             decoded: Float32 = self._table[numbers]
             return decoded
         return self._compute(numbers)
+
+    @functools.cached_property
+    def arrays(self) -> lattice_points.Book:
+        """The codebook for compiled loops."""
+        most_on, most_off = (
+            max(counts.shape[1] for counts in part)
+            for part in ([family.on for family in self.families], [family.off for family in self.families])
+        )
+        orders = [family._orders_as_int for family in self.families]
+        pairs = list(zip(self.family.tolist(), self.member.tolist(), strict=True))
+
+        def padded(rows: list[Array], width: int) -> Int64:
+            return np.array([np.pad(row, (0, width - len(row))) for row in rows], dtype=np.int64).reshape(-1, width)
+
+        def of_members(pick: Callable[[Classes], Array]) -> Int64:
+            return np.array([pick(self.families[family])[member] for family, member in pairs], dtype=np.int64)
+
+        return lattice_points.Book(
+            size=self.size,
+            starts=self.starts,
+            family=self.family.astype(np.int64),
+            parity=of_members(lambda classes: classes.parity),
+            sign_bits=of_members(lambda classes: classes.sign_bits),
+            on_orders=np.array([orders[family][0][member] for family, member in pairs], dtype=np.int64),
+            off_orders=np.array([orders[family][1][member] for family, member in pairs], dtype=np.int64),
+            scales=self.scales.astype(np.float64),
+            on=padded([self.families[family].on[member] for family, member in pairs], most_on),
+            off=padded([self.families[family].off[member] for family, member in pairs], most_off),
+            on_values=padded([classes.on_values for classes in self.families], most_on),
+            off_values=padded([classes.off_values for classes in self.families], most_off),
+            weight=np.array([classes.weight for classes in self.families], dtype=np.int64),
+            first_word=np.cumsum([0, *(len(classes.words) for classes in self.families[:-1])], dtype=np.int64),
+            signed_by_word=np.array([classes.signed_by_word for classes in self.families]),
+            words=np.concatenate([classes.words for classes in self.families]),
+            table=self._table if self.bits <= TABLE_BITS else np.empty((0, self.width), dtype=np.float32),
+        )
 
     @functools.cached_property
     def _table(self) -> Float32:

@@ -9,13 +9,15 @@ Fischer and Wang, 1992; Marcellin, 1994; "dependent quantisation" in VVC: Schwar
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Float32
-from methods.kernels import bitfields
+from methods.kernels import bitfields, rate_paths
+from methods.parallel import over_rows
 
 Int64 = NDArray[np.int64]
 Int16 = NDArray[np.int16]
@@ -33,7 +35,10 @@ UNGERBOECK = {
 """By states: parity checks of a number's parity and of which quantiser it belongs to (Ungerboeck, 1982, Table I)."""
 
 CELLS = 1 << 13
-"""Documents are searched in blocks of this many (state, document) pairs, which stay in the cache."""
+"""Documents are searched in blocks of this many (state, document) pairs: what is counted depends on it by rounding."""
+
+ROWS_PER_THREAD = 64
+"""Documents for which a thread of its own is worth its start."""
 
 NEVER = np.float32(1e12)
 """Bits of a number that pads a group."""
@@ -93,6 +98,11 @@ class Choice:
     levels: Float32
     bits: NDArray[np.float64]
 
+    @property
+    def arrays(self) -> tuple[Int16, Float32, NDArray[np.float64]]:
+        """The three arrays."""
+        return self.numbers, self.levels, self.bits
+
     def replace(self, where: NDArray[np.bool_] | Int64, replacement: Choice) -> None:
         """Overwrite the documents that `where` picks by those of a choice for as many documents."""
         self.numbers[:, where], self.levels[:, where], self.bits[where] = (
@@ -134,7 +144,7 @@ class Search:
 
     @property
     def rows(self) -> int:
-        """How many documents are searched at once, so that their cells stay in the cache."""
+        """How many documents are searched at once."""
         return max(32, CELLS // self.states)
 
     def paths(self, columns: Float32, slope: Float32) -> UInt8:
@@ -184,14 +194,52 @@ class Search:
             chosen.bits += bits[best, doc]
         return chosen
 
-    def best(self, columns: Float32, slope: Float32) -> Choice:
-        """Return the numbers of the least squared error plus slope times bits."""
-        return self.choose(columns, self.paths(columns, slope), slope)
+    def best(self, columns: Float32, slope: Float32) -> tuple[Choice, UInt8]:
+        """Return the numbers of the least squared error plus slope times bits, and the groups that they come from.
+
+        The reference is `choose` on `paths`.
+        """
+        chosen, groups = self._empty(columns.shape), np.zeros(columns.shape, dtype=np.uint8)
+        given = np.ascontiguousarray(columns), np.ascontiguousarray(slope), self._tables
+
+        def work(start: int, stop: int) -> None:
+            columns, slope, tables = given
+            rate_paths.choose(columns, start, stop, slope, tables, True, groups, *chosen.arrays)
+
+        over_rows(work, columns.shape[1], ROWS_PER_THREAD)
+        return chosen, groups
+
+    @staticmethod
+    def _empty(shape: tuple[int, ...]) -> Choice:
+        """Return a choice to be filled."""
+        return Choice(np.empty(shape, np.int16), np.empty(shape, np.float32), np.empty(shape[1]))
+
+    @functools.cached_property
+    def _tables(self) -> rate_paths.Tables:
+        """The quantisers as arrays."""
+        distinct = list({id(quantiser): quantiser for quantiser in self.quantisers}.values())
+        place = {id(quantiser): number for number, quantiser in enumerate(distinct)}
+        sizes = [quantiser.levels.size for quantiser in distinct]
+
+        def joined(arrays: list[Array], dtype: type) -> Array:
+            return np.concatenate([np.empty(0, dtype), *(array.ravel() for array in arrays)]).astype(dtype)
+
+        return rate_paths.Tables(
+            kind=np.array([place[id(quantiser)] for quantiser in self.quantisers], dtype=np.int64),
+            first=np.cumsum([0, *sizes], dtype=np.int64),
+            groups=np.array([len(quantiser.levels) for quantiser in distinct], dtype=np.int64),
+            width=np.array([quantiser.levels.shape[1] for quantiser in distinct], dtype=np.int64),
+            levels=joined([quantiser.levels for quantiser in distinct], np.float32),
+            bits=joined([quantiser.bits for quantiser in distinct], np.float32),
+            numbers=joined([quantiser.numbers for quantiser in distinct], np.int16),
+            windows=self.groups.astype(np.int64),
+            coupled=self.coupled,
+        )
 
     def cheapest(self) -> float:
         """Return the bits of the shortest code there is."""
         column = np.zeros((len(self.quantisers), 1), dtype=np.float32)
-        return float(self.best(column, np.full(1, FREE, dtype=np.float32)).bits[0])
+        return float(self.best(column, np.full(1, FREE, dtype=np.float32))[0].bits[0])
 
     def within(
         self, columns: Float32, slope: float, budget: NDArray[np.float64], passes: int, refinements: int
@@ -210,6 +258,20 @@ class Search:
         passes, refinements : int
             Searches of all paths, and of the numbers along one.
         """
+        chosen, given = self._empty(columns.shape), np.ascontiguousarray(columns)
+
+        def work(start: int, stop: int) -> None:
+            rate_paths.within(
+                given, start, stop, slope, float(FREE), budget, passes, refinements, self._tables, *chosen.arrays
+            )
+
+        over_rows(work, columns.shape[1], ROWS_PER_THREAD)
+        return chosen
+
+    def reference_within(
+        self, columns: Float32, slope: float, budget: NDArray[np.float64], passes: int, refinements: int
+    ) -> Choice:
+        """Return what `within` does, by `paths` and `choose`."""
         n = columns.shape[1]
         free = np.full(n, FREE, dtype=np.float32)
         paths = self.paths(columns, free)

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.kernels import product_codes
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
 from methods.kernels.threads import one_thread
+from methods.parallel import over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
 
@@ -25,6 +27,9 @@ Int64 = NDArray[np.int64]
 
 TOLERATED_LOSS = {"product": 1.02, "joint": 1.2}
 """Filling whole bytes may cost so much error; joint codebooks win more than that back, and need whole bytes."""
+
+MANY_QUERIES = 64
+"""Queries from which on documents are decoded; fewer are scored by tables. Scores are the same."""
 
 PROBED_BITS = 2
 """Errors are measured up to so many bits beyond what a dimension gets; further on each bit divides them by four."""
@@ -115,6 +120,7 @@ class TransformCode(Codec):
         self.levels_ = np.concatenate(levels)
         vars(self).pop("_groups", None)
         vars(self).pop("_tables", None)
+        vars(self).pop("_layout", None)
         if self._is_joint:
             with one_thread():
                 self._tables = [
@@ -144,6 +150,7 @@ class TransformCode(Codec):
             for dims, table in zip(self._groups, self._tables, strict=True)
         ]
         self._tables = tables
+        vars(self).pop("_layout", None)
         self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
         if self.mean:
             self.rest_ = docs[:, self._idle].mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -204,14 +211,21 @@ class TransformCode(Codec):
             tables.append(table)
         return tables
 
+    @functools.cached_property
+    def _layout(self) -> product_codes.Layout:
+        """The bytes' tables for compiled loops."""
+        return product_codes.layout(self._groups, self._tables)
+
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
+        if self._is_joint:
+            layout = self._layout
+            over_rows(
+                lambda start, stop: product_codes.assign(docs[start:stop], layout, packed[start:stop]), len(docs), 256
+            )
+            return Codes.packed(packed)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
             columns = np.ascontiguousarray(docs[start:stop].T)
-            if self._is_joint:
-                for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-                    packed[start:stop, byte] = _assign(np.ascontiguousarray(columns[dims].T), table)
-                continue
             numbers = np.zeros(columns.shape, dtype=np.uint8)
             for dim, levels in self._scalar_levels().items():
                 numbers[dim] = _nearest_level(columns[dim], levels)
@@ -228,8 +242,10 @@ class TransformCode(Codec):
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:, self._idle] = self.rest_
         if self.whole_bytes_:
-            for byte, (dims, table) in enumerate(zip(self._groups, self._tables, strict=True)):
-                decoded[:, dims] = table[codes.array[:, byte]]
+            layout, packed = self._layout, np.ascontiguousarray(codes.array)
+            over_rows(
+                lambda start, stop: product_codes.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 4096
+            )
             return decoded
         numbers = unpack_varied(codes.array, self.bits_)
         for dim, levels in self._scalar_levels().items():
@@ -237,7 +253,8 @@ class TransformCode(Codec):
         return decoded
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
-        if self.scoring != "asymmetric" or not self.whole_bytes_:
+        # decoded once, documents meet many queries in one matrix product; tables are for a few
+        if self.scoring != "asymmetric" or not self.whole_bytes_ or len(queries) >= MANY_QUERIES:
             return super()._search(queries, codes, k)
         scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalizes)
         return scan.search(queries, codes, self.decode, k)
@@ -317,7 +334,7 @@ def _nearest_level(values: Float32, levels: Float32) -> NDArray[np.uint8]:
     return number
 
 
-def _assign(points: Float32, centroids: Array, dtype: type[np.floating] = np.float64) -> Int64:
+def nearest_centroids(points: Float32, centroids: Array, dtype: type[np.floating] = np.float64) -> Int64:
     """Return the nearest centroid of each point, int64 (n,); of equally near ones the first.
 
     In float64 the answer does not depend on how many points were asked for at once; float32 is quicker.
@@ -336,7 +353,7 @@ def _fit_centroids(points: Float32, start: Float32, shrinkage: float, iterations
     centroids = start
     previous: Int64 = np.empty(0, dtype=np.int64)
     for _ in range(iterations):
-        nearest = _assign(points, centroids, np.float32)
+        nearest = nearest_centroids(points, centroids, np.float32)
         if np.array_equal(nearest, previous):
             break
         previous = nearest

@@ -12,15 +12,18 @@ finer choice of levels pays at higher rates: on a Gaussian at 256 states it gain
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.base import Array, Codec, Codes, Float32
+from methods.kernels import trellis_codes
 from methods.kernels.bitfields import parity
+from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
 
 Int64 = NDArray[np.int64]
@@ -45,9 +48,6 @@ Up to 256 states the first coordinate's two high bits are Ungerboeck's (1982, Ta
 amplitude modulation, as the feedforward encoder of the same code. All other generators are the best of some hundred
 random ones for a white Gaussian: the first coordinate's at 2 and 3 bits, the second one's at 3/2 and 5/2 bits.
 """
-
-CELLS = 1 << 16
-"""Documents are searched in blocks of this many (state, document) pairs, which stay in the cache."""
 
 TRAINING_ROWS, TRAINING_STEPS, TRAINING_ROUNDS = 128, 256, 6
 """Synthetic documents that levels are trained on, their steps of the trellis, and Lloyd's iterations."""
@@ -89,6 +89,23 @@ class Trellis:
         self.bits = np.array([(len(levels[dim]) // self.subset_count).bit_length() - 1 for dim in self.coordinates])
         # the index bits follow the path bits, coordinate after coordinate
         self.first_bit = len(steps) + np.cumsum(self.bits) - self.bits
+
+    @property
+    def layout(self) -> trellis_codes.Layout:
+        """The same for compiled loops."""
+        levels = [self.levels[dim] for dim in self.coordinates]
+        sizes = np.array([len(one) for one in levels])
+        return trellis_codes.Layout(
+            sizes=np.array([len(dims) for dims in self.steps]),
+            # steps of one coordinate have no use for the second row
+            subsets=np.stack((*self.subsets, self.subsets[0])[:2]).astype(np.int64),
+            coordinates=self.coordinates.astype(np.int64),
+            levels=np.concatenate(levels),
+            first_level=np.cumsum(sizes) - sizes,
+            bits=self.bits.astype(np.int64),
+            first_bit=self.first_bit.astype(np.int64),
+            subset_count=self.subset_count,
+        )
 
     def search(self, columns: Float32) -> tuple[UInt8, UInt8]:
         """Return the path of least squared error and the levels' numbers within their subsets, by Viterbi's algorithm.
@@ -149,6 +166,27 @@ class Trellis:
             chosen[rows] += subsets[windows[self.step_of[rows]]]
         return chosen
 
+    def encode(self, docs: Float32, nbytes: int) -> UInt8:
+        """Return codes, uint8 (n, nbytes): the reference of `trellis_codes.encode`."""
+        path, numbers = self.search(np.ascontiguousarray(docs.T))
+        stream = np.zeros((BYTE * nbytes, len(docs)), dtype=np.uint8)
+        stream[: len(path)] = path
+        for bit in range(int(self.bits.max())):
+            has = self.bits > bit
+            stream[self.first_bit[has] + bit] = numbers[has] >> bit & 1
+        return np.ascontiguousarray(np.packbits(stream, axis=0, bitorder="little").T)
+
+    def decode(self, packed: UInt8) -> Float32:
+        """Return the coordinates that codes mean, float32 (coordinates, n): the reference of `trellis_codes.decode`."""
+        stream = np.unpackbits(np.ascontiguousarray(packed.T), axis=0, bitorder="little")
+        numbers = np.zeros((len(self.coordinates), len(packed)), dtype=np.uint8)
+        for bit in range(int(self.bits.max())):
+            has = self.bits > bit
+            numbers[has] |= stream[self.first_bit[has] + bit] << bit
+        table, first = self.layout.levels, self.layout.first_level[:, None]
+        decoded: Float32 = table[first + self.levels_chosen(stream[: len(self.steps)], numbers)]
+        return decoded
+
 
 def subset_count(states: int) -> int:
     """Return how many subsets the levels are dealt out to."""
@@ -199,8 +237,14 @@ def gaussian_books(states: int, half_bits: int) -> Books:
     for _ in range(TRAINING_ROUNDS):
         docs = rng.standard_normal((size * TRAINING_STEPS, TRAINING_ROWS), dtype=np.float32)
         docs /= docs.std()
-        trellis = Trellis(states, steps, list(np.tile(levels, (TRAINING_STEPS, 1))))
-        chosen = trellis.levels_chosen(*trellis.search(docs))
+        layout = Trellis(states, steps, list(np.tile(levels, (TRAINING_STEPS, 1)))).layout
+        packed = np.zeros((TRAINING_ROWS, -(-int(layout.first_bit[-1] + layout.bits[-1]) // BYTE)), dtype=np.uint8)
+        trellis_codes.encode(np.ascontiguousarray(docs.T), layout, packed)
+        # decoded to levels' numbers in place of levels
+        numbers = np.tile(np.arange(count, dtype=np.float32), len(docs))
+        decoded = np.empty(docs.shape[::-1], dtype=np.float32)
+        trellis_codes.decode(packed, layout._replace(levels=numbers), decoded)
+        chosen = decoded.T.astype(np.int64)
         error = 0.0
         for position in range(size):
             values, cells = docs[position::size].ravel(), chosen[position::size].ravel()
@@ -257,6 +301,7 @@ class TrellisCoded(Codec):
         self._require(
             BYTE * self.nbytes <= room, f"nbytes={self.nbytes} is more than {d} dimensions of {self.cap} bits can hold"
         )
+        vars(self).pop("_layout", None)
         self.mean_ = docs.mean(axis=0, dtype=np.float64).astype(np.float32)
         deviation = docs.std(axis=0, dtype=np.float64)
         self.deviation_ = deviation.astype(np.float32)
@@ -310,34 +355,27 @@ class TrellisCoded(Codec):
                 waiting = []
         return Trellis(self.states, [np.array(dims) for dims in steps], levels)
 
+    @functools.cached_property
+    def _layout(self) -> trellis_codes.Layout:
+        """The trellis of the fitted rates and levels as arrays."""
+        return self._trellis().layout
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over fitted levels; the trellis is derived from them at first use."""
+        vars(self).pop("_layout", None)
+        return super().load_state(arrays)
+
     def _encode(self, docs: Float32) -> Codes:
-        trellis = self._trellis()
-        packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
-        rows = max(16, CELLS // self.states)
-        for start in range(0, len(docs), rows):
-            path, numbers = trellis.search(np.ascontiguousarray(docs[start : start + rows].T))
-            stream = np.empty((BYTE * self.nbytes, path.shape[1]), dtype=np.uint8)
-            stream[: len(path)] = path
-            for bit in range(int(trellis.bits.max())):
-                has = trellis.bits > bit
-                stream[trellis.first_bit[has] + bit] = numbers[has] >> bit & 1
-            packed[start : start + rows] = np.packbits(stream, axis=0, bitorder="little").T
+        packed = np.zeros((len(docs), self.nbytes), dtype=np.uint8)
+        layout = self._layout
+        over_rows(lambda start, stop: trellis_codes.encode(docs[start:stop], layout, packed[start:stop]), len(docs), 64)
         return Codes.packed(packed)
 
     def _decode(self, codes: Codes) -> Float32:
-        trellis = self._trellis()
-        coded = trellis.coordinates
-        table = np.concatenate([trellis.levels[dim] for dim in coded])
-        sizes = trellis.subset_count << trellis.bits
-        first = (np.cumsum(sizes) - sizes)[:, None]
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:] = self.mean_
-        for start, stop in row_blocks(codes.n, 32 * self.dim_):
-            stream = np.unpackbits(np.ascontiguousarray(codes.array[start:stop].T), axis=0, bitorder="little")
-            numbers = np.zeros((len(coded), stop - start), dtype=np.uint8)
-            for bit in range(int(trellis.bits.max())):
-                has = trellis.bits > bit
-                numbers[has] |= stream[trellis.first_bit[has] + bit] << bit
-            chosen = trellis.levels_chosen(stream[: len(trellis.steps)], numbers)
-            decoded[start:stop, coded] = table[first + chosen].T
+        layout, packed = self._layout, np.ascontiguousarray(codes.array)
+        over_rows(
+            lambda start, stop: trellis_codes.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 1024
+        )
         return decoded

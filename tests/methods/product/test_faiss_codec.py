@@ -277,3 +277,14 @@ def test_codes_of_another_width_are_refused(wrong: np.ndarray) -> None:
     codec = FaissCodec(factory="PQ8x8np").fit(clustered_vectors(300, 16))
     with pytest.raises(MethodError, match=r"codes of 'PQ8x8np' are uint8 \(n, 8\)"):
         codec.search(clustered_vectors(2, 16), Codes(n=3, rows={"codes": wrong}), 2)
+
+
+@pytest.mark.parametrize(("m", "d"), [(16, 64), (8, 64), (4, 60)])
+def test_fast_scan_does_not_depend_on_the_other_queries(m: int, d: int) -> None:
+    """Parts of 4, 8 and 15 dimensions, whose tables FAISS makes for each query on its own."""
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=m, bits=4, kernel="fast_scan").fit(clustered_vectors(500, d))
+    codes, queries = codec.encode(clustered_vectors(900, d, seed=1)), clustered_vectors(40, d, seed=2)
+    scores, rows = codec.search(queries, codes, 20)
+    for pick in (slice(0, 1), slice(3, 10), slice(7, 40)):
+        some_scores, some_rows = codec.search(queries[pick], codes, 20)
+        assert np.array_equal(some_rows, rows[pick]) and np.array_equal(some_scores, scores[pick])

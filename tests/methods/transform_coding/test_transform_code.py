@@ -160,3 +160,15 @@ def test_a_corpus_in_a_file_is_not_read_into_memory(tmp_path: Path) -> None:
     assert peak < docs.nbytes / 2
     whole = Chain(transforms=[SVD()], codec=TransformCode(nbytes=8, sample=2000)).fit(np.asarray(docs))
     assert all(np.array_equal(whole.state()[name], array) for name, array in codec.state().items())
+
+
+def test_many_queries_find_what_few_find() -> None:
+    """Many meet decoded documents, few meet tables; equal documents tie either way."""
+    docs, queries = np.tile(clustered_vectors(400, 32), (2, 1)), clustered_vectors(80, 32, seed=1)
+    codec = TransformCode(nbytes=6, codebook="joint", renormalize=True).fit(docs)
+    codes = codec.encode(docs)
+    scores, rows = codec.search(queries, codes, 30)
+    for start in range(0, 80, 20):
+        few_scores, few_rows = codec.search(queries[start : start + 20], codes, 30)
+        np.testing.assert_array_equal(few_rows, rows[start : start + 20])
+        np.testing.assert_array_equal(few_scores, scores[start : start + 20])

@@ -1,0 +1,133 @@
+"""Compiled reading, writing and scanning of product codes: one table a byte, one row of it for each of 256 values.
+
+The references are `transform_code.nearest_centroids`, and NumPy's indexing of each table by a column of codes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.compiling import compiled, loose
+
+Array = NDArray[Any]
+
+VALUES = 256
+"""Rows of a table."""
+
+RUN = 64
+"""Centroids that are looked at together: most runs hold none that comes near the best."""
+
+DOCS = 64
+"""Documents that are assigned to one table's rows at a time, which stay in the processor's cache beside it."""
+
+
+class Layout(NamedTuple):
+    """A product code's tables as arrays.
+
+    Attributes
+    ----------
+    starts : int64 (bytes + 1,)
+        Where each byte's dimensions begin in `dims`.
+    dims : int64 (w,)
+        The dimensions that bytes stand for, byte after byte.
+    tables : float32 (256 * w,)
+        The centroids of each byte, (256, its dimensions), one after another.
+    columns : float32 (w, 256)
+        The same by dimension.
+    half_squares : float64 (bytes, 256)
+        Half the squared length of each centroid.
+    """
+
+    starts: Array
+    dims: Array
+    tables: Array
+    columns: Array
+    half_squares: Array
+
+
+def layout(groups: list[Array], tables: list[Array]) -> Layout:
+    """Return the layout of each byte's dimensions, int64 (w,), and centroids, float32 (256, w)."""
+    return Layout(
+        starts=np.cumsum([0, *map(len, groups)]),
+        dims=np.concatenate(groups).astype(np.int64),
+        tables=np.concatenate([table.ravel() for table in tables]).astype(np.float32),
+        columns=np.ascontiguousarray(np.concatenate([table.T for table in tables]), dtype=np.float32),
+        half_squares=np.stack([np.einsum("ij,ij->i", table, table, dtype=np.float64) / 2 for table in tables]),
+    )
+
+
+@compiled
+def decode(packed: Array, layout: Layout, decoded: Array) -> None:
+    """Fill the dimensions that bytes stand for, of float32 (n, d), from codes uint8 (n, bytes)."""
+    starts, dims, tables, _, _ = layout
+    for row in range(len(packed)):
+        for byte in range(packed.shape[1]):
+            first, last = starts[byte], starts[byte + 1]
+            at = first * VALUES + np.int64(packed[row, byte]) * (last - first)
+            for place in range(first, last):
+                decoded[row, dims[place]] = tables[at]
+                at += 1
+
+
+@loose
+def _rough_scores(values: Array, columns: Array, first: int, minus: Array, scores: Array, tops: Array) -> Any:
+    """Fill each centroid's product with a document's values less `minus`, and the best of each run; return the best."""
+    for run in range(VALUES // RUN):
+        start = run * RUN
+        for number in range(start, start + RUN):
+            scores[number] = values[0] * columns[first, number] - minus[number]
+        for place in range(1, len(values)):
+            value = values[place]
+            for number in range(start, start + RUN):
+                scores[number] += value * columns[first + place, number]
+        top = scores[start]
+        for number in range(start, start + RUN):
+            top = scores[number] if scores[number] > top else top
+        tops[run] = top
+    return tops.max()
+
+
+@compiled
+def assign(docs: Array, layout: Layout, packed: Array) -> None:
+    """Fill the nearest centroid of each byte, uint8 (n, bytes), of documents float32 (n, d).
+
+    What float32 leaves open is decided in float64; of equally near ones the first is taken.
+    """
+    starts, dims, _, columns, half_squares = layout
+    scores, minus, tops = (
+        np.empty(VALUES, np.float32),
+        np.empty(VALUES, np.float32),
+        np.empty(VALUES // RUN, np.float32),
+    )
+    values = np.empty(len(dims), np.float32)
+    for start in range(0, len(docs), DOCS):
+        for byte in range(len(starts) - 1):
+            first, width = starts[byte], starts[byte + 1] - starts[byte]
+            halves, part = half_squares[byte], values[:width]
+            longest = 0.0
+            for number in range(VALUES):
+                minus[number] = halves[number]
+                longest = max(longest, halves[number])
+            for row in range(start, min(len(docs), start + DOCS)):
+                square = 0.0
+                for place in range(width):
+                    part[place] = docs[row, dims[first + place]]
+                    square += np.float64(part[place]) ** 2
+                best = _rough_scores(part, columns, first, minus, scores, tops)
+                # twice the bound (w + 2) u (|x| |c| + |c|^2 / 2) on the error of a score
+                limit = np.float32(best - (width + 4) * 2.0**-22 * (np.sqrt(2 * square * longest) + longest))
+                chosen, most = 0, -np.inf
+                for run in range(VALUES // RUN):
+                    if tops[run] < limit:
+                        continue
+                    for number in range(run * RUN, (run + 1) * RUN):
+                        if scores[number] >= limit:
+                            score = -halves[number]
+                            for place in range(width):
+                                score += np.float64(part[place]) * np.float64(columns[first + place, number])
+                            if score > most:
+                                chosen, most = number, score
+                packed[row, byte] = chosen
