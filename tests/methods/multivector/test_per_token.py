@@ -47,19 +47,22 @@ def test_queries_are_asked_in_the_codecs_space() -> None:
 
 def test_symmetric_scoring_rounds_queries_too() -> None:
     plain = PerToken(codec=methods.PerDimension(bits=2)).fit(DOCS)
-    both = PerToken(codec=methods.PerDimension(bits=2), scoring="symmetric").fit(DOCS)
+    both = PerToken(codec=methods.PerDimension(bits=2, scoring="symmetric")).fit(DOCS)
     codes = plain.encode(DOCS)
     rounded = plain.decode(plain.encode(QUERIES))
     assert np.array_equal(both.score(QUERIES, codes), plain.score(rounded, codes))
     assert not np.array_equal(both.score(QUERIES, codes), plain.score(QUERIES, codes))
 
 
-def test_decoded_tokens_are_scaled_where_asked() -> None:
-    codec = PerToken(codec=methods.PerDimension(bits=1), renormalize="auto").fit(DOCS)
+def test_the_codec_scales_tokens_where_it_is_asked_to_and_not_the_part_around_it() -> None:
+    codec = PerToken(codec=methods.PerDimension(bits=1, renormalize="auto")).fit(DOCS)
     assert np.allclose(np.linalg.norm(codec.decode(codec.encode(DOCS)).values, axis=1), 1, atol=1e-6)
     long = TokenVectors(2 * DOCS.values, DOCS.offsets)
-    codec = PerToken(codec=methods.PerDimension(bits=1), renormalize="auto").fit(long)
-    assert not codec.renormalizes
+    codec = PerToken(codec=methods.PerDimension(bits=1, renormalize="auto")).fit(long)
+    assert not np.allclose(np.linalg.norm(codec.decode(codec.encode(long)).values, axis=1), 1, atol=1e-2)
+    for setting in ({"renormalize": True}, {"scoring": "symmetric"}):
+        with pytest.raises(MethodError, match="on its codec"):
+            PerToken(codec=methods.PerDimension(bits=1), **setting)
 
 
 def test_a_few_tokens_are_enough_to_fit() -> None:
