@@ -159,7 +159,7 @@ def sample(page: Page, resamples: statistics.Resamples | None = None) -> Shares 
         families=settings["family"].tolist(),
         cost=settings[pareto.COST].to_numpy(dtype=np.float64),
         code_bytes=settings["code_bytes_per_vector"].to_numpy(dtype=np.float64),
-        float32_bytes=4 * float(settings["dim"].iloc[0]),
+        float32_bytes=page.float32_bytes,
         estimate=estimate,
         # a resample without a single relevant document found by float32 says nothing
         resampled=np.where(np.isfinite(resampled), resampled, estimate[:, None]),

@@ -87,6 +87,11 @@ def kinds_of(pages: Sequence[Page]) -> dict[str, str]:
     }
 
 
+def unit_of_page(page: Page) -> str:
+    """Return what bytes are counted by: documents, where these are not one vector each."""
+    return "bytes/vector" if kind_of_page(page) == DENSE else "bytes/document"
+
+
 def _of(page: Page, column: str) -> str:
     return str(page.runs[column].iloc[0])
 

@@ -135,6 +135,16 @@ class Page:
         return pareto.quality_column(self.settings)
 
     @property
+    def float32_bytes(self) -> float:
+        """Bytes of a document as the model gives it; of several models' parts, those of the largest setting."""
+        first = self.settings.iloc[0]
+        vectors = 4 * float(first["dim"])
+        known = float(first["compression_ratio"] * first["bytes_per_vector"])
+        if not np.isfinite(known):
+            return float(self.settings["bytes_per_vector"].max())
+        return vectors if np.isclose(known, vectors) else known
+
+    @property
     def judged(self) -> bool:
         """Whether the quality is measured against relevance judgements."""
         return self.quality == REFERENCE.judged_metric

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis import memory, pareto
 from harness.analysis.budgets import BUDGET_RULE, BUDGETS, frontier_rule
-from harness.analysis.representations import DENSE, LARGE_BUDGETS, kind_of_page
+from harness.analysis.representations import LARGE_BUDGETS, unit_of_page
 from harness.analysis.significance import Step, frontier_steps
 from harness.analysis.statistics import ALPHA, MARGIN
 from harness.base import formatting
@@ -125,9 +125,7 @@ def _headline(page: Page) -> str:
         )
     score = page.float32_score
     known = f"float32 scores nDCG@10 {score:.4f}" if np.isfinite(score) else "float32 was not measured"
-    first = page.settings.iloc[0]
-    uncompressed = first["compression_ratio"] * first["bytes_per_vector"]
-    text = f"{page.size}. {known} at {uncompressed:,.0f} {_unit(page)}."
+    text = f"{page.size}. {known} at {page.float32_bytes:,.0f} {unit_of_page(page)}."
     text += _few_points(page)
     above = page.settings[page.settings["retention"] > SUSPICIOUS]
     if len(above):
@@ -145,8 +143,8 @@ def _settings_table(page: Page) -> str:
     columns = [
         words("", lambda row: "●" if row["on_frontier"] else ""),
         words("method", lambda row: bold(setting_name(row), bool(row["on_frontier"]))),
-        numbers(_unit(page), pareto.COST, size),
-        numbers(f"code {_unit(page)}", "code_bytes_per_vector", size),
+        numbers(unit_of_page(page), pareto.COST, size),
+        numbers(f"code {unit_of_page(page)}", "code_bytes_per_vector", size),
     ]
     columns += [numbers("in memory", "resident_bytes_per_vector", size)] if _has_two_tiers(page) else []
     columns.append(numbers("× smaller", "compression_ratio", formatting.ratio))
@@ -174,11 +172,6 @@ def _settings_table(page: Page) -> str:
         numbers("search ms/query", lambda row: 1000 * row["search_seconds"] / row["n_queries"], formatting.digits)
     )
     return Table(columns, settings).markdown()
-
-
-def _unit(page: Page) -> str:
-    """Return what bytes are counted by: documents, where these are not one vector each."""
-    return "bytes/vector" if kind_of_page(page) == DENSE else "bytes/document"
 
 
 def _has_tokens(page: Page) -> bool:
@@ -245,7 +238,7 @@ def _legend(page: Page) -> str:
     measure = page.quality_label
     notes = [
         f"**●** on the Pareto frontier: {frontier_rule(measure)}.",
-        f"**{_unit(page)}** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
+        f"**{unit_of_page(page)}** are the measured bytes of the codes plus the shared state (codebooks, matrices) "
         f"{spread_over(page.settings)}; **× smaller** is against float32."
         + (" **in memory** is without what a search reads for a short list only." if _has_two_tiers(page) else ""),
         "**Scoring**: the float query against the decoded document, unless a row says otherwise"
@@ -300,7 +293,7 @@ def _budget_table(page: Page) -> str:
     rows = [(formatting.plain(budget), pareto.best_within(page.settings, budget)) for budget in budgets]
     if _has_tokens(page):
         rows = [row for row in rows if row[1] is not None]
-    return _answers(f"code {_unit(page)} at most", "best", page, rows)
+    return _answers(f"code {unit_of_page(page)} at most", "best", page, rows)
 
 
 def _budget_note() -> str:
@@ -321,7 +314,7 @@ def _answers(asked: str, best: str, page: Page, rows: Sequence[tuple[str, pd.Ser
     columns = [
         numbers(asked, 0),
         words(best, lambda row: "nothing measured" if row[1] is None else setting_name(row[1])),
-        figure(_unit(page), pareto.COST, formatting.size),
+        figure(unit_of_page(page), pareto.COST, formatting.size),
         figure("× smaller", "compression_ratio", formatting.ratio),
     ]
     if page.judged:
@@ -339,7 +332,7 @@ def _steps_table(page: Page, steps: Sequence[Step]) -> str:
         return f"{text(page.settings.iloc[step.below])} → {text(page.settings.iloc[step.row])}"
 
     columns = [
-        numbers(_unit(page), lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
+        numbers(unit_of_page(page), lambda step: both(step, lambda row: formatting.size(row[pareto.COST]))),
         words("on the frontier", lambda step: both(step, setting_name)),
         numbers(f"{measure} above the next smaller one", lambda step: step.difference, "{:+.4f}".format),
         words("95 % interval", lambda step: formatting.signed_interval(step.low, step.high, 4)),

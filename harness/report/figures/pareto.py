@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import pareto
+from harness.analysis.representations import unit_of_page
 from harness.analysis.settings import Page, setting_name
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def draw(page: Page, looks: Looks | None = None) -> Figure:
         set_limits(axes, points, shown, page, [page.float32_score] if np.isfinite(page.float32_score) else [])
         measure = "nDCG@10" if page.judged else "overlap@10 with float32"
         axes.set_ylabel(f"{measure}   (higher is better →)")
-        axes.set_xlabel("bytes per vector, its share of codebooks and matrices included   (← fewer is better)")
+        of = unit_of_page(page).replace("/", " per ")
+        axes.set_xlabel(f"{of}, its share of codebooks and matrices included   (← fewer is better)")
         draw_factors(axes, page)
         _draw_share(axes, page)
 
@@ -199,7 +201,7 @@ def set_limits(axes: Axes, points: Sequence[Point], shown: Sequence[Point], page
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (first - margin), 2 ** (last + margin))
     # Ticks at float32's size over powers of two: whole factors on the upper axis, and sizes that codes have.
-    whole = _float32_bytes(page)
+    whole = page.float32_bytes
     halvings = np.arange(np.ceil(np.log2(whole) - last - margin), np.floor(np.log2(whole) - first + margin) + 1)
     ticks = whole / 2.0 ** halvings[halvings % max(1, round(len(halvings) / 10)) == 0]
     axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
@@ -210,7 +212,7 @@ def draw_factors(axes: Axes, page: Page) -> None:
     """Label sizes in bytes below, and in factors above."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    whole = _float32_bytes(page)
+    whole = page.float32_bytes
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: _tick(cost)))
     upper = axes.secondary_xaxis("top")
     upper.xaxis.set_major_locator(FixedLocator(axes.xaxis.get_majorticklocs().tolist()))
@@ -456,10 +458,6 @@ def _extent(axes: Axes, artist: Artist) -> Float:
 
 def _scale(axes: Axes) -> float:
     return 72.0 / figure_of(axes).dpi
-
-
-def _float32_bytes(page: Page) -> float:
-    return 4.0 * float(page.settings["dim"].iloc[0])
 
 
 def _tick(value: float) -> str:

@@ -18,7 +18,7 @@ from harness.analysis import pareto, statistics
 from harness.analysis import settings as settings_module
 from harness.analysis.budgets import ACROSS, BUDGET_RULE, BUDGETS, SAME_BUDGET, frontier_rule, least_budget
 from harness.analysis.over_models import MethodsOverModels, methods_over_models
-from harness.analysis.representations import kind_of_page, kinds_of
+from harness.analysis.representations import DENSE, kind_of_page, kinds_of, unit_of_page
 from harness.analysis.settings import setting_name
 from harness.analysis.significance import with_intervals
 from harness.base import formatting
@@ -321,8 +321,8 @@ class _Site:
 
     @property
     def unit(self) -> str:
-        """What bytes are of: a document is more than a vector where some are none."""
-        return "document" if len(self.kinds) > 1 else "vector"
+        """What bytes are of: a document, where some are not one vector each."""
+        return "vector" if set(self.kinds) <= {DENSE} else "document"
 
     def size_text(self, entry: Entry) -> str:
         """Return a configuration's size in words."""
@@ -715,6 +715,7 @@ def _environment(site: _Site) -> jinja2.Environment:
         "budget_rule": BUDGET_RULE,
         "moves": moves,
         "usual_budget": usual_budget,
+        "unit_of_page": unit_of_page,
         "unit": site.unit,
     }
     return environment
