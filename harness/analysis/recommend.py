@@ -70,7 +70,7 @@ class Setting:
     index_bytes, memory_bytes : float
         Of the index of the corpus asked for, and of what must be resident of it.
     compression : float
-        How much smaller than float32.
+        How much smaller than float32; NaN for a hybrid, whose parts have no one size.
     query_ms : float
         Search time of one query, in proportion to the documents; NaN if unknown.
     quality : Estimate
@@ -407,10 +407,12 @@ def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[
         codes = rows["code_bytes_per_vector"]
         rows["resident"] = rows.get("resident_bytes_per_vector", codes).fillna(codes)
         per_vector = rows["search_seconds"] / rows["n_queries"] / rows["n_docs"]
+        # hybrids' parts have no one size
+        rows["float32_bytes"] = np.where(rows["compression_ratio"].notna(), page.float32_bytes, np.nan)
         rows["query_ms"] = 1000 * per_vector * (rows["n_docs"] if needs.corpus_size is None else needs.size)
         parts.append(rows)
     groups = pd.concat(parts).groupby(settings_module.SETTING, sort=True)
-    largest = ["bytes_per_vector", "code_bytes_per_vector", "state_bytes", "resident", "query_ms", "dim"]
+    largest = ["bytes_per_vector", "code_bytes_per_vector", "state_bytes", "resident", "query_ms", "float32_bytes"]
     # an unknown figure on any collection is unknown
     table = groups[largest].agg(_largest)
     table["runs"], table["places"] = groups["runs"].min(), groups["place"].agg(list)
@@ -664,7 +666,7 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                 state_bytes=state,
                 index_bytes=code * needs.size + state,
                 memory_bytes=resident * needs.size + state,
-                compression=4 * float(entry["dim"]) / float(entry[pareto.COST]),
+                compression=float(entry["float32_bytes"]) / float(entry[pareto.COST]),
                 query_ms=float(entry["query_ms"]),
                 quality=quality,
                 share=share,

@@ -110,13 +110,13 @@ def _own(rival: Rival, measure: str) -> str:
 
 def _size(choice: Setting, needs: Needs) -> str:
     state = f" and {amount(choice.state_bytes)} of shared state" if choice.state_bytes else ""
+    smaller = f", {choice.compression:.1f} times smaller than float32" if np.isfinite(choice.compression) else ""
     if needs.database is not None:
         disk = f", and {per_vector(choice.disk_bytes)} on disk" if choice.disk_bytes > 0 else ""
-        smaller = f"{choice.compression:.1f} times smaller than float32"
-        return f"{per_vector(choice.bytes_per_vector)} per vector in memory, {smaller}{disk}"
+        return f"{per_vector(choice.bytes_per_vector)} per vector in memory{smaller}{disk}"
     assumed = "" if needs.corpus_size is not None else " (assumed; --corpus-size)"
     return (
-        f"{per_vector(choice.bytes_per_vector)} per vector, {choice.compression:.1f} times smaller than float32; "
+        f"{per_vector(choice.bytes_per_vector)} per vector{smaller}; "
         f"{amount(choice.index_bytes)} for {needs.size:,} vectors{assumed}: {per_vector(choice.code_bytes)} of codes "
         f"each{state}"
     )
