@@ -121,7 +121,8 @@ def cached_as(encoder: Any, dtype: str) -> Any:
         return encoder
     if isinstance(encoder, VectorModel | TokenVectorModel):
         raise ConfigError(
-            "cache_dtype=float16 is for vectors that a model encodes; those that exist already are measured as they are"
+            "cache_dtype=float16 is for vectors that a model encodes; those of model=vectors are measured as they are, "
+            "and so are token vectors of one's own"
         )
     if kind_given(encoder) == "terms":
         raise ConfigError("cache_dtype=float16 is for vectors; terms with weights are kept as float32")

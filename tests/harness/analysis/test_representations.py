@@ -19,15 +19,15 @@ def page(model: str, kind: str | None, quality: float, size: float = 40.0, faile
 
 
 def test_names_and_order() -> None:
-    pages = [page("a", "tokens", 0.7), page("b", "hybrid", 0.6), page("c", "vectors", 0.5), page("d", None, 0.4)]
-    assert kinds_of(pages) == {"vectors": "one vector", "hybrid": "hybrid", "tokens": "tokens"}
+    pages = [page("a", "images", 0.7), page("b", "hybrid", 0.6), page("c", "vectors", 0.5), page("d", None, 0.4)]
+    assert kinds_of(pages) == {"vectors": "one vector", "hybrid": "hybrid", "images": "images"}
     # a failed run does not know what its model would have given
     assert kind_of_page(page("a", "terms", 0.7, failed="vectors")) == "terms"
 
 
 def test_one_without_a_name_competes() -> None:
-    (found,) = representations([page("a", "tokens", 0.7), page("c", "vectors", 0.5)], [48])
-    assert found.best["representation"].tolist() == ["one vector", "tokens"]
+    (found,) = representations([page("a", "images", 0.7), page("c", "vectors", 0.5)], [48])
+    assert found.best["representation"].tolist() == ["one vector", "images"]
     assert found.best["is_best"].tolist() == [False, True] and found.best["gain"].iloc[1] == 0.7 - 0.5
 
 

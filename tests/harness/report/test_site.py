@@ -753,7 +753,7 @@ def test_frontier_and_answer_are_those_of_the_chosen_models_and_representations(
             assert link.inner_text() == ("nothing measured" if winner is None else name(winner))
 
     check(everything, named)
-    assert set(page.evaluate(LARGE)[2]) <= {"one vector", "terms with weights", "tokens"}
+    assert set(page.evaluate(LARGE)[2]) <= {"one vector", "terms with weights", "a vector for each token"}
     box.nth(2).uncheck()
     check(everything[everything["kind"] != "tokens"], named)
     assert "a document being one vector or terms with weights" in page.locator(".question").inner_text()
@@ -770,7 +770,7 @@ def test_frontier_and_answer_are_those_of_the_chosen_models_and_representations(
 def test_colours_are_of_the_readers_choice_and_legends_choose(visit_several: Open) -> None:
     page = visit_several("index.html")
     names = "document.querySelector('.plot').data.filter((trace) => trace.x[0] === null).map((trace) => trace.name)"
-    assert set(page.evaluate(names)) == {"one vector", "terms with weights", "tokens"}
+    assert set(page.evaluate(names)) == {"one vector", "terms with weights", "a vector for each token"}
     page.locator("select[name=colours]").select_option("model")
     assert set(page.evaluate(names)) == {name for name, _, _ in MODELS}
     page.locator("select[name=colours]").select_option("family")

@@ -94,7 +94,7 @@ def test_there_is_nothing_to_encode_and_nothing_to_round(tmp_path: Path) -> None
     model = TokenVectorModel(docs=str(tmp_path / "both.npz"))
     with pytest.raises(ModelError, match="nothing to encode"):
         fill(toy(), model, tmp_path)
-    with pytest.raises(ConfigError, match="as they are"):
+    with pytest.raises(ConfigError, match="and so are token vectors of one's own"):
         cached_as(model, "float16")
     before = model.identity("document", None)
     np.savez(tmp_path / "both.npz", **arrays(TokenVectors(2 * DOCS.values, DOCS.offsets)))
