@@ -13,9 +13,11 @@ from omegaconf import DictConfig
 from harness.analysis.long_mean import HALF, LONG_MEAN, switches_that_hold, switches_that_lose
 from harness.base.errors import ConfigError, ModelError
 from harness.base.sampling import sampled
+from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.runs.config import RunConfig, shared
 from harness.runs.inputs import load_dataset, load_vectors
+from methods.representations import IN_WORDS
 
 if TYPE_CHECKING:
     from harness.analysis.diagnostics import Diagnosis
@@ -162,6 +164,10 @@ def inspect(cfg: DictConfig, command: str = "vecbudget inspect") -> Inspection:
         if cfg[group] is None and group == "other":
             continue
         encoder = cached_as(shared(group, cfg[group]), cfg.cache_dtype)
+        if (kind := kind_given(encoder)) != "vectors":
+            raise ConfigError(
+                f"inspect diagnoses one vector a document, but {group}={encoder.name} gives {IN_WORDS[kind]}"
+            )
         vectors = load_vectors(dataset, encoder, cfg.cache_dir)
         if len(vectors.docs) != len(dataset.doc_ids):
             raise ModelError(f"{encoder.label}: {len(vectors.docs)} vectors for {len(dataset.doc_ids)} documents")

@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ConfigError
+from harness.base.memmap import take_vectors
 from harness.base.sampling import evenly_spaced
 from harness.data.datasets import Dataset
 from harness.data.embedding_cache import Vectors, text_hash
 from harness.data.models.encoder import Encoder
 from harness.data.models.query_model import TwoModels
+from harness.data.models.term_vectors import TermVectorModel
+from harness.data.models.token_vectors import TokenVectorModel
 from harness.data.models.vectors import VectorModel
 
 Float32 = NDArray[np.float32]
@@ -27,6 +30,9 @@ Source = Literal["train", "titles", "sentences", "documents", "none"]
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 """In the order in which fit_queries=auto tries them."""
+
+SUPPLIED = (VectorModel, TermVectorModel, TokenVectorModel)
+"""Models that are files, and encode no text."""
 
 MAX_QUERIES = 10_000
 """Of more, so many are taken, evenly spaced: projections and second moments learn nothing from the millionth."""
@@ -81,7 +87,7 @@ class FitQueries:
             return asked
         given = dataset.train_queries if self.source == "train" else dataset.docs
         assert given is not None
-        return np.ascontiguousarray(given[self.rows], dtype=np.float32)
+        return take_vectors(given, self.rows)
 
 
 def choose(wanted: str, dataset: Dataset, encoder: Encoder, tested: Dataset) -> FitQueries:
@@ -151,7 +157,7 @@ def _collect(source: Source, dataset: Dataset, encoder: Encoder | None, tested: 
         if (key := _key(text)) not in seen:
             seen.add(key)
             kept[row] = text
-    exist = source == "none" or isinstance(encoder, VectorModel)
+    exist = source == "none" or isinstance(encoder, SUPPLIED)
     exist |= source == "documents" and not isinstance(encoder, TwoModels)
     pairs = _answers(source, list(kept), dataset)
     return FitQueries(source, np.array(list(kept), dtype=np.int64), None if exist else list(kept.values()), pairs)
@@ -178,9 +184,10 @@ def _texts(source: Source, dataset: Dataset, encoder: Encoder | None) -> Sequenc
         return dataset.doc_texts or dataset.doc_ids
     if source == "train":
         texts = dataset.train_query_texts
-        return texts if texts and (not isinstance(encoder, VectorModel) or encoder.has_train_queries) else []
+        there = not isinstance(encoder, SUPPLIED) or getattr(encoder, "has_train_queries", False)
+        return texts if texts and there else []
     texts_of = {"titles": dataset.titles, "sentences": dataset.doc_texts}
-    return [] if isinstance(encoder, VectorModel) else texts_of.get(source) or []
+    return [] if isinstance(encoder, SUPPLIED) else texts_of.get(source) or []
 
 
 def _in_words(source: str) -> str:

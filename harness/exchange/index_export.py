@@ -34,6 +34,7 @@ from harness.runs.inputs import Split, load_dataset, load_vectors, model_of, spl
 from harness.runs.record import Record
 from harness.runs.store import INDEX, Store
 from methods.base import Codec, MethodError
+from methods.representations import IN_WORDS
 from vecbudget.index import CODES, IDS, STATE, CompressedIndex, Ids, IndexFileError, seal
 
 OURS = r"(methods|harness\.data\.(datasets|models)(\.[a-z]\w*)?)\.[A-Z]\w*"
@@ -104,7 +105,8 @@ def export(
     run = _Run.read(run_id, Store(results), overrides)
     presets = {name: chosen_preset(name, run.record) for name in dict.fromkeys(targets) if name not in LIBRARIES}
     if targets and run.record.representation != "vectors":
-        raise ConfigError(f"--to {targets[0]} is for vectors, and run {run_id} has terms with weights; leave --to out")
+        has = IN_WORDS[run.record.representation]
+        raise ConfigError(f"--to {targets[0]} is for one vector a document, and run {run_id} has {has}; leave --to out")
     with whole_folder(out) as draft:
         rebuilt = run.write_index(draft)
         arrays = Ids.of(run.dataset.doc_ids)

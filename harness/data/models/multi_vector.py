@@ -11,16 +11,10 @@ import numpy as np
 
 from harness.base.errors import ModelError
 from harness.data.models.encoder import Identity, Role, checked
-from harness.data.models.saved_model import SavedModel
+from harness.data.models.saved_model import LATE_INTERACTION, SavedModel
 from harness.data.models.sentence_transformer import failures_as_model_errors
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors, offsets_of
-
-SAVED_AS = ("MultiVectorEncoder", "ColBERT")
-"""What sentence-transformers, and PyLate to 3, call such a model in its configuration."""
-
-ARCHITECTURES = ("HF_ColBERT",)
-"""Stanford's."""
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -28,11 +22,17 @@ class MultiVectorModel(SavedModel):
     """Any sentence-transformers `MultiVectorEncoder`, PyLate's and Stanford's checkpoints among them.
 
     Markers, query expansion and the list of tokens that are left out are the model's own; so is token pooling, where it
-    is one of its modules.
+    is one of its modules. `max_length` is that of documents, and of queries that the model does not pad to a length.
     """
 
     gives: ClassVar[Kind] = "tokens"
     LABELLED: ClassVar[Sequence[str]] = ("revision", "query_prompt", "document_prompt", "max_length")
+
+    @property
+    def label(self) -> str:
+        """The name, the settings that differ from the model's own, and whether it pools tokens."""
+        pools = any(str(module["type"]).endswith("TokenPooling") for module in self._modules)
+        return super().label + (" pooled" if pools else "")
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors. A local model is its content, wherever it lies."""
@@ -68,23 +68,23 @@ class MultiVectorModel(SavedModel):
         return TokenVectors(checked(values, owners, self.name), offsets_of(counts))
 
     def _check_kind(self, kind: str | None) -> None:
-        if kind in SAVED_AS:
+        if kind == LATE_INTERACTION:
             return
-        architectures = (self._files.read("config.json") or {}).get("architectures") or []
-        own = any(name in ARCHITECTURES or name.endswith("ForRetrieval") for name in architectures)
-        if kind is not None or not own:
-            # sentence-transformers would give it a layer of random weights
-            instead = {"SparseEncoder": "sparse", None: "token_states"}.get(kind, "sentence_transformer")
-            raise ModelError(
-                f"{self.name} is no model of late interaction: neither a MultiVectorEncoder of sentence-transformers, "
-                f"nor PyLate's, nor Stanford's; choose model={instead}"
-                + (", or model=token_states for its hidden states" if instead == "sentence_transformer" else "")
-            )
+        # sentence-transformers would give it a layer of random weights
+        instead = {"SparseEncoder": "sparse", None: "token_states"}.get(kind, "sentence_transformer")
+        raise ModelError(
+            f"{self.name} is no model of late interaction: neither a MultiVectorEncoder of sentence-transformers, "
+            f"nor PyLate's, nor Stanford's; choose model={instead}"
+            + (", or model=token_states for its hidden states" if instead == "sentence_transformer" else "")
+        )
 
     @cached_property
     def _model(self) -> Any:
         _ = self._config  # what it refuses comes before the model does
         model = self._loaded("MultiVectorEncoder")
+        if self.max_length is not None:
+            # the model's limits for each role come before the one that holds for both
+            model[0].document_length = model[0].query_length = self.max_length
         if model.similarity_fn_name not in ("maxsim", "meanmaxsim"):
             raise ModelError(f"{self.name} compares by {model.similarity_fn_name}; only MaxSim is measured")
         return model

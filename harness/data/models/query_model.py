@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ConfigError
 from harness.data.models.encoder import Encoder, Identity, Role, kind_given
 from harness.data.models.vectors import VectorModel
+from methods.representations import IN_WORDS
 
 Float32 = NDArray[np.float32]
 
@@ -59,12 +60,15 @@ def two_models(documents: Any, queries: Any) -> Any:
     Raises
     ------
     ConfigError
-        For `model=vectors`, which cannot encode, and models that give terms with weights.
+        For `model=vectors`, which cannot encode, and models that give anything but one vector a document.
     """
     if queries is None:
         return documents
     if isinstance(documents, VectorModel) or isinstance(queries, VectorModel):
         raise ConfigError("query_model needs two models that encode texts, not model=vectors")
-    if kind_given(documents) == "terms" or kind_given(queries) == "terms":
-        raise ConfigError("query_model is for models that give vectors: terms of two models are not the same terms")
+    for model in (documents, queries):
+        if (kind := kind_given(model)) != "vectors":
+            raise ConfigError(
+                f"query_model is for models that give one vector a document, but {model.name} gives {IN_WORDS[kind]}"
+            )
     return TwoModels(documents, queries)

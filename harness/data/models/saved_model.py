@@ -16,6 +16,12 @@ from harness.data.models.hub import HubModel, ModelFolder, locate_model
 
 log = logging.getLogger(__name__)
 
+LATE_INTERACTION = "MultiVectorEncoder"
+"""The class of late-interaction models: PyLate 2 and 3 say ColBERT, PyLate 1 and Stanford's code nothing."""
+
+MARKERS = {"query_prefix", "document_prefix"}
+"""What only PyLate has in a model's configuration."""
+
 
 @dataclass(kw_only=True, frozen=True)
 class SavedModel(Options):
@@ -79,8 +85,22 @@ class SavedModel(Options):
     @cached_property
     def _config(self) -> Mapping[str, Any]:
         config = dict(self._files.read("config_sentence_transformers.json") or {})
-        self._check_kind(config.get("model_type"))
+        self._check_kind(self._kind(config))
         return config
+
+    def _kind(self, config: Mapping[str, Any]) -> str | None:
+        """Return the class of sentence-transformers that a model is for, None where no file says it."""
+        said: str | None = config.get("model_type")
+        if said is not None:
+            return LATE_INTERACTION if said == "ColBERT" else said
+        if MARKERS & config.keys():
+            return LATE_INTERACTION
+        # what has modules.json was saved by sentence-transformers, or by PyLate
+        if self._files.read("modules.json") is None:
+            architectures = (self._files.read("config.json") or {}).get("architectures") or []
+            if any(name == "HF_ColBERT" or name.endswith("ForRetrieval") for name in architectures):
+                return LATE_INTERACTION
+        return None
 
     def _check_kind(self, kind: str | None) -> None:
         """Refuse a model that gives something else, by what its configuration calls it."""

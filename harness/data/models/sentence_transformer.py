@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.base.errors import ModelError
 from harness.data.models.encoder import Identity, Role, check_positive, checked, excerpt, first_line, unit_length
 from harness.data.models.layers import check_layers, cut
-from harness.data.models.saved_model import SavedModel
+from harness.data.models.saved_model import LATE_INTERACTION, SavedModel
 
 Float32 = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class SentenceTransformerModel(SavedModel):
 
     def _check_kind(self, kind: str | None) -> None:
         if kind not in (None, "SentenceTransformer"):
-            others = {"SparseEncoder": "sparse", "MultiVectorEncoder": "multi_vector", "ColBERT": "multi_vector"}
+            others = {"SparseEncoder": "sparse", LATE_INTERACTION: "multi_vector"}
             instead = f"is for model={others[kind]}" if kind in others else "is not measured"
             raise ModelError(
                 f"{self.name} is a {kind}, which {instead}: model=sentence_transformer takes only models that give one "

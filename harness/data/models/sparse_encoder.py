@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.base.errors import ModelError
 from harness.data.models.encoder import Identity, Role, check_positive, excerpt
-from harness.data.models.saved_model import SavedModel
+from harness.data.models.saved_model import LATE_INTERACTION, SavedModel
 from harness.data.models.sentence_transformer import failures_as_model_errors, token_counts
 from harness.data.models.vocabulary_pooling import VocabularyPooling
 from methods.representations import Kind, SparseVectors
@@ -94,9 +94,14 @@ class SparseEncoderModel(SavedModel):
             is_sparse = kind is None and any(name.endswith("ForMaskedLM") for name in architectures)
         if not is_sparse:
             # sentence-transformers would give it a layer of random weights
+            instead = (
+                "it gives a vector for each token: model=multi_vector"
+                if kind == LATE_INTERACTION
+                else "for one that gives one vector for each text: model=sentence_transformer"
+            )
             raise ModelError(
                 f"{self.name} is no sparse model: neither a SparseEncoder of sentence-transformers nor a masked "
-                "language model; for one that gives one vector for each text: model=sentence_transformer"
+                f"language model; {instead}"
             )
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.base.errors import ModelError
 from harness.data.models.encoder import Identity, Role, checked, unit_length
-from harness.data.models.saved_model import SavedModel
+from harness.data.models.saved_model import LATE_INTERACTION, SavedModel
 from harness.data.models.sentence_transformer import failures_as_model_errors, token_counts
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors, offsets_of
@@ -101,7 +101,9 @@ class TokenStatesModel(SavedModel):
 
     def _check_kind(self, kind: str | None) -> None:
         if kind not in (None, "SentenceTransformer"):
-            raise ModelError(f"{self.name} is a {kind}, not a model that pools token vectors into one")
+            others = {"SparseEncoder": "sparse", LATE_INTERACTION: "multi_vector"}
+            instead = f"; choose model={others[kind]}" if kind in others else ""
+            raise ModelError(f"{self.name} is a {kind}, not a model that pools token vectors into one{instead}")
 
     @cached_property
     def _model(self) -> Any:

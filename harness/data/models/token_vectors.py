@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ModelError
+from harness.base.memmap import Growing
 from harness.base.options import Options
 from harness.data.models.encoder import Identity, Role, content_hash, first_line
 from harness.data.models.term_vectors import chosen_rows
+from harness.data.text_lines import record_batches
+from harness.data.vector_files.columns import schema_of
 from methods.base import VectorsError
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors, as_token_vectors, offsets_of
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 
 Side = Literal["docs", "queries"]
 
-ENDINGS = (".safetensors", ".npz", ".parquet")
+TABLES = (".parquet", ".arrow", ".feather")
+
+ENDINGS = (".safetensors", ".npz", *TABLES)
 
 ID_COLUMNS = ("_id", "id", "doc_id", "docid", "query_id")
 
@@ -58,8 +63,8 @@ class TokenVectorModel(Options):
 
     A .safetensors or .npz has `values` (tokens, d) and `offsets` (rows + 1,), or both sides in one file, as
     `docs_values`, `docs_offsets`, `queries_values` and `queries_offsets`. Its rows are in the order of the source:
-    documents, and its judged queries or all of its queries. A .parquet has a column of lists of vectors, and one of ids
-    or the same order. A .safetensors is memory-mapped. float16 stays as it is.
+    documents, and its judged queries or all of its queries. A .parquet, .arrow or .feather has a column of lists of
+    vectors, and one of ids or the same order. A .safetensors is memory-mapped. float16 stays as it is.
 
     Attributes
     ----------
@@ -117,9 +122,9 @@ class TokenVectorModel(Options):
     def _read(self, name: str, side: Side) -> StoredTokens:
         path = _file(name, side)
         try:
-            if path.suffix == ".parquet":
+            if path.suffix in TABLES:
                 if side == "queries" and self.queries is None:
-                    raise ValueError("a .parquet has one side only: give model.queries, too")
+                    raise ValueError(f"a {path.suffix} has one side only: give model.queries, too")
                 stored = _of_table(path)
             else:
                 stored = StoredTokens(_of_arrays(_arrays(path), side), None)
@@ -170,32 +175,46 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]], side: Side) -> TokenVectors:
 def _of_table(path: Path) -> StoredTokens:
     """Read the one column of lists of lists of numbers, and ids where there is a column of them."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    schema = schema_of(path)
 
     def is_list(kind: Any) -> Any:
         return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
-    lists = [field.name for field in table.schema if is_list(field.type) and is_list(field.type.value_type)]
+    lists = [field.name for field in schema if is_list(field.type) and is_list(field.type.value_type)]
     if len(lists) != 1:
-        raise ValueError(
-            f"it has {len(lists)} columns of lists of vectors, where one is looked for: {table.schema.names}"
-        )
-    rows = table.column(lists[0]).combine_chunks()
-    if rows.null_count:
-        raise ValueError(f"column '{lists[0]}' has {rows.null_count} empty cells")
-    counts = np.asarray(rows.value_lengths())
-    vectors = rows.flatten()
-    fixed = pa.types.is_fixed_size_list(vectors.type)
-    widths = np.unique([vectors.type.list_size] if fixed else np.asarray(vectors.value_lengths()))
-    width = int(widths[0]) if len(widths) else 0
-    if len(widths) > 1:
-        raise ValueError(f"vectors have {widths[0]} to {widths[-1]} numbers")
-    numbers = np.asarray(vectors.flatten())
-    ids = next((name for name in ID_COLUMNS if name in table.schema.names), None)
-    named = None if ids is None else [str(value) for value in table.column(ids).to_pylist()]
-    return StoredTokens(TokenVectors(numbers.reshape(-1, max(1, width)), offsets_of(counts)), named)
+        raise ValueError(f"it has {len(lists)} columns of lists of vectors, where one is looked for: {schema.names}")
+    ids = next((name for name in ID_COLUMNS if name in schema.names), None)
+    wanted = [name for name in schema.names if name in (lists[0], ids)]
+    rows: Growing | None = None
+    counts: list[int] = []
+    named: list[str] = []
+    for batch in record_batches(path, wanted):
+        for name in wanted:
+            if empty := batch.column(name).null_count:
+                raise ValueError(f"column '{name}' has {empty} empty cells")
+        numbers = _as_matrix(batch.column(lists[0]).flatten(), None if rows is None else rows.width)
+        if numbers is not None:
+            rows = Growing(numbers.shape[1], numbers.dtype) if rows is None else rows
+            rows.append(numbers)
+        counts += batch.column(lists[0]).value_lengths().to_pylist()
+        named += [] if ids is None else [str(value) for value in batch.column(ids).to_pylist()]
+    if rows is None:
+        raise ValueError(f"column '{lists[0]}' holds no vector")
+    return StoredTokens(TokenVectors(rows.matrix(), offsets_of(counts)), named if ids is not None else None)
+
+
+def _as_matrix(lists: Any, width: int | None) -> NDArray[Any] | None:
+    """Return an Arrow array of lists as a matrix of the width of others before it; None for no lists."""
+    import pyarrow as pa
+
+    if not len(lists):
+        return None
+    fixed = pa.types.is_fixed_size_list(lists.type)
+    widths = np.array([lists.type.list_size]) if fixed else np.unique(np.asarray(lists.value_lengths()))
+    if len(widths) > 1 or width not in (None, widths[0]):
+        raise ValueError(f"vectors have {widths[0] if width is None else width} to {widths[-1]} numbers")
+    return np.asarray(lists.flatten()).reshape(len(lists), int(widths[0]))
 
 
 def _in_order(vectors: TokenVectors, rows: NDArray[np.int64]) -> TokenVectors:

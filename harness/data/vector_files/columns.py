@@ -43,7 +43,7 @@ def read_table(path: Path, source: VectorSource) -> StoredVectors:
     import pyarrow as pa
 
     try:
-        chosen = choose_columns(path, _schema(path), source)
+        chosen = choose_columns(path, schema_of(path), source)
         wanted = [*chosen.vectors, *([chosen.ids] if chosen.ids else [])]
         return _from_batches(path, chosen, record_batches(path, wanted))
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -199,7 +199,8 @@ def _only_list(path: Path, lists: Sequence[str], source: VectorSource) -> str:
     )
 
 
-def _schema(path: Path) -> Any:
+def schema_of(path: Path) -> Any:
+    """Return the schema of a Parquet, Arrow or Feather file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

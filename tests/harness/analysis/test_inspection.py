@@ -167,6 +167,13 @@ def test_the_mode_goes_among_the_overrides() -> None:
     assert with_mode(["--cfg", "job"], "RUN") == ["--cfg", "job", "hydra.mode=RUN"]
 
 
+@pytest.mark.parametrize("model", ["minilm_tokens", "bm25"])
+def test_one_vector_a_document_is_diagnosed_and_nothing_else(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "dataset=stdlib", f"model={model}"]) != 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vecbudget: ")]
+    assert len(lines) == 1 and "inspect diagnoses one vector a document, but model=" in lines[0]
+
+
 def test_a_real_collection_is_inspected(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared_data / "scifact"
     vectors = ["model=vectors", f"model.path={folder / 'minilm.safetensors'}"]

@@ -23,7 +23,7 @@ from harness.data.shards import Shard
 from methods.representations import SparseVectors
 from methods.token_vectors import TokenVectors
 from tests.conftest import ROOT
-from tests.harness.data.test_embedding_cache import N_DOCS, make_dataset, wait_for
+from tests.harness.data.test_embedding_cache import N_DOCS, HashEncoder, make_dataset, wait_for
 
 WIDTH = 50
 
@@ -201,8 +201,9 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         embed(make_dataset(), WordEncoder(query_width=51), tmp_path)
     with pytest.raises(ConfigError, match="terms with weights are kept as float32"):
         cached_as(WordEncoder(), "float16")
-    with pytest.raises(ConfigError, match="query_model"):
-        two_models(WordEncoder(), WordEncoder())
+    for kind, gives in ((WordEncoder, "terms with weights"), (TokenEncoder, "a vector for each token")):
+        with pytest.raises(ConfigError, match=f"query_model is for .* one vector a document, but .* gives {gives}"):
+            two_models(HashEncoder(), kind())
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cache_dir="):
         embed(make_dataset(), WordEncoder(), tmp_path / "file" / "cache")

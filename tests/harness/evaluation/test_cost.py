@@ -31,6 +31,7 @@ from harness.runs.frame import COST_COLUMNS, load_runs
 from harness.runs.run import run
 from harness.runs.store import Store
 from methods.scalar.uniform import PerDimension
+from methods.token_vectors import TokenVectors
 from tests.conftest import clustered_vectors
 from tests.harness.runs.test_run import configuration
 
@@ -120,6 +121,16 @@ def test_percentiles_of_single_queries_have_the_spread_of_the_passes() -> None:
     found, asked = single_queries(lambda row: work(), queries, 3, clock)  # type: ignore[operator]
     assert asked == 2
     assert found == {name: Spread(2000, 1000, 3000, 3) for name in ("p50", "p95", "p99")}
+
+
+def test_queries_of_many_vectors_are_asked_one_at_a_time() -> None:
+    queries, asked = TokenVectors.of([np.full((count, 2), count, np.float32) for count in (3, 1, 2)]), []
+
+    def find(query: TokenVectors) -> None:
+        asked.append((len(query), query.tokens))
+
+    single_queries(find, queries, 1)  # type: ignore[arg-type]
+    assert asked == [(1, 3), (1, 3), (1, 1), (1, 2)], "the first is a warm-up"
 
 
 def test_slow_single_queries_are_cut_short() -> None:

@@ -184,7 +184,7 @@ def test_terms_are_exported_and_go_into_no_store_and_a_hybrid_is_its_parts(resul
     runs = by_method(results)
     done = export(runs["sparse_float32"], tmp_path / "terms", results=results)
     assert done.checked == 30 and len(done.notes) == 0
-    with pytest.raises(ConfigError, match="--to faiss is for vectors"):
+    with pytest.raises(ConfigError, match="--to faiss is for one vector a document, and run .* has terms with weights"):
         export(runs["sparse_float32"], tmp_path / "faiss", results=results, targets=["faiss"])
     with pytest.raises(ConfigError, match="is a hybrid, whose indexes are those of its parts: 'vecbudget export"):
         export(runs["hybrid"], tmp_path / "hybrid", results=results)

@@ -1,15 +1,24 @@
 """Late-interaction models, tiny ones made here; and the hidden states of others."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from harness.base.errors import ModelError
-from harness.data.models import MinilmTokens, MultiVectorModel, SentenceTransformerModel, TokenStatesModel
+from harness.data.models import (
+    MinilmTokens,
+    MultiVectorModel,
+    SentenceTransformerModel,
+    SparseEncoderModel,
+    TokenStatesModel,
+)
 from harness.data.models.encoder import unit_length
-from tests.harness.data.models.test_encoders import TEXTS, tiny  # noqa: F401
+from harness.data.models.saved_model import SavedModel
+from tests.harness.data.models.test_encoders import TEXTS, configure, tiny  # noqa: F401
 
 torch = pytest.importorskip("torch")
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -37,16 +46,63 @@ def late(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa:
     return folder
 
 
+PYLATE = {
+    "query_prefix": "money ",
+    "document_prefix": "mat ",
+    "query_length": 10,
+    "document_length": 14,
+    "skiplist_words": ["the"],
+    "similarity_fn_name": "MaxSim",
+}
+PROJECTION = {"linear.weight": np.random.default_rng(0).standard_normal((8, 12)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tiny: Path, late: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:  # noqa: F811
+    """Random models as sentence-transformers 6, PyLate 3, PyLate 1 and Stanford's code save them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    found = {"native": late}
+    dense = {"in_features": 12, "out_features": 8, "bias": False}
+    for name, says in (("pylate3", {"model_type": "ColBERT"}), ("pylate1", {})):
+        found[name] = folder / name
+        shutil.copytree(tiny, found[name])
+        configure(found[name], **PYLATE, **says)
+        modules = json.loads((found[name] / "modules.json").read_text())
+        modules[1] = {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"}
+        (found[name] / "modules.json").write_text(json.dumps(modules))
+        (found[name] / "1_Dense").mkdir()
+        activation = {"activation_function": "torch.nn.modules.linear.Identity"}
+        (found[name] / "1_Dense" / "config.json").write_text(json.dumps(dense | activation))
+        save_file(PROJECTION, found[name] / "1_Dense" / "model.safetensors")
+    found["stanford"] = folder / "stanford"
+    shutil.copytree(tiny.parent / "bert", found["stanford"])
+    weights = load_file(found["stanford"] / "model.safetensors")
+    backbone = {f"bert.{name}": array for name, array in weights.items()}
+    save_file(backbone | PROJECTION, found["stanford"] / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((found["stanford"] / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
+    (found["stanford"] / "config.json").write_text(json.dumps(config))
+    (found["stanford"] / "artifact.metadata").write_text(
+        json.dumps({"query_token_id": "money", "doc_token_id": "mat", "query_maxlen": 10, "doc_maxlen": 14})
+    )
+    return found
+
+
+FORMATS = ["native", "pylate3", "pylate1", "stanford"]
+
+
+@pytest.mark.parametrize("saved", FORMATS)
 @pytest.mark.parametrize("role", ["document", "query"])
-def test_vectors_are_the_models_own(late: Path, role: str) -> None:
-    model = sentence_transformers.MultiVectorEncoder(str(late), device="cpu")
+def test_vectors_are_the_models_own(checkpoints: dict[str, Path], saved: str, role: str) -> None:
+    model = sentence_transformers.MultiVectorEncoder(str(checkpoints[saved]), device="cpu")
     own = model.encode_document if role == "document" else model.encode_query
     expected = own(TEXTS, convert_to_numpy=True, show_progress_bar=False)
-    found = MultiVectorModel(name=str(late), device="cpu", batch_size=2).encode(TEXTS, role, None)
+    found = MultiVectorModel(name=str(checkpoints[saved]), device="cpu", batch_size=2).encode(TEXTS, role, None)
     assert found.counts.tolist() == [len(matrix) for matrix in expected] and found.width == 8
     for mine, theirs in zip(found.matrices(), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
-    assert len({*found.counts.tolist()}) > 1 and np.allclose(np.linalg.norm(found.values, axis=1), 1, atol=1e-5)
+    expands = saved != "native" and role == "query"
+    assert (found.counts == 10).all() if expands else len({*found.counts.tolist()}) > 1
+    assert np.allclose(np.linalg.norm(found.values, axis=1), 1, atol=1e-5)
 
 
 def test_a_prompt_of_ones_own_is_another_model(late: Path) -> None:
@@ -56,13 +112,65 @@ def test_a_prompt_of_ones_own_is_another_model(late: Path) -> None:
     assert not np.array_equal(plain.encode(TEXTS, "query", None).values, other.encode(TEXTS, "query", None).values)
 
 
-def test_other_kinds_of_model_are_refused_and_told_where_they_belong(tiny: Path, late: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize("saved", FORMATS)
+def test_a_limit_is_that_of_documents_and_of_queries_that_are_not_padded(
+    checkpoints: dict[str, Path], saved: str
+) -> None:
+    texts = [" ".join(["money"] * 25)]
+    whole, short = (
+        MultiVectorModel(name=str(checkpoints[saved]), device="cpu", max_length=limit) for limit in (None, 6)
+    )
+    assert short.label == f"{whole.label} max_length=6"
+    assert whole.identity("document", None) != short.identity("document", None)
+    assert len(whole.encode(texts, "document", None).values) > 6
+    assert len(short.encode(texts, "document", None).values) == 6
+    assert len(short.encode(texts, "query", None).values) == (6 if saved == "native" else 10)
+
+
+def test_pooling_that_a_model_has_is_kept_and_named(late: Path, tmp_path: Path) -> None:
+    from sentence_transformers.multi_vector_encoder.modules.token_pooling import HierarchicalTokenPooling
+
+    pooled = sentence_transformers.MultiVectorEncoder(str(late), device="cpu")
+    pooled.append(HierarchicalTokenPooling(pool_factor=2))
+    pooled.save(str(tmp_path / "late-model"))
+    plain, fewer = (MultiVectorModel(name=str(folder), device="cpu") for folder in (late, tmp_path / "late-model"))
+    assert plain.label == "late-model" and fewer.label == "late-model pooled"
+    assert plain.identity("document", None) != fewer.identity("document", None)
+    before, after = (model.encode(TEXTS, "document", None).counts for model in (plain, fewer))
+    assert (after <= before).all() and after.sum() < before.sum()
+
+
+def test_the_mean_over_a_querys_tokens_ranks_as_their_sum(late: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "late-model"
+    shutil.copytree(late, folder)
+    config = json.loads((folder / "config_sentence_transformers.json").read_text())
+    configure(folder, **config | {"similarity_fn_name": "meanmaxsim"})
+    assert sentence_transformers.MultiVectorEncoder(str(folder), device="cpu").similarity_fn_name == "meanmaxsim"
+    mean, total = (
+        MultiVectorModel(name=str(name), device="cpu").encode(TEXTS, "query", None) for name in (folder, late)
+    )
+    np.testing.assert_array_equal(mean.values, total.values)
+
+
+@pytest.mark.parametrize("saved", FORMATS)
+@pytest.mark.parametrize("kind", [SentenceTransformerModel, SparseEncoderModel, TokenStatesModel])
+def test_other_models_say_where_a_late_interaction_model_belongs(
+    checkpoints: dict[str, Path], saved: str, kind: type[SavedModel]
+) -> None:
+    with pytest.raises(ModelError, match="model=multi_vector") as raised:
+        kind(name=str(checkpoints[saved]), device="cpu").identity("query", None)  # type: ignore[attr-defined]
+    assert "\n" not in str(raised.value)
+
+
+def test_other_kinds_of_model_are_refused_and_told_where_they_belong(tiny: Path, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(ModelError, match="no model of late interaction.*model=token_states"):
         MultiVectorModel(name=str(tiny), device="cpu").encode(["cat"], "query", None)
-    with pytest.raises(ModelError, match="is for model=multi_vector"):
-        SentenceTransformerModel(name=str(late), device="cpu").encode(["cat"], "query", None)
-    with pytest.raises(ModelError, match="MultiVectorEncoder"):
-        TokenStatesModel(name=str(late), device="cpu").encode(["cat"], "query", None)
+    for said, instead in (("SparseEncoder", "model=sparse"), ("SentenceTransformer", "model=sentence_transformer")):
+        folder = tmp_path / said
+        shutil.copytree(tiny, folder)
+        configure(folder, model_type=said)
+        with pytest.raises(ModelError, match=f"no model of late interaction.*{instead}"):
+            MultiVectorModel(name=str(folder), device="cpu").identity("query", None)
 
 
 def test_hidden_states_are_those_of_sentence_transformers_without_its_markers(tiny: Path) -> None:  # noqa: F811

@@ -12,6 +12,7 @@ from harness.base.memmap import mapping_of
 from harness.data.embedding_cache import embed, fill
 from harness.data.models import TokenVectorModel
 from harness.data.models.float16 import cached_as
+from harness.data.training_queries import choose
 from methods.token_vectors import TokenVectors
 from tests.harness.data.models.test_term_vectors import toy
 
@@ -44,16 +45,69 @@ def test_one_file_or_two_come_in_dataset_order(tmp_path: Path) -> None:
         assert_in_dataset_order(embed(toy(), model, tmp_path))
 
 
-def test_lists_in_parquet_are_matched_by_id(tmp_path: Path) -> None:
+def write_table(path: Path, table: dict[str, Any]) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    made = pa.table(table)
+    if path.suffix == ".parquet":
+        pq.write_table(made, path, row_group_size=1)
+        return
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, made.schema) as writer:
+        writer.write_table(made, max_chunksize=1)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_lists_in_tables_are_matched_by_id(tmp_path: Path, ending: str) -> None:
+    pa = pytest.importorskip("pyarrow")
     for side, own, ids in (("docs", DOCS, ["b", "c", "a"]), ("queries", QUERIES, ["q1", "q0"])):
         order = list(reversed(range(len(ids))))
         rows = [own.matrices()[row].tolist() for row in order]
         kind = pa.list_(pa.list_(pa.float32(), 4) if side == "docs" else pa.list_(pa.float32()))
         table = {"_id": [ids[row] for row in order], "tokens": pa.array(rows, kind)}
-        pq.write_table(pa.table(table), tmp_path / f"{side}.parquet")
-    model = TokenVectorModel(docs=str(tmp_path / "docs.parquet"), queries=str(tmp_path / "queries.parquet"))
+        write_table(tmp_path / f"{side}.{ending}", table)
+    model = TokenVectorModel(docs=str(tmp_path / f"docs.{ending}"), queries=str(tmp_path / f"queries.{ending}"))
     assert_in_dataset_order(embed(toy(), model, tmp_path))
+
+
+def test_tables_of_float16_stay_so(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    halves = pa.array([[np.ones(2, np.float16)], [], [np.ones(2, np.float16)]], pa.list_(pa.list_(pa.float16(), 2)))
+    write_table(tmp_path / "docs.parquet", {"tokens": halves})
+    write_table(tmp_path / "queries.parquet", {"id": ["q0", "q1"], "tokens": halves[::2]})
+    model = TokenVectorModel(docs=str(tmp_path / "docs.parquet"), queries=str(tmp_path / "queries.parquet"))
+    docs = embed(toy(), model, tmp_path).docs
+    assert docs.dtype == np.float16 and docs.counts.tolist() == [0, 1, 1], "in dataset order: c, b, a"
+
+
+def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    two = pa.list_(pa.list_(pa.float32()))
+    rows = [[[1.0, 2.0]], [], [[3.0, 4.0]]]
+    tables: dict[str, dict[str, Any]] = {
+        "vectors have 2 to 3 numbers": {"tokens": pa.array([[[1, 2]], [], [[1, 2, 3]]], two)},
+        "column '_id' has 1 empty cells": {"tokens": pa.array(rows, two), "_id": ["b", None, "a"]},
+        "column 'tokens' has 1 empty cells": {"tokens": pa.array([[[1, 2]], None, []], two)},
+        "2 columns of lists of vectors": {"tokens": pa.array(rows, two), "others": pa.array(rows, two)},
+        "holds no vector": {"tokens": pa.array([[], [], []], two)},
+        "there is no 'c' among its ids": {"tokens": pa.array(rows, two), "_id": ["b", "d", "a"]},
+    }
+    for place, (message, table) in enumerate(tables.items()):
+        path = tmp_path / f"{place}.parquet"
+        write_table(path, table)
+        with pytest.raises(ModelError, match=message) as raised:
+            embed(toy(), TokenVectorModel(docs=str(path), queries=str(path)), tmp_path)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ModelError, match="one side only"):
+        embed(toy(), TokenVectorModel(docs=str(tmp_path / "5.parquet")), tmp_path)
+
+
+def test_methods_that_want_queries_get_documents(tmp_path: Path) -> None:
+    np.savez(tmp_path / "both.npz", **arrays())
+    dataset, model = toy(titles=["b", "c", "a"]), TokenVectorModel(docs=str(tmp_path / "both.npz"))
+    chosen = choose("auto", dataset, model, dataset)
+    assert chosen.source == "documents"
+    vectors = embed(dataset, model, tmp_path)
+    found = chosen.vectors(vectors)
+    assert isinstance(found, TokenVectors) and found.counts.tolist() == vectors.docs.counts[chosen.rows].tolist()
 
 
 def test_files_in_dataset_order_stay_mapped_and_float16(tmp_path: Path) -> None:
