@@ -5,8 +5,8 @@
     <cache_dir>/<key>.lock           held by the process that writes
 
 The key is made as that of `harness.data.embedding_cache`, and the portions are the chunks in which that one encodes.
-Terms are read into memory; token vectors, of which a document has hundreds, are memory-mapped and joined a few
-thousand documents at a time.
+Terms are read into memory; token vectors, of which a document has hundreds, are memory-mapped, and joined in
+blocks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from harness.data.models.encoder import Role, first_line, kind_given
 from harness.data.models.float16 import Rounded
 from harness.data.shards import Shard
 from methods.representations import Kind, SparseVectors
-from methods.token_vectors import TokenVectors, offsets_of
+from methods.token_vectors import TokenVectors, document_runs, offsets_of
 from vecbudget.tensors import TensorFileError
 from vecbudget.tensors import read as read_tensors
 
@@ -59,8 +59,8 @@ FORMATS: dict[Kind, str] = {"terms": "terms 1", "tokens": "tokens 1"}
 
 ARRAYS: dict[Kind, tuple[str, ...]] = {"terms": ("indptr", "terms", "weights"), "tokens": ("values", "offsets")}
 
-JOINED_DOCS = 4096
-"""Documents of token vectors that are joined at a time."""
+JOINED_TOKENS = 1 << 16
+"""Token vectors that are joined at a time."""
 
 Ragged = SparseVectors | TokenVectors
 
@@ -242,10 +242,9 @@ class RaggedFile:
         shape = (int(offsets[-1]), first.width)
 
         def joined() -> Iterator[NDArray[Any]]:
-            for start in range(0, len(order), JOINED_DOCS):
-                rows = back[start : start + JOINED_DOCS]
-                parts = [chunks[which[row]][place[row] : place[row] + 1].flat() for row in rows]
-                yield np.concatenate(parts) if parts else np.empty((0, first.width), first.dtype)
+            for start, stop in document_runs(counts, JOINED_TOKENS):
+                rows = back[start:stop]
+                yield np.concatenate([chunks[which[row]][place[row] : place[row] + 1].flat() for row in rows])
                 release(*(chunk.values for chunk in chunks))
 
         with self._draft() as draft:

@@ -235,7 +235,7 @@ def vectors_of(texts: Sequence[str], role: str) -> TokenVectors:
 def test_token_vectors_are_the_encoders_in_dataset_order_mapped_and_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ragged_cache, "JOINED_DOCS", 7)
+    monkeypatch.setattr(ragged_cache, "JOINED_TOKENS", 50)
     dataset, encoder = make_dataset(), TokenEncoder()
     vectors = embed(dataset, encoder, tmp_path)
     wanted = vectors_of(dataset.doc_texts or [], "document")
