@@ -87,7 +87,8 @@ class FitQueries:
             return asked
         given = dataset.train_queries if self.source == "train" else dataset.docs
         assert given is not None
-        return take_vectors(given, self.rows)
+        taken: Float32 = take_vectors(given, self.rows)
+        return taken
 
 
 def choose(wanted: str, dataset: Dataset, encoder: Encoder, tested: Dataset) -> FitQueries:

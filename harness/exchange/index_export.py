@@ -105,7 +105,7 @@ def export(
     run = _Run.read(run_id, Store(results), overrides)
     presets = {name: chosen_preset(name, run.record) for name in dict.fromkeys(targets) if name not in LIBRARIES}
     if targets and run.record.representation != "vectors":
-        has = IN_WORDS[run.record.representation]
+        has = {**IN_WORDS}.get(run.record.representation, run.record.representation)  # type: ignore[call-overload]
         raise ConfigError(f"--to {targets[0]} is for one vector a document, and run {run_id} has {has}; leave --to out")
     with whole_folder(out) as draft:
         rebuilt = run.write_index(draft)
