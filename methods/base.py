@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from methods import selection, topk
+from methods import topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
@@ -660,6 +660,8 @@ class Codec(Part, ABC):
 
 def row_lengths(vectors: Float32) -> Array:
     """Return each row's Euclidean length, float64 (n,), summed in float64."""
+    from methods import selection  # numba takes a while to import
+
     rows, out = np.ascontiguousarray(vectors), np.empty(len(vectors))
     over_rows(lambda start, stop: selection.lengths(rows[start:stop], out[start:stop]), len(rows), ROWS_PER_THREAD)
     return out
@@ -678,6 +680,8 @@ def unit_rows(vectors: Float32, lengths: Array | None = None) -> Float32:
 
     Norms are summed in float64, so that a row's result does not depend on the rows beside it.
     """
+    from methods import selection
+
     norms = row_lengths(vectors) if lengths is None else lengths.copy()
     norms[norms == 0] = 1.0
     rows, scaled = np.ascontiguousarray(vectors), np.empty(vectors.shape, dtype=np.float32)

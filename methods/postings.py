@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled, guarded
+from methods.selection import replace_worst
 
 Array = NDArray[Any]
 
@@ -93,23 +94,7 @@ def search(
             while row < stop:
                 # rounding keeps order: what is no more before it is no more after it
                 if sums[row - base] > worst and np.float32(sums[row - base]) > heap_scores[0]:
-                    score = np.float32(sums[row - base])
-                    parent = 0
-                    while True:
-                        child = 2 * parent + 1
-                        if child >= k:
-                            break
-                        other = child + 1
-                        if other < k and (
-                            heap_scores[other] < heap_scores[child]
-                            or (heap_scores[other] == heap_scores[child] and heap_rows[other] > heap_rows[child])
-                        ):
-                            child = other
-                        if heap_scores[child] >= score:
-                            break
-                        heap_scores[parent], heap_rows[parent] = heap_scores[child], heap_rows[child]
-                        parent = child
-                    heap_scores[parent], heap_rows[parent] = score, row
+                    replace_worst(heap_scores, heap_rows, np.float32(sums[row - base]), row)
                     worst = np.float64(heap_scores[0])
                 row += 1
 

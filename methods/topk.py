@@ -12,12 +12,12 @@ which trec_eval ranks ties.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import selection
 from methods.parallel import over_rows
 
 Float32 = NDArray[np.float32]
@@ -31,6 +31,13 @@ QUERIES_PER_THREAD = 8
 
 NO_ROW = np.iinfo(np.int64).max
 """Row number of an empty place, which loses to every document."""
+
+
+def _loops() -> ModuleType:
+    """Return the compiled loops; numba takes a while to import."""
+    from methods import selection
+
+    return selection
 
 
 def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> tuple[Float32, Int64]:
@@ -53,7 +60,7 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
     queries = np.ascontiguousarray(queries)
     for first, docs in blocks:
         docs = np.ascontiguousarray(docs)
-        margin = rounding_margin(queries, selection.longest(docs))
+        margin = rounding_margin(queries, _loops().longest(docs))
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
             _enter(queries[part], docs, margin[part], first, scores[part], rows[part])
@@ -68,7 +75,7 @@ def _enter(
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        selection.enter(queries[part], docs, rough[part], margin[part], first, scores[part], rows[part], False)
+        _loops().enter(queries[part], docs, rough[part], margin[part], first, scores[part], rows[part], False)
 
     over_rows(work, len(queries), QUERIES_PER_THREAD)
 
@@ -161,7 +168,7 @@ def rounding_margin(queries: Float32, longest: float) -> NDArray[np.float64]:
 def pair_scores(queries: Float32, docs: Float32) -> Float32:
     """Return the dot product of each row of one with the same row of the other, summed in float64, float32 (n,)."""
     scores = np.empty(len(queries), dtype=np.float32)
-    selection.pair_scores(np.ascontiguousarray(queries), np.ascontiguousarray(docs), scores)
+    _loops().pair_scores(np.ascontiguousarray(queries), np.ascontiguousarray(docs), scores)
     return scores
 
 

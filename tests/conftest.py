@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
 from harness.runs.catalogue import members, method_card, parameters
+from methods.base import Codes
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -35,6 +36,11 @@ def settings_of(name: str, **changes: float) -> dict[str, object]:
     settings = OmegaConf.to_container(node, resolve=True)
     own = {"about", *(key for key in parameters(members("method")[name]) if f"{key}}}" in str(node))}
     return {key: value for key, value in settings.items() if key not in own or key == "_target_"}
+
+
+def bytes_of(codes: Codes) -> dict[str, bytes]:
+    """The bytes of every array of some codes."""
+    return {key: np.ascontiguousarray(array).tobytes() for key, array in codes.to_arrays().items()}
 
 
 def clustered_vectors(n: int, d: int, seed: int = 0, clusters: int = 20) -> np.ndarray:

@@ -22,7 +22,7 @@ from harness.evaluation.index_build import encode
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
 from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
-from tests.conftest import clustered_vectors, methods_for
+from tests.conftest import bytes_of, clustered_vectors, methods_for
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
 N, D, M, K = 1200, 384, 40, 20
@@ -78,10 +78,6 @@ def excused(name: str, law: str) -> None:
     reason = spec_of(name).about.get("exceptions", {}).get(law)
     if reason:
         pytest.skip(f"{law}: {reason}")
-
-
-def bytes_of(codes: Codes) -> dict[str, bytes]:
-    return {key: np.ascontiguousarray(array).tobytes() for key, array in codes.to_arrays().items()}
 
 
 def parts(codec: Part) -> list[Part]:

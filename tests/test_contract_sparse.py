@@ -21,7 +21,7 @@ from harness.runs.config import instantiated
 from methods.base import Codes, MethodError, NotFittedError, VectorsError
 from methods.representations import SparseVectors, as_sparse, exact_search
 from methods.sparse.codec import SparseCodec
-from tests.conftest import methods_for, settings_of
+from tests.conftest import bytes_of, methods_for, settings_of
 from tests.methods.sparse.collections import by_hand, sparse_collection
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
@@ -66,10 +66,6 @@ def fitted(name: str) -> Fitted:
     assert codec.fit(docs()) is codec, "fit returns self"
     codes = codec.encode(docs())
     return Fitted(codec, codes, codec.decode(codes))
-
-
-def bytes_of(codes: Codes) -> dict[str, bytes]:
-    return {key: np.ascontiguousarray(array).tobytes() for key, array in codes.to_arrays().items()}
 
 
 def same(one: SparseVectors, two: SparseVectors) -> bool:

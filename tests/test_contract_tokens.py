@@ -21,7 +21,7 @@ from harness.runs.catalogue import members, method_card
 from harness.runs.config import instantiated
 from methods.base import Codec, Codes, MethodError, NotFittedError, VectorsError
 from methods.token_vectors import TokenVectors
-from tests.conftest import methods_for, settings_of
+from tests.conftest import bytes_of, methods_for, settings_of
 from tests.methods.multivector.collections import token_collection
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
@@ -89,10 +89,6 @@ def fitted(name: str) -> Fitted:
 def found(name: str) -> tuple[np.ndarray, np.ndarray]:
     codec, codes = fitted(name)
     return codec.search(queries(), codes, K)
-
-
-def bytes_of(codes: Codes) -> dict[str, bytes]:
-    return {key: np.ascontiguousarray(array).tobytes() for key, array in codes.to_arrays().items()}
 
 
 @every_method

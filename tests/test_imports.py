@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = {
+    "numba",
     "torch",
     "sentence_transformers",
     "transformers",

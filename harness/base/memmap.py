@@ -58,12 +58,7 @@ def blocks(vectors: Any, rows: int | None = None) -> Iterator[tuple[int, Any]]:
 
 def take_vectors(vectors: Any, rows: NDArray[np.int64]) -> Any:
     """Return some vectors as `take` does, as float32."""
-    taken = take(vectors, rows)
-    return taken.float32() if isinstance(taken, TokenVectors) else _as_float32(taken)
-
-
-def _as_float32(vectors: Any) -> Any:
-    return vectors if isinstance(vectors, SparseVectors) else vectors.astype(np.float32, copy=False)
+    return in_memory(take(vectors, rows))
 
 
 def take(vectors: Any, rows: NDArray[np.int64]) -> Any:

@@ -187,10 +187,8 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
     """
     if isinstance(encoder, VectorModel):
         raise ModelError("model=vectors has its vectors already: there is nothing to encode")
-    if isinstance(encoder, TermVectorModel):
-        raise ModelError("model=term_vectors has its terms already: there is nothing to encode")
-    if isinstance(encoder, TokenVectorModel):
-        raise ModelError("model=token_vectors has its vectors already: there is nothing to encode")
+    if isinstance(encoder, TermVectorModel | TokenVectorModel):
+        raise ModelError(f"model={encoder.NAME} has its {encoder.HELD} already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
         raise ModelError(f"model={encoder.name} weighs terms anew in every run: there is nothing to encode")
     if shard is None:

@@ -18,7 +18,7 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,12 +247,13 @@ class RaggedFile:
                 yield np.concatenate([chunks[which[row]][place[row] : place[row] + 1].flat() for row in rows])
                 release(*(chunk.values for chunk in chunks))
 
+        own_sum = f"int64 {array_checksum(offsets)}"
+
+        def header(checksum: str) -> dict[str, str]:
+            sums = {"values": f"{first.dtype.name} {checksum}", "offsets": own_sum}
+            return self._header(about, first.width, sums)
+
         with self._draft() as draft:
-            sums = {
-                "values": f"{first.dtype.name} {_streamed_checksum(joined())}",
-                "offsets": f"int64 {array_checksum(offsets)}",
-            }
-            header = self._header(about, first.width, sums)
             _write_streamed(draft, header, offsets, shape, first.dtype, joined())
 
     def _header(self, about: Mapping[str, str], width: int, sums: Mapping[str, str]) -> dict[str, str]:
@@ -311,38 +312,52 @@ def _checksums(arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     return {name: f"{array.dtype.name} {array_checksum(array)}" for name, array in arrays.items()}
 
 
-def _streamed_checksum(blocks: Iterator[NDArray[Any]]) -> str:
-    """Return what `array_checksum` does of blocks one after another."""
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    for block in blocks:
-        digest.update(np.ascontiguousarray(block).data.cast("B") if block.size else b"")
-    return digest.hexdigest()
-
-
 def _write_streamed(
     path: Path,
-    metadata: Mapping[str, str],
+    metadata: Callable[[str], Mapping[str, str]],
     offsets: NDArray[np.int64],
     shape: tuple[int, int],
     dtype: np.dtype[Any],
     blocks: Iterator[NDArray[Any]],
 ) -> None:
-    """Write a safetensors file of offsets and of values that come block by block."""
+    """Write a safetensors file of offsets and of values that come block by block, once.
+
+    Parameters
+    ----------
+    path : Path
+    metadata : callable
+        From the checksum of all values, as of `array_checksum`, to the header's metadata, of one length for any.
+    offsets : int64 (n + 1,)
+    shape : tuple of int
+        Of all values.
+    dtype : dtype
+    blocks : iterator of arrays
+    """
+    import xxhash
+
     size = shape[0] * shape[1] * dtype.itemsize
-    header = {
-        "__metadata__": dict(metadata),
-        "offsets": {"dtype": "I64", "shape": list(offsets.shape), "data_offsets": [0, offsets.nbytes]},
-        "values": {
-            "dtype": f"F{8 * dtype.itemsize}",
-            "shape": list(shape),
-            "data_offsets": [offsets.nbytes, offsets.nbytes + size],
-        },
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+
+    def head(checksum: str) -> bytes:
+        header = {
+            "__metadata__": dict(metadata(checksum)),
+            "offsets": {"dtype": "I64", "shape": list(offsets.shape), "data_offsets": [0, offsets.nbytes]},
+            "values": {
+                "dtype": f"F{8 * dtype.itemsize}",
+                "shape": list(shape),
+                "data_offsets": [offsets.nbytes, offsets.nbytes + size],
+            },
+        }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text
+
+    digest = xxhash.xxh3_128()
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + offsets.tobytes())
+        # the checksum is known at the end, and its place in the header is as long
+        file.write(head(digest.hexdigest()) + offsets.tobytes())
         for block in blocks:
-            file.write(np.ascontiguousarray(block).tobytes())
+            octets = np.ascontiguousarray(block).tobytes()
+            digest.update(octets)
+            file.write(octets)
+        file.seek(0)
+        file.write(head(digest.hexdigest()))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import DatasetError, ModelError
-from harness.base.options import Options
 from harness.data.models.encoder import Identity, Role, content_hash
+from harness.data.models.own_files import OwnFiles, chosen_rows, existing_file
 from harness.data.term_files.ciff import read_ciff
 from harness.data.term_files.csr import Side, read_csr
 from harness.data.term_files.jsonl import read_jsonl
@@ -56,7 +56,7 @@ class SuppliedTerms:
 
 
 @dataclass(kw_only=True, frozen=True)
-class TermVectorModel(Options):
+class TermVectorModel(OwnFiles):
     """No model: terms with weights exist already, in files beside a dataset.
 
     A .npz has the rows in the order of the source: documents, and its judged queries or all of its queries. Rows of
@@ -72,28 +72,13 @@ class TermVectorModel(Options):
         `docs_indptr`, `docs_shape`, `queries_data` and so on.
     """
 
-    docs: str
-    queries: str | None = None
-
+    NAME: ClassVar[str] = "term_vectors"
+    HELD: ClassVar[str] = "terms"
     gives: ClassVar[Kind] = "terms"
-
-    @property
-    def name(self) -> str:
-        """The name of the documents' file, without its ending."""
-        return Path(self.docs).name.partition(".")[0]
-
-    @property
-    def label(self) -> str:
-        """The same."""
-        return self.name
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return the hash of the files: what terms are numbered by is in both."""
         return {"vectors": self._content}
-
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> SparseVectors:
-        """Refuse: there is no model."""
-        raise ModelError("model=term_vectors encodes no text; choose another model")
 
     def supply(self, dataset: Dataset) -> SuppliedTerms:
         """Return the terms of documents and queries in dataset order.
@@ -135,7 +120,7 @@ class TermVectorModel(Options):
         )
 
     def _read(self, name: str, side: Side) -> StoredTerms:
-        path = _file(name, side)
+        path = existing_file(name, side)
         kind = kind_of(path)
         if side == "queries" and self.queries is None and kind in (".jsonl", ".ciff"):
             raise ModelError(f"model.queries is missing: {name} has the documents only")
@@ -149,50 +134,10 @@ class TermVectorModel(Options):
 
     @cached_property
     def _content(self) -> str:
-        files = [_file(self.docs, "docs")] + ([] if self.queries is None else [_file(self.queries, "queries")])
-        return hashlib.sha256(" ".join(content_hash(path) for path in files).encode()).hexdigest()
-
-
-def _file(name: str, side: Side) -> Path:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ModelError(f"model.{side}: there is no file {name}")
-    return path
-
-
-class Stored(Protocol):
-    """Rows of a file, with ids or in an order that is known."""
-
-    @property
-    def n(self) -> int:
-        """How many."""
-        ...
-
-    @property
-    def ids(self) -> Sequence[str] | None:
-        """Their ids, None where the file has none."""
-        ...
-
-
-def chosen_rows(
-    stored: Stored, name: str, ids: Sequence[str], by_order: Sequence[tuple[int, Int64]], what: str
-) -> Int64:
-    """Return the rows of a file that a dataset's documents or queries are; `by_order` where it has no ids."""
-    if stored.ids is None:
-        for expected, rows in by_order:
-            if stored.n == expected:
-                return rows
-        raise ModelError(f"{name} has {stored.n} rows, but the dataset has {by_order[0][0]} {what}")
-    row = {row_id: place for place, row_id in enumerate(stored.ids)}
-    missing = [row_id for row_id in ids if row_id not in row]
-    if missing:
-        raise ModelError(
-            f"{name} lacks {len(missing)} of {len(ids)} {what}: there is no '{missing[0]}' among its ids, such as "
-            f"'{next(iter(stored.ids), '')}'"
+        files = [existing_file(self.docs, "docs")] + (
+            [] if self.queries is None else [existing_file(self.queries, "queries")]
         )
-    if stored.n > len(ids):
-        log.info("%s has %d rows that are none of the dataset's %s", name, stored.n - len(ids), what)
-    return np.array([row[row_id] for row_id in ids], dtype=np.int64)
+        return hashlib.sha256(" ".join(content_hash(path) for path in files).encode()).hexdigest()
 
 
 def _width(name: str, docs: StoredTerms, queries: StoredTerms) -> int:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ModelError
 from harness.base.memmap import Growing
-from harness.base.options import Options
 from harness.data.models.encoder import Identity, Role, content_hash, first_line
-from harness.data.models.term_vectors import chosen_rows
+from harness.data.models.own_files import OwnFiles, chosen_rows, existing_file
 from harness.data.text_lines import record_batches
 from harness.data.vector_files.columns import schema_of
 from methods.base import VectorsError
@@ -58,7 +57,7 @@ class SuppliedTokens:
 
 
 @dataclass(kw_only=True, frozen=True)
-class TokenVectorModel(Options):
+class TokenVectorModel(OwnFiles):
     """No model: token vectors exist already, in files beside a dataset.
 
     A .safetensors or .npz has `values` (tokens, d) and `offsets` (rows + 1,), or both sides in one file, as
@@ -73,28 +72,13 @@ class TokenVectorModel(Options):
         None where the documents' file has both.
     """
 
-    docs: str
-    queries: str | None = None
-
+    NAME: ClassVar[str] = "token_vectors"
+    HELD: ClassVar[str] = "vectors"
     gives: ClassVar[Kind] = "tokens"
-
-    @property
-    def name(self) -> str:
-        """The name of the documents' file, without its ending."""
-        return Path(self.docs).name.partition(".")[0]
-
-    @property
-    def label(self) -> str:
-        """The same."""
-        return self.name
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return the hash of the role's file."""
         return {"vectors": self._content["docs" if role == "document" else "queries"]}
-
-    def encode(self, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
-        """Refuse: there is no model."""
-        raise ModelError("model=token_vectors encodes no text; choose another model")
 
     def supply(self, dataset: Dataset) -> SuppliedTokens:
         """Return the token vectors of documents and queries in dataset order.
@@ -146,9 +130,7 @@ class TokenVectorModel(Options):
 
 
 def _file(name: str, side: Side) -> Path:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ModelError(f"model.{side}: there is no file {name}")
+    path = existing_file(name, side)
     if path.suffix not in ENDINGS:
         raise ModelError(f"model.{side}: {name} is not {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     return path
