@@ -1,13 +1,15 @@
 import functools
 import json
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors.numpy import save_file
 
-from harness.runs.catalogue import members, method_card, parameters
+from harness.runs.catalogue import members, method_card
+from harness.runs.config import MethodSpec
 from methods.base import Codes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,14 +30,32 @@ def methods_for(kind: str) -> list[str]:
 
 
 @functools.cache
+def _node(name: str) -> DictConfig:
+    return OmegaConf.create({"seed": 0, "method": OmegaConf.create(members("method")[name].read_text("utf-8"))})
+
+
+def method_node(name: str, seed: int = 0, only: Container[str] | None = None) -> DictConfig:
+    """A yaml as the `method` of a run, with what it names for tests, or `only` such parameters of it.
+
+    Hydra would say the same, and take a tenth of a second: `test_yamls_are_plain` of the contract.
+    """
+    run = _node(name).copy()
+    run.seed = seed
+    for key, value in (run.method.about.get("test") or {}).items():
+        if only is None or key in only:
+            run.method[key] = value
+    node = run.method
+    assert isinstance(node, DictConfig)
+    return node
+
+
+@functools.cache
 def settings_of(name: str, **changes: float) -> dict[str, object]:
     """What a yaml says its class takes, its own parameters resolved, as `MethodSpec` reads it."""
-    node = OmegaConf.create({"seed": 0, "method": OmegaConf.create(members("method")[name].read_text("utf-8"))}).method
-    for key, value in {**(node.about.get("test") or {}), **changes}.items():
+    node = method_node(name)
+    for key, value in changes.items():
         node[key] = value
-    settings = OmegaConf.to_container(node, resolve=True)
-    own = {"about", *(key for key in parameters(members("method")[name]) if f"{key}}}" in str(node))}
-    return {key: value for key, value in settings.items() if key not in own or key == "_target_"}
+    return MethodSpec(node).settings
 
 
 def bytes_of(codes: Codes) -> dict[str, bytes]:

@@ -8,8 +8,6 @@ import re
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
 
 from harness.data.datasets import Dataset
 from harness.evaluation.measure import Problem, measure
@@ -18,7 +16,7 @@ from harness.runs.config import MethodSpec
 from harness.runs.named_settings import named_settings
 from methods import HOMES
 from methods.base import MethodError
-from tests.conftest import methods_for
+from tests.conftest import method_node, methods_for
 
 SHAPES = [(20, 100), (20, 5), (3, 384), (1, 1)]
 
@@ -49,25 +47,15 @@ def problem(n: int, d: int) -> Problem:
     return Problem.of(dataset, dataset.doc_vectors, dataset.query_vectors, 10)
 
 
-@functools.cache
-def composed(name: str) -> DictConfig:
-    with initialize_config_module("configs", version_base="1.3"):
-        cfg = compose("config", overrides=["~model", "~dataset", f"method={name}"])
-    for key, value in (cfg.method.get("about", {}).get("test") or {}).items():
-        if key in QUICK:
-            cfg.method[key] = value
-    return cfg
-
-
 def outcome(name: str, shape: tuple[int, int], **parameters: object) -> str:
     """What a person sees of a method on so many documents and dimensions: "" where it works."""
     n, d = shape
-    cfg = composed(name).copy()
+    node = method_node(name, only=QUICK)
     for key, value in parameters.items():
-        cfg.method[key] = value
+        node[key] = value
     try:
-        with named_settings(cfg.method, name, [f"method.{key}={value}" for key, value in parameters.items()]):
-            spec = MethodSpec(cfg.method)
+        with named_settings(node, name, [f"method.{key}={value}" for key, value in parameters.items()]):
+            spec = MethodSpec(node)
             pairs = np.array([[row, row % n] for row in range(6)]) if spec.make().wants_pairs else None
             measure(spec.make, problem(n, d), fit_queries=unit_vectors(6, d, 2), fit_pairs=pairs, k=10)
     except MethodError as error:

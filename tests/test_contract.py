@@ -7,22 +7,23 @@ make a slow method quick for these tests stand there too: `about.test: {paramete
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
-from harness.runs.config import MethodSpec
+from harness.runs.catalogue import members
+from harness.runs.config import MethodSpec, instantiated
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
-from tests.conftest import bytes_of, clustered_vectors, methods_for
+from tests.conftest import bytes_of, clustered_vectors, method_node, methods_for
+from tests.fresh_process import FreshProcess
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
 N, D, M, K = 1200, 384, 40, 20
@@ -40,11 +41,7 @@ LAWS_WITH_EXCEPTIONS = {
 
 @functools.cache
 def spec_of(name: str, seed: int = 0) -> MethodSpec:
-    with initialize_config_module("configs", version_base="1.3"):
-        cfg = compose("config", overrides=["~model", "~dataset", f"method={name}", f"seed={seed}"])
-        for key, value in (cfg.method.get("about", {}).get("test") or {}).items():
-            cfg.method[key] = value
-        return MethodSpec(cfg.method)
+    return MethodSpec(method_node(name, seed))
 
 
 @functools.cache
@@ -61,17 +58,40 @@ def queries() -> np.ndarray:
     return vectors
 
 
-@dataclass
-class Fitted:
+@functools.cache
+def other_docs() -> np.ndarray:
+    return clustered_vectors(N, D, seed=9)
+
+
+class Fitted(NamedTuple):
     codec: Codec
     codes: Codes
 
 
 @functools.cache
+def fit_queries() -> np.ndarray:
+    return clustered_vectors(200, D, seed=2)
+
+
+@functools.cache
 def fitted(name: str) -> Fitted:
     codec = spec_of(name).make()
-    assert codec.fit(docs(), clustered_vectors(200, D, seed=2)) is codec, "fit returns self"
+    assert codec.fit(docs(), fit_queries()) is codec, "fit returns self"
     return Fitted(codec, codec.encode(docs()))
+
+
+@functools.cache
+def found(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The scores and rows of a search, of which nobody changes anything."""
+    codec, codes = fitted(name)
+    return codec.search(queries(), codes, K)
+
+
+@functools.cache
+def products(name: str) -> np.ndarray:
+    """The inner products (M, N) of what the method makes of queries and of codes, in float64."""
+    codec, codes = fitted(name)
+    return codec.query_matrix(queries()).astype(np.float64) @ codec.doc_matrix(codes).T.astype(np.float64)
 
 
 def excused(name: str, law: str) -> None:
@@ -91,7 +111,8 @@ def parts(codec: Part) -> list[Part]:
     return found
 
 
-every_method = pytest.mark.parametrize("name", NAMES)
+# in the module's scope: all laws of a method run one after the other, on what one process fitted once
+every_method = pytest.mark.parametrize("name", NAMES, scope="module")
 
 
 @every_method
@@ -109,11 +130,18 @@ def test_describes_itself(name: str) -> None:
 
 
 @every_method
+def test_yamls_are_plain(name: str) -> None:
+    """What Hydra makes of a yaml is its content, so that these tests need no Hydra, which takes a tenth of a second."""
+    text = members("method")[name].read_text("utf-8")
+    assert "@package" not in text and "defaults" not in OmegaConf.create(text)
+
+
+@every_method
 def test_says_whether_it_learns(name: str) -> None:
     """`about.training`: what `fit` keeps (or a corpus-wide `encode` stores) depends on the documents."""
     about = spec_of(name).about
     assert about["queries"] == fitted(name).codec.wants_queries
-    other = spec_of(name).make().fit(clustered_vectors(N, D, seed=9), clustered_vectors(200, D, seed=2))
+    other = spec_of(name).make().fit(other_docs(), fit_queries())
     before, after = fitted(name).codec.state(), other.state()
     learns = any(before[key].tobytes() != after[key].tobytes() for key in before)
     assert about["training"] == (learns or not other.row_wise)
@@ -178,19 +206,19 @@ def test_codes_are_bytes_of_a_fixed_count(name: str) -> None:
 
 @every_method
 def test_inputs_are_not_changed(name: str) -> None:
-    vectors, asked = docs().copy(), queries().copy()
+    vectors, asked = docs()[:300].copy(), queries().copy()
     codec = fitted(name).codec
-    before = bytes_of(fitted(name).codes)
     codes = codec.encode(vectors)
+    before = bytes_of(codes)
     codec.score(asked, codes)
     codec.search(asked, codes, K)
-    assert np.array_equal(vectors, docs()) and np.array_equal(asked, queries())
+    assert np.array_equal(vectors, docs()[:300]) and np.array_equal(asked, queries())
     assert bytes_of(codes) == before
 
 
 @every_method
 def test_state_does_not_change_in_use(name: str) -> None:
-    codec, codes = fitted(name).codec, fitted(name).codes
+    codec, codes = fitted(name)
     before = {key: array.tobytes() for key, array in codec.state().items()}
     codec.decode(codes)
     codec.search(queries(), codes, K)
@@ -199,19 +227,18 @@ def test_state_does_not_change_in_use(name: str) -> None:
 
 @every_method
 def test_encoding_is_row_wise(name: str) -> None:
-    codec, codes = fitted(name).codec, fitted(name).codes
+    codec, codes = fitted(name)
     if not codec.row_wise:
         pytest.skip("not row-wise by declaration")
-    for chunk in (1, 7, 500):
-        stop = N if chunk > 1 else 40
+    for chunk, stop in ((1, 40), (7, 210), (500, N)):
         chunked = encode(codec, docs()[:stop], chunk)
         assert bytes_of(chunked) == bytes_of(codes[:stop]), f"chunks of {chunk} rows give other bytes"
 
 
 @every_method
 def test_search_does_not_depend_on_chunks(name: str) -> None:
-    codec, codes = fitted(name).codec, fitted(name).codes
-    scores, rows = search(codec, queries(), codes, K)
+    codec, codes = fitted(name)
+    scores, rows = found(name)
     for chunk in (333, 1000):
         chunked_scores, chunked_rows = search(codec, queries(), codes, K, chunk_rows=chunk)
         assert np.array_equal(rows, chunked_rows)
@@ -221,8 +248,8 @@ def test_search_does_not_depend_on_chunks(name: str) -> None:
 @every_method
 def test_search_does_not_depend_on_the_other_queries(name: str) -> None:
     excused(name, "search_does_not_depend_on_the_other_queries")
-    codec, codes = fitted(name).codec, fitted(name).codes
-    scores, rows = codec.search(queries(), codes, K)
+    codec, codes = fitted(name)
+    scores, rows = found(name)
     for pick in (slice(0, 1), slice(5, 12)):
         few_scores, few_rows = codec.search(queries()[pick], codes, K)
         assert np.array_equal(rows[pick], few_rows)
@@ -231,7 +258,7 @@ def test_search_does_not_depend_on_the_other_queries(name: str) -> None:
 
 @every_method
 def test_same_seed_gives_the_same_bytes(name: str) -> None:
-    again = spec_of(name).make().fit(docs(), clustered_vectors(200, D, seed=2))
+    again = spec_of(name).make().fit(docs(), fit_queries())
     assert bytes_of(again.encode(docs())) == bytes_of(fitted(name).codes)
 
 
@@ -240,18 +267,17 @@ def test_another_seed_gives_other_bytes(name: str) -> None:
     if spec_of(name).seed is None:
         pytest.skip("the method draws no random numbers")
     excused(name, "another_seed_gives_other_bytes")
-    other = spec_of(name, seed=1).make().fit(docs(), clustered_vectors(200, D, seed=2))
+    other = spec_of(name, seed=1).make().fit(docs(), fit_queries())
     assert bytes_of(other.encode(docs())) != bytes_of(fitted(name).codes)
 
 
 @every_method
 def test_score_is_a_dot_product(name: str) -> None:
     excused(name, "score_is_a_dot_product")
-    codec, codes = fitted(name).codec, fitted(name).codes
+    codec, codes = fitted(name)
     scores = codec.score(queries(), codes)
     assert scores.shape == (M, N) and scores.dtype == np.float32
-    expected = codec.query_matrix(queries()).astype(np.float64) @ codec.doc_matrix(codes).T.astype(np.float64)
-    assert np.allclose(scores, expected, atol=1e-4)
+    assert np.allclose(scores, products(name), atol=1e-4)
     if codec.scoring == "asymmetric":
         assert np.array_equal(codec.doc_matrix(codes), codec.decode(codes))
 
@@ -259,12 +285,11 @@ def test_score_is_a_dot_product(name: str) -> None:
 @every_method
 def test_search_agrees_with_score(name: str) -> None:
     excused(name, "search_agrees_with_score")
-    codec, codes = fitted(name).codec, fitted(name).codes
-    full = codec.query_matrix(queries()).astype(np.float64) @ codec.doc_matrix(codes).T.astype(np.float64)
-    scores, rows = codec.search(queries(), codes, K)
+    full = products(name)
+    scores, rows = found(name)
     assert rows.dtype == np.int64 and rows.shape == scores.shape == (M, K)
-    found = np.take_along_axis(full, rows, axis=1)
-    assert np.allclose(found, -np.sort(-full, axis=1)[:, :K], atol=1e-5), "not the best K"
+    of_rows = np.take_along_axis(full, rows, axis=1)
+    assert np.allclose(of_rows, -np.sort(-full, axis=1)[:, :K], atol=1e-5), "not the best K"
     assert (np.diff(scores, axis=1) <= 0).all(), "not in descending order"
     tied = np.diff(scores, axis=1) == 0
     assert (np.diff(rows, axis=1)[tied] > 0).all(), "among equal scores the lower row comes first"
@@ -276,10 +301,10 @@ def test_equal_documents_tie(name: str) -> None:
     codec = fitted(name).codec
     if not codec.row_wise:
         pytest.skip("not row-wise by declaration")
-    twice = np.concatenate([docs()[:600], docs()[:600]])
-    scores, rows = codec.search(queries(), codec.encode(twice), 1200)
+    twice = np.concatenate([docs()[:150], docs()[:150]])
+    scores, rows = codec.search(queries(), codec.encode(twice), 300)
     place = np.argsort(rows, axis=1)
-    first, second = place[:, :600], place[:, 600:]
+    first, second = place[:, :150], place[:, 150:]
     assert np.array_equal(np.take_along_axis(scores, first, 1), np.take_along_axis(scores, second, 1))
     assert (first < second).all()
 
@@ -288,7 +313,7 @@ def test_equal_documents_tie(name: str) -> None:
 def test_finds_what_is_near(name: str) -> None:
     excused(name, "finds_what_is_near")
     exact = np.argsort(-(queries() @ docs().T), axis=1, kind="stable")[:, :K]
-    _, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
+    _, rows = found(name)
     overlap = np.mean([len(set(a) & set(b)) for a, b in zip(exact, rows, strict=True)]) / K
     chance = K / N
     assert overlap > 5 * chance
@@ -296,20 +321,36 @@ def test_finds_what_is_near(name: str) -> None:
 
 LOAD_EXPORTS = """
 import sys
-from pathlib import Path
 for package in ("torch", "hydra", "omegaconf", "pandas"):
     sys.modules[package] = None  # importing it fails
 import numpy as np
 from vecbudget import CompressedIndex
-folder = Path(sys.argv[1])
-queries = np.load(folder / "queries.npz")["queries"]
-rankings = {}
-for path in sorted(folder.iterdir()):
-    if path.is_dir():
-        scores, ids = CompressedIndex.load(path).search(queries, int(sys.argv[2]))
-        rankings[path.name + " rows"], rankings[path.name + " scores"] = ids.astype(int), scores
-np.savez(folder / "rankings.npz", **rankings)
+
+def ranked(folder, k):
+    queries = np.load(folder / "queries.npy")
+    scores, ids = CompressedIndex.load(folder / "export").search(queries, k)
+    return {"rows": ids.astype(int), "scores": scores}
 """
+
+LOAD_INDEX = """
+import json
+import numpy as np
+from hydra.utils import instantiate
+from harness.evaluation.index_files import read_index
+
+def ranked(folder, k):
+    fresh = instantiate(json.loads((folder / "settings.json").read_text()), _convert_="all")
+    codec, codes = read_index(folder, fresh)
+    scores, rows = codec.search(np.load(folder / "queries.npy"), codes, k)
+    return {"rows": rows, "scores": scores}
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_processes() -> Iterator[list[FreshProcess]]:
+    """One that loads a run's index, and one that loads an exported one, without torch and Hydra."""
+    with FreshProcess(LOAD_INDEX) as of_index, FreshProcess(LOAD_EXPORTS) as of_export:
+        yield [of_index, of_export]
 
 
 def export(folder: Path, name: str, codec: Codec, codes: Codes) -> None:
@@ -322,48 +363,22 @@ def export(folder: Path, name: str, codec: Codec, codes: Codes) -> None:
     seal(folder, {"method": spec_of(name).identity(), "n": codes.n, "dim": D}, (CODES, STATE, IDS))
 
 
-def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
-    """All methods in one process, since starting it is what takes time; exported ones without torch and Hydra."""
-    np.savez(tmp_path / "queries.npz", queries=queries())
-    for name in NAMES:
-        write_folder = tmp_path / name
-        write_folder.mkdir()
-        storage = write_index(write_folder, fitted(name).codec, fitted(name).codes)
-        assert storage.index_bytes == sum(path.stat().st_size for path in write_folder.glob("*.safetensors"))
-        assert storage.code_bytes_per_vector == fitted(name).codes.nbytes / N
-        (write_folder / "settings.json").write_text(json.dumps(spec_of(name).settings))
-    script = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from hydra.utils import instantiate
-from harness.evaluation.index_files import read_index
-folder = Path(sys.argv[1])
-queries = np.load(folder / "queries.npz")["queries"]
-rankings = {}
-for path in sorted(folder.iterdir()):
-    if path.is_dir():
-        fresh = instantiate(json.loads((path / "settings.json").read_text()), _convert_="all")
-        codec, codes = read_index(path, fresh)
-        scores, rows = codec.search(queries, codes, int(sys.argv[2]))
-        rankings[path.name + " rows"], rankings[path.name + " scores"] = rows, scores
-np.savez(folder / "rankings.npz", **rankings)
-"""
-    subprocess.run([sys.executable, "-c", script, str(tmp_path), str(K)], check=True)
-    loaded = np.load(tmp_path / "rankings.npz")
-    exports = tmp_path / "exports"
-    exports.mkdir()
-    np.savez(exports / "queries.npz", queries=queries())
-    for name in NAMES:
-        (exports / name).mkdir()
-        export(exports / name, name, fitted(name).codec, fitted(name).codes)
-    subprocess.run([sys.executable, "-c", LOAD_EXPORTS, str(exports), str(K)], check=True)
-    exported = np.load(exports / "rankings.npz")
-    for name in NAMES:
-        scores, rows = fitted(name).codec.search(queries(), fitted(name).codes, K)
-        for found in (loaded, exported):
-            assert np.array_equal(found[f"{name} rows"], rows), name
-            assert np.array_equal(found[f"{name} scores"], scores), name
+@every_method
+def test_save_and_load_in_a_fresh_process(
+    name: str, tmp_path: Path, fresh_processes: list[FreshProcess]
+) -> None:
+    codec, codes = fitted(name)
+    np.save(tmp_path / "queries.npy", queries())
+    storage = write_index(tmp_path, codec, codes)
+    assert storage.index_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert storage.code_bytes_per_vector == codes.nbytes / N
+    (tmp_path / "settings.json").write_text(json.dumps(spec_of(name).settings))
+    (tmp_path / "export").mkdir()
+    export(tmp_path / "export", name, codec, codes)
+    scores, rows = found(name)
+    for process in fresh_processes:
+        loaded = process.ranked(tmp_path, K)
+        assert np.array_equal(loaded["rows"], rows) and np.array_equal(loaded["scores"], scores)
 
 
 @every_method
@@ -443,7 +458,7 @@ def test_non_finite_is_refused(name: str, bad: float) -> None:
 
 @every_method
 def test_wrong_shapes_are_refused(name: str) -> None:
-    codec, codes = fitted(name).codec, fitted(name).codes
+    codec, codes = fitted(name)
     for wrong in (docs()[:5, : D - 1], docs()[0], np.empty((0, D), np.float32), np.full((2, D), "x")):
         with pytest.raises(VectorsError):
             codec.encode(wrong)
@@ -467,6 +482,4 @@ def test_other_layouts_and_precisions(name: str) -> None:
 def test_wrong_parameters_are_named(name: str) -> None:
     settings = spec_of(name).settings
     with pytest.raises(MethodError, match="scoring"):
-        from harness.runs.config import instantiated
-
         instantiated({**settings, "scoring": "by_ear"})

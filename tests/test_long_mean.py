@@ -9,12 +9,11 @@ import functools
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from harness.runs.config import MethodSpec
 from harness.runs.presets import presets
 from methods.base import Codec
-from tests.conftest import clustered_vectors, methods_for
+from tests.conftest import clustered_vectors, method_node, methods_for
 
 LENGTH, N, M, D = 0.9, 2000, 60, 384
 
@@ -46,13 +45,9 @@ def layouts() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def kept(name: str) -> float:
     """What the first pass of a preset finds around a mean over what it finds about zero."""
-    with initialize_config_module("configs", version_base="1.3"):
-        cfg = compose("config", overrides=["~model", "~dataset", f"method={name}"])
-    for key, value in (cfg.method.get("about", {}).get("test") or {}).items():
-        cfg.method[key] = value
     overlaps = []
     for docs, queries, nearest in layouts():
-        whole = MethodSpec(cfg.method).make().fit(docs, queries)
+        whole = MethodSpec(method_node(name)).make().fit(docs, queries)
         codec = getattr(whole, "first", whole)
         assert isinstance(codec, Codec)
         _, rows = codec.search(queries, codec.encode(docs), 10)
