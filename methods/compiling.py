@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from numba import config, njit
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
+
+LOCATOR = f"{__name__}.ByContent"
 
 
 def machine_code_folder() -> str:
@@ -33,6 +38,55 @@ def _say_that_nothing_is_kept() -> None:
         "compiled loops cannot be kept, so that every process compiles them anew, some seconds for each: "
         "no folder for them can be written; set VECBUDGET_CACHE or NUMBA_CACHE_DIR to one"
     )
+
+
+@functools.cache
+def _loops() -> bytes:
+    """Return the content of all modules with loops here, since compiled loops hold what they call of other modules."""
+    modules = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return b"".join(module for module in modules if b"methods.compiling" in module)
+
+
+class ByContent:
+    """Tells numba (from 0.62 on) where machine code is kept: by what was compiled, not by where the source lies.
+
+    So that clones and environments of one version share what is compiled, and none has loops of another version.
+    """
+
+    def __init__(self, folder: str, function: Callable[..., object], source: bytes) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._digest = hashlib.sha256(source + _loops()).hexdigest()[:32]
+        self._folder = Path(folder) / self._digest
+        # for the warnings of numba
+        self._py_file = function.__code__.co_filename
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], file: str) -> Self | None:
+        """Return the place of a function of a file, or of a notebook; None where its source is not to be had."""
+        try:
+            source = Path(file).read_bytes() if Path(file).is_file() else inspect.getsource(function).encode()
+            place = cls(config.CACHE_DIR, function, source)
+            place.ensure_cache_path()
+        except OSError:
+            return None
+        return place
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder; OSError where nothing can be written into it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=self._folder).close()
+
+    def get_cache_path(self) -> str:
+        """Return the folder."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """Return what must be equal for machine code to be current."""
+        return self._digest
+
+    def get_disambiguator(self) -> str:
+        """Return what tells functions of one name and file apart."""
+        return str(self._line)
 
 
 def compiled(loop: Loop) -> Loop:
@@ -57,15 +111,15 @@ def _compiled(loop: Loop, boundscheck: bool, fastmath: bool | set[str] = False) 
     # Python's check of each divisor would keep a loop from being turned into vector instructions
     error_model = "python" if boundscheck else "numpy"
     # numba itself would keep the machine code in the folder of the source: a repository's, or an installation's
-    before = config.CACHE_DIR
+    before = config.CACHE_DIR, getattr(config, "CACHE_LOCATOR_CLASSES", "")
     folder = machine_code_folder()
     if not folder:
         _say_that_nothing_is_kept()
-    config.CACHE_DIR = folder
+    config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = folder, before[1] or LOCATOR
     try:
         made: Loop = njit(
             nogil=True, boundscheck=boundscheck, fastmath=fastmath, error_model=error_model, cache=bool(folder)
         )(loop)
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
     return made

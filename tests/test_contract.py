@@ -364,9 +364,7 @@ def export(folder: Path, name: str, codec: Codec, codes: Codes) -> None:
 
 
 @every_method
-def test_save_and_load_in_a_fresh_process(
-    name: str, tmp_path: Path, fresh_processes: list[FreshProcess]
-) -> None:
+def test_save_and_load_in_a_fresh_process(name: str, tmp_path: Path, fresh_processes: list[FreshProcess]) -> None:
     codec, codes = fitted(name)
     np.save(tmp_path / "queries.npy", queries())
     storage = write_index(tmp_path, codec, codes)

@@ -6,8 +6,7 @@ the laws that its convention breaks, with the reason: `about.exceptions`.
 
 import functools
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from harness.runs.config import instantiated
 from methods.base import Codec, Codes, MethodError, NotFittedError, VectorsError
 from methods.token_vectors import TokenVectors
 from tests.conftest import bytes_of, methods_for, settings_of
+from tests.fresh_process import FreshProcess
 from tests.methods.multivector.collections import token_collection
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
 
@@ -29,7 +29,8 @@ N, WIDTH, M, K = 320, 32, 9, 20
 LONG = 2000
 NAMES = methods_for("tokens")
 
-every_method = pytest.mark.parametrize("name", NAMES)
+# in the module's scope: all laws of a method run one after the other, on what one process fitted once
+every_method = pytest.mark.parametrize("name", NAMES, scope="module")
 
 
 def make(name: str) -> Codec:
@@ -208,7 +209,6 @@ def test_bytes_are_those_of_the_files(name: str, tmp_path: Path) -> None:
 
 FRESH = """
 import json, sys
-from pathlib import Path
 for package in ("torch", "pandas"):
     sys.modules[package] = None  # importing it fails
 import numpy as np
@@ -216,19 +216,22 @@ from hydra.utils import instantiate
 from harness.evaluation.index_files import read_index
 from methods.token_vectors import TokenVectors
 from vecbudget import CompressedIndex
-folder = Path(sys.argv[1])
-asked = np.load(folder / "queries.npz")
-queries = TokenVectors(asked["values"], asked["offsets"])
-rankings = {}
-for path in sorted(folder.iterdir()):
-    if path.is_dir():
-        fresh = instantiate(json.loads((path / "settings.json").read_text()), _convert_="all")
-        codec, codes = read_index(path, fresh, mapped=True)
-        rankings[path.name + " scores"], rankings[path.name + " rows"] = codec.search(queries, codes, int(sys.argv[2]))
-        scores, ids = CompressedIndex.load(path / "export").search(queries.matrices(), int(sys.argv[2]))
-        rankings[path.name + " exported scores"], rankings[path.name + " exported rows"] = scores, ids.astype(int)
-np.savez(folder / "rankings.npz", **rankings)
+
+def ranked(folder, k):
+    asked = np.load(folder / "queries.npz")
+    queries = TokenVectors(asked["values"], asked["offsets"])
+    fresh = instantiate(json.loads((folder / "settings.json").read_text()), _convert_="all")
+    codec, codes = read_index(folder, fresh, mapped=True)
+    scores, rows = codec.search(queries, codes, k)
+    exported_scores, ids = CompressedIndex.load(folder / "export").search(queries.matrices(), k)
+    return {"scores": scores, "rows": rows, "exported scores": exported_scores, "exported rows": ids.astype(int)}
 """
+
+
+@pytest.fixture(scope="module")
+def fresh_process() -> Iterator[FreshProcess]:
+    with FreshProcess(FRESH) as process:
+        yield process
 
 
 def export(folder: Path, name: str) -> None:
@@ -241,20 +244,18 @@ def export(folder: Path, name: str) -> None:
     seal(folder, {"method": settings_of(name), "n": N, "dim": WIDTH}, (CODES, STATE, IDS))
 
 
-def test_save_and_load_in_a_fresh_process(tmp_path: Path) -> None:
+@every_method
+def test_save_and_load_in_a_fresh_process(name: str, tmp_path: Path, fresh_process: FreshProcess) -> None:
     np.savez(tmp_path / "queries.npz", **vars(queries()))
-    for name in NAMES:
-        (tmp_path / name / "export").mkdir(parents=True)
-        write_index(tmp_path / name, *fitted(name))
-        export(tmp_path / name / "export", name)
-        (tmp_path / name / "settings.json").write_text(json.dumps(settings_of(name)))
-    subprocess.run([sys.executable, "-c", FRESH, str(tmp_path), str(K)], check=True)
-    loaded = np.load(tmp_path / "rankings.npz")
-    for name in NAMES:
-        scores, rows = found(name)
-        for again in (name, f"{name} exported"):
-            assert np.array_equal(loaded[f"{again} rows"], rows), again
-            assert np.array_equal(loaded[f"{again} scores"], scores), again
+    write_index(tmp_path, *fitted(name))
+    (tmp_path / "export").mkdir()
+    export(tmp_path / "export", name)
+    (tmp_path / "settings.json").write_text(json.dumps(settings_of(name)))
+    loaded = fresh_process.ranked(tmp_path, K)
+    scores, rows = found(name)
+    for found_there in ("", "exported "):
+        assert np.array_equal(loaded[f"{found_there}rows"], rows)
+        assert np.array_equal(loaded[f"{found_there}scores"], scores)
 
 
 @every_method

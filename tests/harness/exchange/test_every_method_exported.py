@@ -1,7 +1,5 @@
 """Every yaml in configs/method, run on a real collection and exported, ranks in a fresh process as the run did."""
 
-import subprocess
-import sys
 import traceback
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from harness.exchange.index_export import export
 from harness.runs.run import run
 from harness.runs.store import RANKING, Store
 from tests.conftest import methods_for
+from tests.fresh_process import FreshProcess
 from tests.harness.runs.test_run import configuration
 from tests.test_contract import LOAD_EXPORTS
 from vecbudget import CompressedIndex
@@ -37,19 +36,21 @@ def test_every_yaml_exported_ranks_scifact_as_its_run_did(shared_data: Path, tmp
         cfg.keep_index = True
         try:
             run_ids[name] = run(cfg, name)
-            export(run_ids[name], exports / name, results=results)
+            (exports / name).mkdir()
+            export(run_ids[name], exports / name / "export", results=results)
         except Exception as error:
             failures[name] = "".join(traceback.format_exception_only(error)).strip()
-    np.savez(exports / "queries.npz", queries=load_file(vectors)["queries"])
-    subprocess.run([sys.executable, "-c", LOAD_EXPORTS, str(exports), "100"], check=True)
-    loaded = np.load(exports / "rankings.npz")
-    for name, run_id in run_ids.items():
-        if name in failures:
-            continue
-        ranking = load_file(Store(results).path(run_id) / RANKING)
-        ids = CompressedIndex.load(exports / name).ids
+    queries = load_file(vectors)["queries"]
+    with FreshProcess(LOAD_EXPORTS) as process:
+        loaded = {}
+        for name in run_ids.keys() - failures.keys():
+            np.save(exports / name / "queries.npy", queries)
+            loaded[name] = process.ranked(exports / name, 100)["rows"]
+    for name, found in loaded.items():
+        ranking = load_file(Store(results).path(run_ids[name]) / RANKING)
+        ids = CompressedIndex.load(exports / name / "export").ids
         expected = ids.take(ranking["rows"].astype(np.int64)).astype(int)
-        same = (loaded[f"{name} rows"] == expected).all(axis=1)
+        same = (found == expected).all(axis=1)
         if len(same) != QUERIES or not same.all():
             failures[name] = f"{int((~same).sum())} of {len(same)} queries are ranked otherwise"
     print(f"\n{len(NAMES)} yamls exported, {QUERIES} queries each; {len(failures)} failed: {failures}")
