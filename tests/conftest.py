@@ -2,12 +2,14 @@ import functools
 import json
 from collections.abc import Container
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from safetensors.numpy import save_file
 
+from harness.cli import main
 from harness.runs.catalogue import members, method_card
 from harness.runs.config import MethodSpec
 from methods.base import Codes
@@ -22,6 +24,30 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real collections (../shared/data) are not here")
     return SHARED_DATA
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Vecbudget(Protocol):
+    def __call__(self, *arguments: str, cwd: Path, check: bool = False) -> Done: ...
+
+
+@pytest.fixture
+def vecbudget(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vecbudget:
+    """The command as it is called in a folder, in this process: a new one needs two seconds for its imports."""
+
+    def run(*arguments: str, cwd: Path, check: bool = False) -> Done:
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        done = Done(main(arguments), *capsys.readouterr())
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
 
 
 def methods_for(kind: str) -> list[str]:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from harness.cli import usage
 from harness.runs.catalogue import FAMILIES, members, method_rows
 from harness.runs.frame import load_runs
 from harness.runs.record import Record
@@ -80,8 +81,7 @@ def test_every_script_exists() -> None:
 
 
 def test_every_command_exists() -> None:
-    usage = subprocess.run([sys.executable, "-m", "harness.cli", "--help"], check=True, capture_output=True, text=True)
-    known = set(re.findall(r"^  ([a-z-]+) ", usage.stdout, re.MULTILINE))
+    known = set(re.findall(r"^  ([a-z-]+) ", usage(), re.MULTILINE))
     fenced = "".join(re.findall(r"^```\w*\n.*?^```", ALL, re.DOTALL | re.MULTILINE))
     named = set(re.findall(r"^vecbudget ([a-z-]+)", fenced, re.MULTILINE))
     assert {"run", "sweep", "report"} <= named <= known

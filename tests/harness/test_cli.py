@@ -19,15 +19,7 @@ from harness.runs.catalogue import members
 from harness.runs.frame import load_runs
 from harness.runs.hydra_command import with_mode, with_swept_parameters
 from harness.runs.store import Store
-
-
-def vecbudget(*arguments: str, cwd: Path, check: bool = False) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
+from tests.conftest import Vecbudget
 
 
 @pytest.fixture
@@ -155,31 +147,31 @@ def test_help_and_list_import_nothing_heavy() -> None:
     ],
 )
 def test_a_wrong_option_is_one_readable_line(
-    overrides: list[str], expected: str, setting: list[str], tmp_path: Path
+    vecbudget: Vecbudget, overrides: list[str], expected: str, setting: list[str], tmp_path: Path
 ) -> None:
     done = vecbudget("run", *setting, *overrides, cwd=tmp_path)
     assert done.returncode == 1
     assert expected in only_line(done.stderr)
 
 
-def test_a_wrong_path_is_one_readable_line(setting: list[str], tmp_path: Path) -> None:
+def test_a_wrong_path_is_one_readable_line(vecbudget: Vecbudget, setting: list[str], tmp_path: Path) -> None:
     done = vecbudget("run", *setting, "dataset.path=nowhere", cwd=tmp_path)
     assert done.returncode == 1 and "nowhere" in only_line(done.stderr)
 
 
-def test_a_missing_value_is_one_readable_line(tmp_path: Path) -> None:
+def test_a_missing_value_is_one_readable_line(vecbudget: Vecbudget, tmp_path: Path) -> None:
     done = vecbudget("run", "dataset=folder", cwd=tmp_path)
     assert done.returncode == 1
     assert only_line(done.stderr) == "vecbudget: dataset.path must be given, as in dataset.path=VALUE"
 
 
-def test_a_typo_in_a_sweep_shows_before_anything_runs(setting: list[str], tmp_path: Path) -> None:
+def test_a_typo_in_a_sweep_shows_before_anything_runs(vecbudget: Vecbudget, setting: list[str], tmp_path: Path) -> None:
     done = vecbudget("sweep", *setting, "method=int8,typo", cwd=tmp_path)
     assert done.returncode == 1 and "there is no method 'typo'" in only_line(done.stderr)
     assert len(load_runs(tmp_path / "results")) == 0
 
 
-def test_sweep_then_report(setting: list[str], tmp_path: Path) -> None:
+def test_sweep_then_report(vecbudget: Vecbudget, setting: list[str], tmp_path: Path) -> None:
     vecbudget("sweep", *setting, "method=float32,int8,random_projection", "method.scoring=asymmetric", cwd=tmp_path)
     vecbudget("sweep", *setting, "method=float32,int8,int4", cwd=tmp_path, check=True)
     assert set(load_runs(tmp_path / "results")["method"]) >= {"float32", "int8", "int4"}
@@ -190,7 +182,9 @@ def test_sweep_then_report(setting: list[str], tmp_path: Path) -> None:
     assert {path.suffix for path in written} >= {".md", ".csv", ".png", ".svg"} and all(p.is_file() for p in written)
 
 
-def test_a_parameter_of_all_swept_methods_is_given_once(setting: list[str], tmp_path: Path) -> None:
+def test_a_parameter_of_all_swept_methods_is_given_once(
+    vecbudget: Vecbudget, setting: list[str], tmp_path: Path
+) -> None:
     vecbudget("sweep", *setting, "method=svd,truncate", "method.dim=8", cwd=tmp_path, check=True)
     frame = load_runs(tmp_path / "results")
     assert set(zip(frame["method"], frame["params"], strict=True)) == {("svd", "dim=8"), ("truncate", "dim=8")}
@@ -220,19 +214,21 @@ def test_parameters_of_a_swept_group_are_marked() -> None:
     assert with_mode(two, "RUN") == ["hydra.mode=RUN", *two]
 
 
-def test_a_failing_run_leaves_the_others_and_exits_1(setting: list[str], tmp_path: Path) -> None:
+def test_a_failing_run_leaves_the_others_and_exits_1(vecbudget: Vecbudget, setting: list[str], tmp_path: Path) -> None:
     done = vecbudget("sweep", *setting, "method=svd", "method.dim=8,64,16", cwd=tmp_path)
     assert done.returncode == 1 and "dim=64 is wider" in done.stderr
     frame = load_runs(tmp_path / "results").set_index("params")
     assert frame["status"].to_dict() == {"dim=8": "ok", "dim=64": "failed", "dim=16": "ok"}
 
 
-def test_report_without_records_says_what_to_do(tmp_path: Path) -> None:
+def test_report_without_records_says_what_to_do(vecbudget: Vecbudget, tmp_path: Path) -> None:
     done = vecbudget("report", cwd=tmp_path)
     assert done.returncode == 1 and "vecbudget" in only_line(done.stderr)
 
 
-def test_an_experiment_lists_its_runs_and_the_command_line_wins(setting: list[str], tmp_path: Path) -> None:
+def test_an_experiment_lists_its_runs_and_the_command_line_wins(
+    vecbudget: Vecbudget, setting: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "three.yaml").write_text(
         "# @package _global_\nhydra:\n  sweeper:\n    runs:\n"
@@ -252,7 +248,9 @@ def test_an_experiment_lists_its_runs_and_the_command_line_wins(setting: list[st
     assert load_runs(tmp_path / "other")["method"].tolist() == ["binary"]
 
 
-def test_an_interrupted_sweep_finishes_on_the_second_try(setting: list[str], tmp_path: Path) -> None:
+def test_an_interrupted_sweep_finishes_on_the_second_try(
+    vecbudget: Vecbudget, setting: list[str], tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "harness.cli", "sweep", *setting, "method=random_projection"]
     command += ["method.dim=8", "seed=range(300)"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -266,8 +264,8 @@ def test_an_interrupted_sweep_finishes_on_the_second_try(setting: list[str], tmp
     finished = len(load_runs(tmp_path / "results"))
     assert 2 <= finished < 300
     assert not list(runs.glob(".*")), "no draft is left"
-    few = [part.replace("range(300)", f"range({finished + 2})") for part in command]
-    done = subprocess.run(few, cwd=tmp_path, capture_output=True, text=True, check=True)
+    few = [part.replace("range(300)", f"range({finished + 2})") for part in command[3:]]
+    done = vecbudget(*few, cwd=tmp_path, check=True)
     assert done.stderr.count("recorded already") == finished
     assert len(load_runs(tmp_path / "results")) == finished + 2
 

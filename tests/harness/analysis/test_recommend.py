@@ -1,9 +1,7 @@
 """Answers that are known beforehand, from made-up records."""
 
-import os
+import contextlib
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -539,9 +537,8 @@ def test_an_experiment_stays_where_it_alone_names_the_collection() -> None:
 
 
 def vecbudget(*arguments: str, cwd: Path) -> None:
-    command = [sys.executable, "-m", "harness.cli", *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(cwd):
+        assert cli.main(arguments) == 0
 
 
 def measure(collection: Path, vectors: Path, methods: str, results: Path, cwd: Path) -> None:
@@ -556,6 +553,7 @@ def test_the_command_and_what_it_says_to_run(
     vectors = small_collection / "vectors.safetensors"
     measure(small_collection, vectors, "float32,int8", tmp_path / "a", tmp_path)
     measure(small_collection, vectors, "int4", tmp_path / "b", tmp_path)
+    capsys.readouterr()
     folders = ["--results", str(tmp_path / "a"), str(tmp_path / "b")]
     assert cli.main(["recommend", "--max-bytes", "32", *folders]) == 0
     said = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
@@ -567,6 +565,7 @@ def test_the_command_and_what_it_says_to_run(
     vecbudget(
         *shlex.split(export)[1:], f"results_dir={tmp_path / 'a'}", f"cache_dir={tmp_path / 'cache'}", cwd=tmp_path
     )
+    capsys.readouterr()
     assert len(list((tmp_path / "a").glob("runs/*/index/codes.safetensors"))) == 1
     assert cli.main(["recommend", "--max-bytes", "1", *folders]) == 1
     assert "No recommendation" in capsys.readouterr().out

@@ -16,7 +16,7 @@ import pytest
 
 from harness.runs.store import PER_QUERY, RANKING, Store
 from hydra_plugins.vecbudget_launchers import THREADS, capped, cores, workers
-from tests.conftest import clustered_vectors
+from tests.conftest import Vecbudget, clustered_vectors
 
 PROBE = '''
 """float32 that notes in which process it is fitted, on what, and with how many threads; or does something else."""
@@ -99,13 +99,18 @@ LAUNCHERS = [
 ]
 
 
+def prepared(folder: Path) -> list[str]:
+    """Put what sweeps need into a folder, in which they are to run; return what says so."""
+    (folder / "vecbudget_probe.py").write_text(PROBE)
+    (folder / "notes").mkdir()
+    np.save(folder / "docs.npy", clustered_vectors(1000, 384, seed=3))
+    np.save(folder / "queries.npy", clustered_vectors(40, 384, seed=4))
+    return ["dataset=vectors", "dataset.docs=docs.npy", "dataset.queries=queries.npy", "k=20"]
+
+
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    (tmp_path / "vecbudget_probe.py").write_text(PROBE)
-    (tmp_path / "notes").mkdir()
-    np.save(tmp_path / "docs.npy", clustered_vectors(1000, 384, seed=3))
-    np.save(tmp_path / "queries.npy", clustered_vectors(40, 384, seed=4))
-    return ["dataset=vectors", "dataset.docs=docs.npy", "dataset.queries=queries.npy", "k=20"]
+    return prepared(tmp_path)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -145,19 +150,33 @@ def launched(launcher: str) -> list[str]:
     return [f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2"]
 
 
+SIX = ["method=int8,svd,random_projection,pq", "seed=0,1"]
+"""A sweep of six runs: int8 and svd draw no random numbers."""
+
+ONE = dict.fromkeys(THREADS, "1")
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, ...]]:
+    """What a sweep without a launcher records."""
+    folder = tmp_path_factory.mktemp("serial")
+    done = sweep(*prepared(folder), *SIX, "results_dir=serial", cwd=folder, **ONE)
+    assert done.returncode == 0, done.stderr
+    found = without_results(contents(folder / "serial"))
+    assert len(found) == 6
+    return found
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_records_are_those_of_a_serial_sweep(launcher: str, arguments: list[str], tmp_path: Path) -> None:
-    arguments += ["method=int8,svd,random_projection,pq", "seed=0,1"]
-    one = dict.fromkeys(THREADS, "1")
-    serial = sweep(*arguments, "results_dir=serial", cwd=tmp_path, **one)
-    parallel = sweep(*arguments, "results_dir=parallel", *launched(launcher), cwd=tmp_path, **one)
-    assert serial.returncode == 0, serial.stderr
+def test_records_are_those_of_a_serial_sweep(
+    launcher: str, arguments: list[str], tmp_path: Path, serial: dict[str, tuple[object, ...]], vecbudget: Vecbudget
+) -> None:
+    arguments += [*SIX, "results_dir=parallel"]
+    parallel = sweep(*arguments, *launched(launcher), cwd=tmp_path, **ONE)
     assert parallel.returncode == 0, parallel.stderr
-    expected = without_results(contents(tmp_path / "serial"))
-    assert len(expected) == 6, "int8 and svd draw no random numbers"
-    assert without_results(contents(tmp_path / "parallel")) == expected
+    assert without_results(contents(tmp_path / "parallel")) == serial
     assert parallel.stderr.count("B/vector") == 6, "each run says what it found"
-    again = sweep(*arguments, "results_dir=parallel", *launched(launcher), cwd=tmp_path, **one)
+    again = vecbudget("sweep", *arguments, cwd=tmp_path)
     assert again.returncode == 0 and again.stderr.count("recorded already") == 6
 
 
@@ -250,10 +269,12 @@ def test_slurm_gets_a_job_array_with_the_parameters_asked_for(arguments: list[st
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
-def test_a_machine_without_slurm_is_one_readable_line(arguments: list[str], tmp_path: Path) -> None:
+def test_a_machine_without_slurm_is_one_readable_line(
+    arguments: list[str], tmp_path: Path, vecbudget: Vecbudget
+) -> None:
     if shutil.which("sbatch"):
         pytest.skip("this machine has Slurm")
-    done = sweep(*arguments, "method=int8", "hydra/launcher=submitit_slurm", cwd=tmp_path)
+    done = vecbudget("sweep", *arguments, "method=int8", "hydra/launcher=submitit_slurm", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().startswith("vecbudget: hydra/launcher=submitit_slurm: ")
     assert len(done.stderr.strip().splitlines()) == 1
@@ -277,8 +298,11 @@ def test_a_number_of_workers() -> None:
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
-def test_a_wrong_number_of_workers_is_one_readable_line(launcher: str, arguments: list[str], tmp_path: Path) -> None:
-    done = sweep(*arguments, "method=int8", f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=0", cwd=tmp_path)
+def test_a_wrong_number_of_workers_is_one_readable_line(
+    launcher: str, arguments: list[str], tmp_path: Path, vecbudget: Vecbudget
+) -> None:
+    launching = [f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=0"]
+    done = vecbudget("sweep", *arguments, "method=int8", *launching, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip() == "vecbudget: hydra.launcher.n_jobs must be at least 1, or -1 for all cores, got 0"
 
@@ -292,10 +316,17 @@ def test_a_wrong_number_of_workers_is_one_readable_line(launcher: str, arguments
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(
-    launcher: str, module: str, package: str, extra: str, arguments: list[str], tmp_path: Path
+    launcher: str,
+    module: str,
+    package: str,
+    extra: str,
+    arguments: list[str],
+    tmp_path: Path,
+    vecbudget: Vecbudget,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blocked = "hydra_plugins.hydra_joblib_launcher.joblib_launcher" if module == "joblib" else module
-    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules['{blocked}'] = None\n")
-    done = sweep(*arguments, "method=int8", f"hydra/launcher={launcher}", cwd=tmp_path)
+    monkeypatch.setitem(sys.modules, blocked, None)
+    done = vecbudget("sweep", *arguments, "method=int8", f"hydra/launcher={launcher}", cwd=tmp_path)
     assert done.returncode == 1
     assert f"needs the package '{package}': pip install 'vecbudget[{extra}]'" in done.stderr
