@@ -50,6 +50,19 @@ def vecbudget(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     return run
 
 
+@pytest.fixture
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports whose figures are empty files, for tests of their texts: drawing takes most of the time of a report."""
+
+    def save(figure: object, stem: Path) -> list[Path]:
+        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")]
+        for file in files:
+            file.touch()
+        return files
+
+    monkeypatch.setattr("harness.report.figures.style.save", save)
+
+
 def methods_for(kind: str) -> list[str]:
     """The methods whose yaml says that they take documents of a kind: "vectors" (where it says nothing), "terms"..."""
     return [name for name, entry in members("method").items() if method_card(entry).get("takes", "vectors") == kind]

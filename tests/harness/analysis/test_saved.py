@@ -77,6 +77,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path: Path) -> None:
     assert set(again["dataset"]) == {"2024"} and set(again["model"]) == {"007"}
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_a_report_of_a_report_is_the_same(tmp_path: Path) -> None:
     frame, per_query = records(("a", "b"))
     first = write_report(frame, tmp_path / "first", per_query=per_query)
@@ -89,6 +90,7 @@ def test_a_report_of_a_report_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["quick"])
+@pytest.mark.usefixtures("empty_figures")
 def test_reference_tables_come_from_the_stored_scores(name: str, tmp_path: Path) -> None:
     frame, queries = saved.load(REFERENCE / name)
     write_report(frame, tmp_path, per_query=queries)

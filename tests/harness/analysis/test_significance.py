@@ -114,6 +114,7 @@ def test_nothing_on_record_leaves_the_table_as_it_is() -> None:
     assert "95 % interval" not in text and "Steps of the frontier" not in text
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_the_page_shows_intervals_verdicts_and_steps(tmp_path: Path) -> None:
     frame, per_query = records()
     write_report(frame, tmp_path, per_query=per_query)
@@ -180,6 +181,7 @@ def test_beside_the_best_of_a_budget_stands_only_what_is_not_told_apart_from_it(
     assert list(line.get_xdata()) == pytest.approx([12, 24.8, 1536], abs=1e-3)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_every_table_and_the_pooled_collections_have_the_same_frontier(tmp_path: Path) -> None:
     frame, per_query = close_records(
         ("worse", 24.4, 0.1, 0.001), ("alike", 24.5, 0.0501, 0.05), ("best", 24.8, 0.05, 0.05)
@@ -323,6 +325,7 @@ def test_a_metric_that_is_not_on_record_is_named(name: str, message: str) -> Non
         versus_markdown(frame, "opq m=48", "binary", per_query, name)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_the_command_compares_real_records(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,6 +189,7 @@ def test_fidelity_falls_as_bytes_do(small_collection: Path, tmp_path: Path) -> N
     assert coarse["rbo"] < 0.9 and coarse["kendall_tau"] < 0.8 and coarse["score_loss_at_10"] > 0.001
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_vectors_without_judgements_or_a_model(tmp_path: Path) -> None:
     """One file of vectors is all it takes, from the command to the report."""
     np.save(tmp_path / "mine.npy", clustered_vectors(400, 16))

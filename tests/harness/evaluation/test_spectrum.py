@@ -192,6 +192,7 @@ def test_a_spectrum_without_allocations_is_drawn_alone() -> None:
     assert len(draw_spectra(found).axes) == 1
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_older_records_have_no_figure_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frame = frame_of(run(), run(method="int8", code_bytes_per_vector=384.0))
     written = {path.name for path in write_report(frame, tmp_path, records=lambda _: EMPTY, site=False)}

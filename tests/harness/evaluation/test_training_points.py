@@ -32,6 +32,7 @@ def test_codebooks_say_their_size_in_chains_too() -> None:
         assert Chain(transforms=[RandomRotation()], codec=codec).codebook_size == size
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_few_points_are_recorded_called_out_and_told(
     small_collection: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +67,7 @@ def test_numbers_a_parameter_are_those_a_centroid_of_a_codebook() -> None:
     assert points_per_parameter([{"data": "of an older part", "steps": 3}], d) is None
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_a_network_says_how_much_it_was_trained_on(
     small_collection: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +106,7 @@ def isotropic(folder: Path, n: int, m: int) -> list[str]:
     return ["dataset=vectors", *files, f"dataset.qrels={folder / 'qrels.tsv'}"]
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_what_is_known_by_heart_is_ranked_by_other_documents(tmp_path: Path) -> None:
     given = [*isotropic(tmp_path, 500, 100), f"results_dir={tmp_path / 'results'}"]
     assert main(["sweep", "method=float32,binary", *given]) == 0

@@ -126,6 +126,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_files_of_one_name_are_collections_of_their_own(results: Path, tmp_path: Path) -> None:
     frame = load_runs(results)
     assert frame["dataset"].nunique() == 3 and frame["dataset"].str.fullmatch(r"docs \[[0-9a-f]{6,}\]").all()

@@ -142,6 +142,7 @@ def test_all_pairs_are_what_hybrids_of_them_score(texts: Path, results: Path, tm
     assert best["bytes"].is_monotonic_increasing and best["quality"].is_monotonic_increasing
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_what_is_written_becomes_records_that_reports_compare(texts: Path, tmp_path: Path) -> None:
     done(texts, tmp_path, "binary")
     done(texts, tmp_path, "sparse_presence", model="bm25")

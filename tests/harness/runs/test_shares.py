@@ -119,6 +119,7 @@ def test_every_quick_setting_works_on_other_widths(tmp_path: Path, d: int) -> No
     assert f"dim={d // 2}" in runs.loc[runs["method"] == "svd192_int8", "params"].tolist()
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_what_an_experiment_lists_and_the_vectors_cannot_carry_is_skipped(tmp_path: Path) -> None:
     given = collection(tmp_path, 60, 100)
     assert main(["sweep", "experiment=quick", *given]) == 0, "a skipped setting is no failure"

@@ -14,8 +14,9 @@ from harness.data.datasets.folder import Folder
 from harness.data.datasets.mteb import MtebTask, from_task, make_document_texts, make_query_texts
 from harness.runs.config import build
 from tests.harness.exchange.mteb.mteb_folder_task import folder_task, metadata, split_data, task_of
+from tests.lazy_packages import LazyPackage
 
-pytest.importorskip("mteb")
+pytestmark = LazyPackage("mteb").mark
 
 DOCS = [
     {"id": "d1", "title": "One", "text": " first "},

@@ -19,9 +19,10 @@ from harness.data.models import (
 from harness.data.models.encoder import unit_length
 from harness.data.models.saved_model import SavedModel
 from tests.harness.data.models.test_encoders import TEXTS, configure, tiny  # noqa: F401
+from tests.lazy_packages import LazyPackage
 
-torch = pytest.importorskip("torch")
-sentence_transformers = pytest.importorskip("sentence_transformers")
+torch, sentence_transformers = LazyPackage("torch"), LazyPackage("sentence_transformers")
+pytestmark = [torch.mark, sentence_transformers.mark]
 
 
 @pytest.fixture(scope="module")

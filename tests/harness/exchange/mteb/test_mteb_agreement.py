@@ -11,8 +11,10 @@ from harness.data.models.vectors import VectorModel
 from harness.evaluation.measure import Problem, measure
 from harness.runs.config import MethodSpec
 from tests.harness.exchange.mteb.mteb_folder_task import Precomputed, folder_task
+from tests.lazy_packages import LazyPackage
 
-mteb = pytest.importorskip("mteb")
+mteb = LazyPackage("mteb")
+pytestmark = mteb.mark
 
 PUBLISHED = {  # all-MiniLM-L6-v2 on SciFact, in MTEB's results
     "ndcg_at_10": 0.64508,

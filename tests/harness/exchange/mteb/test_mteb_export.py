@@ -23,8 +23,10 @@ from harness.runs.record import ModelEntry, Record
 from harness.runs.run import run
 from harness.runs.store import Store
 from tests.harness.runs.test_run import configuration
+from tests.lazy_packages import LazyPackage
 
-mteb = pytest.importorskip("mteb")
+mteb = LazyPackage("mteb")
+pytestmark = mteb.mark
 
 SETTINGS = {
     "float32": [],

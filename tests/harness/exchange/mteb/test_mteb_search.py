@@ -20,8 +20,10 @@ from harness.data.models.vectors import VectorModel
 from harness.evaluation.measure import Problem, measure
 from harness.exchange.mteb.search import CompressedSearch, named_method
 from tests.harness.exchange.mteb.mteb_folder_task import Precomputed, folder_task
+from tests.lazy_packages import LazyPackage
 
-mteb = pytest.importorskip("mteb")
+mteb = LazyPackage("mteb")
+pytestmark = mteb.mark
 
 METHODS = ["float32", "int8", "binary", "pq m=8 bits=4 seed=1"]
 SHARED = ["ndcg_at_1", "ndcg_at_10", "ndcg_at_100", "recall_at_10", "recall_at_100", "map_at_100", "mrr_at_10"]
