@@ -330,6 +330,7 @@ def test_budgets_and_shares_are_answered() -> None:
     }
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_failed_runs_are_listed_with_their_error_on_one_line(tmp_path: Path) -> None:
     bad = failed(method="pq", params="m=7", seed=2, error="MethodError: 384 | 7\n  is not whole")
     write_report(frame_of(run(), bad), tmp_path)
@@ -367,6 +368,7 @@ def test_a_row_says_if_its_scoring_is_unusual() -> None:
     assert "the query was quantised too" in text and "never mapped back" in text
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_how_far_from_the_bound_stands_in_the_table(tmp_path: Path) -> None:
     frame = with_limits(measured(10))
     frame.loc[frame["method"] == "int4", "vector_db_over_bound"] = 1.234
@@ -414,6 +416,7 @@ def test_two_titles_never_share_a_file_name() -> None:
     assert all(re.fullmatch(r"[\w-][\w.-]{0,110}", stem, flags=re.ASCII) for stem in stems)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_the_summary_compares_what_was_measured_everywhere(tmp_path: Path) -> None:
     int8 = {"method": "int8", "code_bytes_per_vector": 384.0}
     frame = frame_of(
