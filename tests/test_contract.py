@@ -60,7 +60,7 @@ def queries() -> np.ndarray:
 
 @functools.cache
 def other_docs() -> np.ndarray:
-    return clustered_vectors(N // 2, D, seed=9)
+    return clustered_vectors(N, D, seed=9)
 
 
 class Fitted(NamedTuple):
