@@ -63,6 +63,7 @@ def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.report.figures.style.save", save)
 
 
+@functools.cache
 def methods_for(kind: str) -> list[str]:
     """The methods whose yaml says that they take documents of a kind: "vectors" (where it says nothing), "terms"..."""
     return [name for name, entry in members("method").items() if method_card(entry).get("takes", "vectors") == kind]

@@ -31,7 +31,9 @@ def test_needs_more_documents_than_dimensions() -> None:
         UMAP(dim=10, neighbours=5).fit(clustered_vectors(11, 16))
 
 
+@pytest.mark.slow
 def test_clusters_stay_together() -> None:
+    """Slow, as each process compiles umap-learn's loops; that what is near is found is a law of the contract, too."""
     pytest.importorskip("umap", reason="umap-learn is not installed")
     rng = np.random.default_rng(0)
     cluster = rng.integers(3, size=240)
