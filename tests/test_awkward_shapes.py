@@ -20,7 +20,7 @@ from tests.conftest import method_node, methods_for
 
 SHAPES = [(20, 100), (20, 5), (3, 384), (1, 1)]
 
-QUICK = ("steps", "batch", "rounds", "epochs")
+QUICK = ("steps", "batch", "rounds", "epochs", "iterations", "perturbations")
 """Of `about.test`, what makes a method quick and leaves its shape alone."""
 
 WIDTHS = ("m", "dim", "nbits", "nbytes", "bits", "num_sub_vectors", "splits", "k", "width", "rank")
