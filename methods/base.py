@@ -30,7 +30,7 @@ from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
 from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
-from methods.token_vectors import as_token_vectors
+from methods.token_vectors import TokenColumn, as_token_vectors
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -330,6 +330,9 @@ class Part:
 
     wants_pairs: ClassVar[bool] = False
     """Whether `fit` makes use of pairs (row of a query, row of a document that answers it)."""
+
+    wants_columns: ClassVar[Sequence[TokenColumn]] = ()
+    """Which columns of token vectors it reads; see `methods.token_vectors.TokenVectors`."""
 
     maps_queries: ClassVar[bool] = False
     """Whether queries may come from another model, with another width; `fit` then leaves that in `query_dim_`."""

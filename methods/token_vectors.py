@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,9 @@ from methods.errors import MethodError, VectorsError
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+
+TokenColumn = Literal["token_ids", "attention"]
+"""What may be known of a token beside its vector: its number in the vocabulary, the attention that it receives."""
 
 TOKEN_BLOCK = 4096
 """Tokens that are checked, decoded or compared at a time, in whole documents."""
@@ -29,10 +33,14 @@ class TokenVectors:
     offsets : int64 (n + 1,)
         Document i has the vectors from `offsets[i]` to `offsets[i + 1]`. It need not begin with 0: a run of documents
         is a view.
+    columns : mapping of `TokenColumn` to arrays (tokens,)
+        A number for each of `values`. They are there while documents are encoded, and are no part of what is stored;
+        what is made of some vectors has none.
     """
 
     values: NDArray[Any]
     offsets: Int64
+    columns: Mapping[TokenColumn, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,7 +80,23 @@ class TokenVectors:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise MethodError("token vectors are sliced in runs of documents (step 1)")
-        return TokenVectors(self.values, self.offsets[start : max(start, stop) + 1])
+        return TokenVectors(self.values, self.offsets[start : max(start, stop) + 1], self.columns)
+
+    def with_columns(self, columns: Mapping[TokenColumn, NDArray[Any]]) -> TokenVectors:
+        """Return the same vectors with other columns."""
+        return dataclasses.replace(self, columns=columns)
+
+    def column(self, name: TokenColumn) -> NDArray[Any]:
+        """Return a number for each vector of these documents, (tokens,), as a view.
+
+        Raises
+        ------
+        VectorsError
+            If it is not known.
+        """
+        if name not in self.columns:
+            raise VectorsError(f"these token vectors have no column '{name}'; they have {_listed(self.columns)}")
+        return self.columns[name][self.offsets[0] : self.offsets[-1]]
 
     def flat(self) -> NDArray[Any]:
         """Return the vectors of all documents, (tokens, d), as a view."""
@@ -81,14 +105,16 @@ class TokenVectors:
     def float32(self) -> TokenVectors:
         """Return the same in float32, with offsets that begin with 0; a copy where the type is another."""
         values = np.ascontiguousarray(self.flat(), dtype=np.float32)
-        return TokenVectors(values, self.offsets - self.offsets[0])
+        own = {name: self.column(name) for name in self.columns}
+        return TokenVectors(values, self.offsets - self.offsets[0], own)
 
     def take(self, rows: NDArray[np.integer]) -> TokenVectors:
         """Return documents in the order given."""
         counts = self.counts[rows]
         offsets = offsets_of(counts)
         places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return TokenVectors(self.values[places], offsets)
+        taken = {name: numbers[places] for name, numbers in self.columns.items()}
+        return TokenVectors(self.values[places], offsets, taken)
 
     def blocks(self, tokens: int = TOKEN_BLOCK) -> Iterator[tuple[int, TokenVectors]]:
         """Yield (first row, run of documents) of about so many vectors, or of a single document that has more."""
@@ -118,19 +144,25 @@ class TokenVectors:
 
     @classmethod
     def concatenate(cls, chunks: Sequence[TokenVectors]) -> TokenVectors:
-        """Join runs of documents in order."""
+        """Join runs of documents in order, with the columns that all have."""
         if len(chunks) == 1:
             return chunks[0]
         widths = {chunk.width for chunk in chunks}
         if len(widths) != 1:
             raise VectorsError(f"token vectors of {sorted(widths)} dimensions cannot be joined")
         counts = np.concatenate([chunk.counts for chunk in chunks])
-        return cls(np.concatenate([chunk.flat() for chunk in chunks]), offsets_of(counts))
+        common = [name for name in chunks[0].columns if all(name in chunk.columns for chunk in chunks)]
+        columns = {name: np.concatenate([chunk.column(name) for chunk in chunks]) for name in common}
+        return cls(np.concatenate([chunk.flat() for chunk in chunks]), offsets_of(counts), columns)
 
     def matrices(self) -> list[NDArray[Any]]:
         """Return each document's vectors, (its vectors, d), as views."""
         pairs = zip(self.offsets[:-1], self.offsets[1:], strict=True)
         return [self.values[start:stop] for start, stop in pairs]
+
+
+def _listed(names: Mapping[TokenColumn, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def offsets_of(counts: ArrayLike) -> Int64:
@@ -158,8 +190,8 @@ def as_token_vectors(given: TokenVectors | Sequence[ArrayLike], name: str, width
     Raises
     ------
     VectorsError
-        For an empty collection, NaN or infinite numbers, offsets that do not divide the vectors into documents, or
-        vectors that are not `width` wide.
+        For an empty collection, NaN or infinite numbers, offsets that do not divide the vectors into documents,
+        vectors that are not `width` wide, or a column that is not a number for each vector.
     """
     if isinstance(given, list | tuple):
         given = TokenVectors.of(given, width)
@@ -176,6 +208,12 @@ def as_token_vectors(given: TokenVectors | Sequence[ArrayLike], name: str, width
         raise VectorsError(f"{name} has vectors of {given.width} dimensions, but the method was fitted on {width}")
     if offsets[0] < 0 or offsets[-1] > len(values) or (np.diff(offsets) < 0).any():
         raise VectorsError(f"{name}: offsets do not divide {len(values)} vectors into {len(given)} documents")
+    for column, numbers in given.columns.items():
+        if numbers.shape != (len(values),) or numbers.dtype.kind not in "fiu":
+            raise VectorsError(
+                f"{name}: column '{column}' must be a number for each of {len(values)} vectors, got {numbers.dtype} "
+                f"{numbers.shape}"
+            )
     if values.dtype not in (np.float32, np.float16):
         with np.errstate(over="ignore"):
             given = given.float32()

@@ -246,7 +246,7 @@ def export(folder: Path, name: str) -> None:
 
 @every_method
 def test_save_and_load_in_a_fresh_process(name: str, tmp_path: Path, fresh_process: FreshProcess) -> None:
-    np.savez(tmp_path / "queries.npz", **vars(queries()))
+    np.savez(tmp_path / "queries.npz", values=queries().values, offsets=queries().offsets)
     write_index(tmp_path, *fitted(name))
     (tmp_path / "export").mkdir()
     export(tmp_path / "export", name)

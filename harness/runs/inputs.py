@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,13 @@ from harness.data.datasets import Dataset
 from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
+from harness.data.token_columns import refuse_missing_columns, with_columns
 from harness.data.training_queries import FitQueries
 from harness.runs.config import MethodSpec, run_id, shared
 from harness.runs.record import Identity
 from methods.base import Codec
 from methods.representations import IN_WORDS, INSTEAD
+from methods.token_vectors import TokenColumn
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
@@ -90,6 +92,8 @@ class Inputs:
         Which of them the configuration asks for, "auto" and so on.
     with_pairs : bool
         Whether the method learns from the documents that answer them.
+    columns : sequence of TokenColumn
+        What the method reads of tokens beside their vectors.
     k : int
         Depth of the rankings.
     cache_dir : str
@@ -104,6 +108,7 @@ class Inputs:
     fit_queries: FitQueries | None
     wanted_queries: str
     with_pairs: bool
+    columns: Sequence[TokenColumn]
     k: int
     cache_dir: str
 
@@ -136,6 +141,8 @@ class Inputs:
             fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
         fit_queries, codec = None, method.make()
         _check_kinds(codec, encoder)
+        if codec.wants_columns:
+            refuse_missing_columns(codec.wants_columns, encoder)
         if codec.wants_queries:
             source = (fit_dataset or dataset) if split is None else split.fitted
             if fit_rows is not None:
@@ -151,6 +158,7 @@ class Inputs:
             fit_queries=fit_queries,
             wanted_queries=cfg.fit_queries,
             with_pairs=codec.wants_pairs,
+            columns=tuple(codec.wants_columns),
             k=cfg.k,
             cache_dir=cfg.cache_dir,
         )
@@ -198,11 +206,23 @@ class Inputs:
 
     def problem(self) -> Problem:
         """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them."""
-        return _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
+        found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
+        if not self.columns:
+            return found
+        docs = self._with_columns(load_vectors(self.dataset, self.encoder, self.cache_dir).docs, self.dataset)
+        return dataclasses.replace(found, docs=docs if self.split is None else take(docs, self.split.searched_rows))
+
+    def _with_columns(self, docs: Any, dataset: Dataset) -> Any:
+        """Return documents with what the method reads of tokens beside their vectors."""
+        if not self.columns:
+            return docs
+        return with_columns(docs, self.columns, dataset, self.encoder, Path(self.cache_dir).expanduser())
 
     def fit_data(self) -> FitData:
         """Return the vectors that the method is fitted with."""
-        vectors = load_vectors(self.fit_dataset or self.dataset, self.encoder, self.cache_dir)
+        source = self.fit_dataset or self.dataset
+        vectors = load_vectors(source, self.encoder, self.cache_dir)
+        vectors = dataclasses.replace(vectors, docs=self._with_columns(vectors.docs, source))
         rows = self.fit_rows if self.split is None else self.split.fitted_rows
         if rows is not None:
             vectors = dataclasses.replace(vectors, docs=take(vectors.docs, rows))

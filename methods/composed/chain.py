@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -25,6 +25,7 @@ from methods.base import (
     unit_rows,
 )
 from methods.representations import IN_WORDS, Kind
+from methods.token_vectors import TokenColumn
 from methods.transforms.location import Centre, location
 
 LOST = 1e-5
@@ -120,6 +121,11 @@ class Chain(Codec):
     def wants_pairs(self) -> bool:  # type: ignore[override]
         """Whether any part makes use of pairs."""
         return any(part.wants_pairs for part in (*self.transforms, self.codec))
+
+    @property
+    def wants_columns(self) -> Sequence[TokenColumn]:  # type: ignore[override]
+        """Which columns of token vectors any part reads."""
+        return sorted({name for part in (*self.transforms, self.codec) for name in part.wants_columns})
 
     @property
     def maps_queries(self) -> bool:  # type: ignore[override]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under
 from methods.representations import IN_WORDS, Kind
+from methods.token_vectors import TokenColumn
 
 FIRST, SECOND = "first.", "second."
 Int64 = NDArray[np.int64]
@@ -181,6 +182,11 @@ class Rescore(Codec):
     def wants_pairs(self) -> bool:  # type: ignore[override]
         """Whether a tier makes use of pairs."""
         return self.first.wants_pairs or self.second.wants_pairs
+
+    @property
+    def wants_columns(self) -> Sequence[TokenColumn]:  # type: ignore[override]
+        """Which columns of token vectors a tier reads."""
+        return sorted({name for part in (self.first, self.second) for name in part.wants_columns})
 
     def training(self) -> list[dict[str, Any]]:
         """Return what gradient descent did in both tiers' last `fit`, the first tier's before the second's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,7 +14,7 @@ from methods.base import Float32, Transform, unit_rows
 from methods.kernels.threads import one_thread
 from methods.parallel import allowed
 from methods.representations import Kind
-from methods.token_vectors import TokenVectors, offsets_of
+from methods.token_vectors import TokenColumn, TokenVectors, offsets_of
 
 Int64 = NDArray[np.int64]
 
@@ -84,14 +84,13 @@ class FewerTokens(Transform):
             yield docs[start : start + TEXTS]
 
     def _portion(self, docs: TokenVectors) -> TokenVectors:
-        own = docs.float32()
-        found = [self._fewer(matrix) for matrix in own.matrices()]
+        found = self._all_fewer(docs.float32())
         filled = [matrix for matrix in found if len(matrix)]
         values = np.concatenate(filled) if filled else np.empty((0, docs.width), np.float32)
         return TokenVectors(values, offsets_of([len(matrix) for matrix in found]))
 
-    def _fewer(self, vectors: Float32) -> Float32:
-        """Return what is left of one document's vectors (n, d)."""
+    def _all_fewer(self, docs: TokenVectors) -> list[Float32]:
+        """Return what is left of each document's vectors, given as float32."""
         raise NotImplementedError
 
 
@@ -116,6 +115,9 @@ class TokenPooling(FewerTokens):
     grouping: Grouping = "ward"
     renormalize: bool = True
 
+    def _all_fewer(self, docs: TokenVectors) -> list[Float32]:
+        return [self._fewer(matrix) for matrix in docs.matrices()]
+
     def _fewer(self, vectors: Float32) -> Float32:
         kept = self.left(len(vectors))
         if kept < len(vectors):
@@ -129,17 +131,33 @@ class TokenPooling(FewerTokens):
 class TokenPruning(FewerTokens):
     """Only some vectors of a document are kept, in their order.
 
+    *idf* and *attention* are those of Lassance, Maachou, Park and Clinchant (2022). What they read is known while
+    documents are encoded, and no part of what is stored.
+
     Parameters
     ----------
-    by : {"random", "first", "spread", "centre", "norm"}
+    by : {"random", "first", "spread", "centre", "norm", "idf", "attention"}
         *random* is the floor. *first*: the text is cut. *spread*: each next one is that which is farthest from those
         that are kept (Gonzalez, 1985). *centre*: those that are farthest from the mean of all documents' vectors, which
-        stand-ins for rare words. *norm*: the longest, where lengths are not all one.
+        stand-ins for rare words. *norm*: the longest, where lengths are not all one. *idf*: the rarest tokens, by how
+        many of the documents that `fit` saw have them; of a token that is there twice, both. *attention*: those that
+        the model's own attention goes to.
     seed : int
     """
 
-    by: Literal["random", "first", "spread", "centre", "norm"] = "spread"
+    by: Literal["random", "first", "spread", "centre", "norm", "idf", "attention"] = "spread"
     seed: int = 0
+
+    @property
+    def wants_columns(self) -> Sequence[TokenColumn]:  # type: ignore[override]
+        """The column of token vectors that `by` reads."""
+        return {"idf": ("token_ids",), "attention": ("attention",)}.get(self.by, ())  # type: ignore[return-value]
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        self._require(
+            not (self.queries and self.wants_columns), f"by={self.by} is known of documents only: use queries=false"
+        )
 
     def _fit(self, docs: TokenVectors, queries: object) -> None:
         if self.by == "centre":
@@ -147,25 +165,57 @@ class TokenPruning(FewerTokens):
             for _, block in docs.blocks():
                 total += block.flat().sum(axis=0, dtype=np.float64)
             self.centre_ = (total / max(1, docs.tokens)).astype(np.float32)
+        if self.by == "idf":
+            self.idf_ = inverse_frequencies(docs)
 
-    def _fewer(self, vectors: Float32) -> Float32:
+    def _all_fewer(self, docs: TokenVectors) -> list[Float32]:
+        weights = self._weights(docs)
+        starts = docs.offsets[:-1].tolist()
+        return [
+            self._fewer(matrix, None if weights is None else weights[start : start + len(matrix)])
+            for start, matrix in zip(starts, docs.matrices(), strict=True)
+        ]
+
+    def _weights(self, docs: TokenVectors) -> NDArray[np.float64] | None:
+        """Return a number for each vector, (tokens,), whose largest are kept; None where that is not the rule."""
+        if self.by == "idf":
+            # a token that no document had is as rare as the rarest
+            unknown = np.float64(self.idf_.max(initial=0))
+            known = np.append(self.idf_.astype(np.float64), unknown)
+            return known[np.minimum(docs.column("token_ids").astype(np.int64), len(self.idf_))]
+        if self.by == "attention":
+            return docs.column("attention").astype(np.float64)
+        if self.by in ("centre", "norm"):
+            wide = docs.flat().astype(np.float64) - (self.centre_ if self.by == "centre" else 0)
+            squares: NDArray[np.float64] = np.einsum("ij,ij->i", wide, wide)
+            return squares
+        return None
+
+    def _fewer(self, vectors: Float32, weights: NDArray[np.float64] | None) -> Float32:
         kept = self.left(len(vectors))
         if kept == len(vectors):
             return vectors
-        own = self.protected + self._chosen(vectors[self.protected :], kept - self.protected)
-        taken: Float32 = vectors[np.concatenate([np.arange(self.protected), np.sort(own)])]
+        free, count = vectors[self.protected :], kept - self.protected
+        if weights is not None:
+            chosen = np.argsort(-weights[self.protected :], kind="stable")[:count]
+        elif self.by == "first":
+            chosen = np.arange(count)
+        elif self.by == "random":
+            # the same for equal documents, wherever they lie
+            chosen = np.random.default_rng([self.seed, len(free)]).permutation(len(free))[:count]
+        else:
+            chosen = spread(free, count)
+        taken: Float32 = vectors[np.concatenate([np.arange(self.protected), self.protected + np.sort(chosen)])]
         return taken
 
-    def _chosen(self, free: Float32, count: int) -> Int64:
-        if self.by == "first":
-            return np.arange(count)
-        if self.by == "random":
-            # the same for equal documents, wherever they lie
-            return np.random.default_rng([self.seed, len(free)]).permutation(len(free))[:count]
-        if self.by == "spread":
-            return spread(free, count)
-        wide = free.astype(np.float64) - (self.centre_ if self.by == "centre" else 0)
-        return np.argsort(-np.einsum("ij,ij->i", wide, wide), kind="stable")[:count]
+
+def inverse_frequencies(docs: TokenVectors) -> Float32:
+    """Return log((n + 1) / (d + 1)) of each token id, d being how many of n documents have it, float32 (ids,)."""
+    ids = docs.column("token_ids").astype(np.int64)
+    frequencies = np.zeros(int(ids.max(initial=-1)) + 1)
+    for start, stop in zip(docs.offsets[:-1] - docs.offsets[0], docs.offsets[1:] - docs.offsets[0], strict=True):
+        frequencies[np.unique(ids[start:stop])] += 1
+    return np.log((len(docs) + 1) / (frequencies + 1)).astype(np.float32)
 
 
 def grouped(vectors: Float32, count: int, grouping: Grouping) -> Int64:

@@ -12,7 +12,7 @@ from harness.data.models.encoder import Identity, Role, check_device, check_posi
 from harness.data.models.minilm import WIDTH, Minilm
 from harness.data.models.token_states import TokenStatesModel
 from methods.representations import Kind
-from methods.token_vectors import TokenVectors
+from methods.token_vectors import TokenColumn, TokenVectors
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -37,6 +37,7 @@ class MinilmTokens(Options):
     batch_size: int = 32
 
     gives: ClassVar[Kind] = "tokens"
+    columns: ClassVar[Sequence[TokenColumn]] = TokenStatesModel.columns
 
     def _check(self) -> None:
         check_positive(self, "batch_size")
@@ -65,6 +66,10 @@ class MinilmTokens(Options):
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
         """Return the texts' token vectors."""
         return self._packaged.encode(texts, role, task)
+
+    def token_column(self, column: TokenColumn, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
+        """Return a number for each of the texts' tokens, see `TokenStatesModel.token_column`."""
+        return self._packaged.token_column(column, texts, role, task)
 
     @cached_property
     def _packaged(self) -> TokenStatesModel:

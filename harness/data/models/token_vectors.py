@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from harness.data.text_lines import record_batches
 from harness.data.vector_files.columns import schema_of
 from methods.base import VectorsError
 from methods.representations import Kind
-from methods.token_vectors import TokenVectors, as_token_vectors, offsets_of
+from methods.token_vectors import TokenColumn, TokenVectors, as_token_vectors, offsets_of
 from vecbudget.tensors import read as read_tensors
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ Side = Literal["docs", "queries"]
 TABLES = (".parquet", ".arrow", ".feather")
 
 ENDINGS = (".safetensors", ".npz", *TABLES)
+
+COLUMNS: tuple[TokenColumn, ...] = get_args(TokenColumn)
 
 ID_COLUMNS = ("_id", "id", "doc_id", "docid", "query_id")
 
@@ -62,7 +64,8 @@ class TokenVectorModel(OwnFiles):
 
     A .safetensors or .npz has `values` (tokens, d) and `offsets` (rows + 1,), or both sides in one file, as
     `docs_values`, `docs_offsets`, `queries_values` and `queries_offsets`. Its rows are in the order of the source:
-    documents, and its judged queries or all of its queries. A .parquet, .arrow or .feather has a column of lists of
+    documents, and its judged queries or all of its queries. Beside them there may be `docs_token_ids` and
+    `docs_attention` (tokens,), which some methods read. A .parquet, .arrow or .feather has a column of lists of
     vectors, and one of ids or the same order. A .safetensors is memory-mapped. float16 stays as it is.
 
     Attributes
@@ -74,6 +77,9 @@ class TokenVectorModel(OwnFiles):
 
     NAME: ClassVar[str] = "token_vectors"
     HELD: ClassVar[str] = "vectors"
+    columns: ClassVar[None] = None
+    """The files say it."""
+
     gives: ClassVar[Kind] = "tokens"
 
     def identity(self, role: Role, task: str | None) -> Identity:
@@ -151,7 +157,9 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]], side: Side) -> TokenVectors:
     values, offsets = (arrays[name] for name in names)
     if offsets.dtype.kind not in "iu":
         raise ValueError(f"{names[1]} are {offsets.dtype}, not whole numbers")
-    return TokenVectors(values, np.asarray(offsets, np.int64))
+    prefix = names[0].removesuffix("values")
+    columns = {column: np.array(arrays[prefix + column]) for column in COLUMNS if prefix + column in arrays}
+    return TokenVectors(values, np.asarray(offsets, np.int64), columns)
 
 
 def _of_table(path: Path) -> StoredTokens:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.base import MethodError
+from methods.base import MethodError, VectorsError
 from methods.multivector.pooling import TokenPooling, TokenPruning, grouped, k_means, means, spread
 from methods.token_vectors import TokenVectors
 from tests.methods.multivector.collections import token_collection
@@ -100,6 +100,49 @@ def test_the_longest_and_the_farthest_from_all_are_kept() -> None:
     away = np.linalg.norm(docs.values - docs.values.mean(axis=0), axis=1)
     kept = TokenPruning(count=3, by="centre").fit(docs).transform_docs(docs)
     assert np.array_equal(kept.values, docs.values[np.sort(np.argsort(-away)[:3])])
+
+
+def test_rare_tokens_are_kept_and_of_equals_the_first() -> None:
+    docs = TokenVectors(np.arange(8, dtype=np.float32)[:, None], np.array([0, 4, 6, 8]))
+    docs = docs.with_columns({"token_ids": np.array([1, 0, 3, 1, 0, 1, 0, 2])})
+    part = TokenPruning(count=2, by="idf").fit(docs)
+    # of three documents 0 is in three, 1 in two, 2 and 3 in one each
+    assert np.allclose(part.idf_, np.log(np.array([4 / 4, 4 / 3, 4 / 2, 4 / 2])))
+    assert part.transform_docs(docs[:1]).flat().ravel().tolist() == [0, 2]
+    unknown = docs.with_columns({"token_ids": np.array([1, 9, 1, 1, 0, 0, 0, 0])})
+    assert part.transform_docs(unknown[:1]).flat().ravel().tolist() == [0, 1], "a new token is a rare one"
+    fresh = TokenPruning(count=2, by="idf").load_state(part.state())
+    assert np.array_equal(fresh.transform_docs(docs).values, part.transform_docs(docs).values)
+
+
+def test_what_the_model_attends_to_is_kept_behind_what_is_protected() -> None:
+    docs = TokenVectors(np.arange(5, dtype=np.float32)[:, None], np.array([0, 5]))
+    docs = docs.with_columns({"attention": np.array([0.0, 0.3, 0.1, 0.2, 0.4])})
+    kept = TokenPruning(count=3, by="attention", protected=1).fit(docs).transform_docs(docs)
+    assert kept.values.ravel().tolist() == [0, 1, 4] and not kept.columns
+
+
+@pytest.mark.parametrize(("by", "column"), [("idf", "token_ids"), ("attention", "attention")])
+def test_what_the_vectors_do_not_say_is_named(by: str, column: str) -> None:
+    docs = documents()
+    assert tuple(TokenPruning(count=2, by=by).wants_columns) == (column,)
+    with pytest.raises(VectorsError, match=f"no column '{column}'"):
+        TokenPruning(count=2, by=by).fit(docs).transform_docs(docs)
+    with pytest.raises(MethodError, match="queries=false"):
+        TokenPruning(count=2, by=by, queries=True)
+
+
+@pytest.mark.parametrize("by", ["idf", "attention"])
+def test_pruning_by_columns_is_row_wise(by: str) -> None:
+    docs = documents()
+    rng = np.random.default_rng(0)
+    columns = {"token_ids": rng.integers(0, 30, docs.tokens), "attention": rng.random(docs.tokens)}
+    docs = docs.with_columns(columns)
+    part = TokenPruning(factor=2.0, by=by).fit(docs)
+    whole = part.transform_docs(docs)
+    for row in range(len(docs)):
+        alone = part.transform_docs(docs[row : row + 1])
+        assert np.array_equal(alone.values, whole[row : row + 1].flat())
 
 
 def test_queries_stay_unless_they_are_asked_for() -> None:

@@ -15,7 +15,8 @@ counts_of_documents = st.lists(st.integers(0, 7), min_size=1, max_size=12)
 def numbered(counts: list[int]) -> TokenVectors:
     """Vectors that tell where they stood."""
     total = sum(counts)
-    return TokenVectors(np.arange(2 * total, dtype=np.float32).reshape(total, 2), offsets_of(counts))
+    columns = {"token_ids": np.arange(0, 2 * total, 2)}
+    return TokenVectors(np.arange(2 * total, dtype=np.float32).reshape(total, 2), offsets_of(counts), columns)
 
 
 def lists(docs: TokenVectors) -> list[list[list[float]]]:
@@ -35,6 +36,8 @@ def test_slices_rows_and_joins_are_those_of_a_list(counts: list[int], data: st.D
         assert lists(TokenVectors.concatenate([run, docs])) == lists(run) + lists(docs)
         places = np.arange(stop - start)[::-1]
         assert lists(run.take(places)) == lists(run)[::-1], "rows of a run are counted in the run"
+    for part in (run, docs.take(np.array(rows, np.int64)), run.float32(), TokenVectors.concatenate([docs, docs])):
+        assert np.array_equal(part.column("token_ids"), part.flat()[:, 0]), "columns go with their vectors"
 
 
 @given(counts_of_documents, st.integers(1, 20))

@@ -194,6 +194,35 @@ def test_a_layer_is_its_hidden_states_and_one_too_many_is_named(tiny: Path) -> N
         TokenStatesModel(name=str(tiny), device="cpu", layer=2).encode(TEXTS, "document", None)
 
 
+@pytest.mark.parametrize("markers", [True, False])
+def test_columns_have_a_number_for_each_vector(tiny: Path, markers: bool) -> None:  # noqa: F811
+    encoder = TokenStatesModel(name=str(tiny), device="cpu", markers=markers, batch_size=2)
+    before = encoder.encode(TEXTS, "document", None)
+    ids, attention = (encoder.token_column(name, TEXTS, "document", None) for name in encoder.columns)
+    assert np.array_equal(ids.offsets, before.offsets) and np.array_equal(attention.offsets, before.offsets)
+    tokenizer = sentence_transformers.SentenceTransformer(str(tiny), device="cpu").tokenizer
+    expected = [tokenizer(text, add_special_tokens=markers).input_ids for text in TEXTS]
+    assert [matrix.ravel().tolist() for matrix in ids.matrices()] == expected
+    sums = np.array([matrix.sum() for matrix in attention.matrices()])
+    # each token asks for 1 in all, and shares it among all
+    assert np.allclose(sums, 1, atol=1e-5) if markers else (sums < 1).all() and (attention.values > 0).all()
+    assert np.array_equal(encoder.encode(TEXTS, "document", None).values, before.values), "vectors are made as before"
+
+
+def test_attention_is_what_the_layer_gives_to_each_token(tiny: Path) -> None:  # noqa: F811
+    from transformers import AutoModel, AutoTokenizer
+
+    encoder = TokenStatesModel(name=str(tiny), device="cpu", markers=True, batch_size=4)
+    model, tokenizer = (kind.from_pretrained(str(tiny)) for kind in (AutoModel, AutoTokenizer))
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        found = model(**tokenizer([TEXTS[0]], return_tensors="pt"), output_attentions=True).attentions[-1]
+    own = encoder.token_column("attention", TEXTS, "document", None).matrices()[0].ravel()
+    assert np.allclose(own, found[0].mean(dim=0).mean(dim=0).numpy(), atol=1e-6)
+    with pytest.raises(ModelError, match="attend to nothing"):
+        TokenStatesModel(name=str(tiny), device="cpu", layer=0).token_column("attention", TEXTS, "document", None)
+
+
 def test_what_changes_the_vectors_is_in_identity_and_label(tiny: Path) -> None:  # noqa: F811
     variants = [
         TokenStatesModel(name=str(tiny), **options)

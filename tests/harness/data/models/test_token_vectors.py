@@ -45,6 +45,18 @@ def test_one_file_or_two_come_in_dataset_order(tmp_path: Path) -> None:
         assert_in_dataset_order(embed(toy(), model, tmp_path))
 
 
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_columns_stand_beside_the_vectors(tmp_path: Path, ending: str) -> None:
+    given = arrays() | {"docs_token_ids": np.arange(5), "docs_attention": np.linspace(0, 1, 5).astype(np.float32)}
+    file = tmp_path / f"both.{ending}"
+    np.savez(file, **given) if ending == "npz" else save_file(given, file)
+    docs = embed(toy(), TokenVectorModel(docs=str(file)), tmp_path).docs
+    assert docs.columns["token_ids"].tolist() == [0, 1, 2, 3, 4] and docs.columns["attention"][-1] == 1
+    np.savez(tmp_path / "short.npz", **(given | {"docs_token_ids": np.arange(4)}))
+    with pytest.raises(ModelError, match="column 'token_ids' must be a number for each of 5 vectors"):
+        embed(toy(), TokenVectorModel(docs=str(tmp_path / "short.npz")), tmp_path)
+
+
 def write_table(path: Path, table: dict[str, Any]) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     made = pa.table(table)
