@@ -21,14 +21,14 @@ class Reference:
     Attributes
     ----------
     methods : tuple of str
-        What the model gives as it is, exactly searched: vectors, or terms with weights.
+        What the model gives as it is, exactly searched: vectors, terms with weights, or a vector for each token.
     judged_metric : str
         The quality where there are relevance judgements: MTEB's for retrieval.
     unjudged_metric : str
         The quality where there are none: the share of the reference's ten best documents that are found.
     """
 
-    methods: tuple[str, ...] = ("float32", "sparse_float32")
+    methods: tuple[str, ...] = ("float32", "sparse_float32", "tokens_float32")
     judged_metric: str = "ndcg_at_10"
     unjudged_metric: str = "overlap_at_10"
 

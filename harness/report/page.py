@@ -175,12 +175,17 @@ def _settings_table(page: Page) -> str:
 
 
 def _has_tokens(page: Page) -> bool:
-    return "token_vectors_per_doc" in page.settings
+    return "token_vectors_per_doc" in page.settings and bool(_of_tokens(page.settings).any())
+
+
+def _of_tokens(settings: pd.DataFrame) -> pd.Series[bool]:
+    """Return which settings store several vectors a document, and nothing of another representation beside them."""
+    return settings["token_vectors_per_doc"].notna() & settings["uncompressed_bytes"].notna()
 
 
 def _tokens_table(page: Page) -> str:
     """Return how many vectors a document has, and what each takes."""
-    settings = page.settings[page.settings["token_vectors_per_doc"].notna()]
+    settings = page.settings[_of_tokens(page.settings)]
     width = 4 * settings["dim"]
     settings = settings.assign(
         left=100 * settings["token_vectors_per_doc"] * width / settings["uncompressed_bytes"],

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.base.errors import ConfigError
 from harness.base.suggestions import not_among
 from harness.data.datasets import Dataset
+from harness.data.models.float16 import is_rounded
 from harness.evaluation.exact_search import own_rows
 from harness.evaluation.fusion import Fusion
 from harness.evaluation.metric_registry import computed, metric
@@ -32,7 +33,7 @@ from harness.evaluation.rankings import Rankings
 from harness.evaluation.reference import REFERENCE
 from harness.evaluation.retrieval_metrics import Float64, Judgements, PerQuery
 from harness.runs.catalogue import members
-from harness.runs.config import run_id
+from harness.runs.config import run_id, shared
 from harness.runs.inputs import load_dataset
 from harness.runs.record import Identity, MethodEntry, ModelEntry, Record, StorageEntry
 from harness.runs.store import Store
@@ -84,6 +85,10 @@ class PartSpec:
         if self.model != OWN:
             part.model = OmegaConf.create(members("model")[self.model].read_text(encoding="utf-8"))
             kept = [text for text in kept if not _is_of("model", text)] + [f"model={self.model}"]
+        if cfg.cache_dtype != "float32" and not is_rounded(shared("model", part.model)):
+            # it is asked for those parts that have vectors
+            part.cache_dtype = "float32"
+            kept = [text for text in kept if not _is_of("cache_dtype", text)]
         for change in self.changed:
             key, _, value = change.partition("=")
             OmegaConf.update(part.method, key, OmegaConf.from_dotlist([f"x={value}"]).x)

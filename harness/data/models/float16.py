@@ -124,6 +124,11 @@ def cached_as(encoder: Any, dtype: str) -> Any:
             "cache_dtype=float16 is for vectors that a model encodes; those of model=vectors are measured as they are, "
             "and so are token vectors of one's own"
         )
-    if kind_given(encoder) == "terms":
+    if not is_rounded(encoder):
         raise ConfigError("cache_dtype=float16 is for vectors; terms with weights are kept as float32")
     return Rounded(encoder)
+
+
+def is_rounded(encoder: Any) -> bool:
+    """Whether what an encoder gives may be kept as float16: vectors, of one's own files only as they are."""
+    return kind_given(encoder) != "terms" and not isinstance(encoder, VectorModel | TokenVectorModel)

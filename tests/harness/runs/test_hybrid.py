@@ -192,6 +192,46 @@ def test_terms_are_exported_and_go_into_no_store_and_a_hybrid_is_its_parts(resul
     assert [path.name for path in tmp_path.iterdir()] == ["terms"]
 
 
+def test_a_hybrid_with_token_vectors_is_one_like_any_other(texts: Path, tmp_path: Path) -> None:
+    """Windows of four numbers stand for tokens; a cache of float16 is asked for what has vectors to be rounded."""
+    from safetensors.numpy import load_file
+
+    vectors = load_file(texts / "vectors.safetensors")
+    arrays = {}
+    for side in ("docs", "queries"):
+        own = vectors[side].reshape(-1, 4)
+        arrays |= {f"{side}_values": own, f"{side}_offsets": np.arange(0, len(own) + 1, vectors[side].shape[1] // 4)}
+    arrays["docs_token_ids"] = np.abs(arrays["docs_values"]).argmax(axis=1)
+    np.savez(tmp_path / "tokens.npz", **arrays)
+    own = (
+        f"model.docs={tmp_path / 'tokens.npz'}",
+        "method.parts=['bm25:sparse_range:bits=4','model:tokens_pruned:by=idf:factor=2']",
+    )
+    run_id = done(texts, tmp_path, "hybrid", *own, model="token_vectors")
+    store = Store(tmp_path)
+    record = store.read(run_id)
+    terms, tokens = (store.read(part) for part in record.parts)
+    assert tokens.representation == "tokens" and terms.representation == "terms"
+    assert record.storage.code_bytes_per_vector == sum(part.storage.code_bytes_per_vector for part in (terms, tokens))
+    text = fuse_markdown(store, ["minmax"], [0.3], 100, write=True)
+    assert "1 pairs" in text
+    frame = load_runs(tmp_path)
+    write_report(frame, tmp_path / "report", per_query=store.per_query, records=store.read, site=False)
+    pages_of = {path.stem: path.read_text() for path in (tmp_path / "report").glob("*.md")}
+    divided = {name for name, page in pages_of.items() if "How the bytes divide" in page}
+    assert divided and not any("bm25" in name for name in divided), "a hybrid's bytes are not all of vectors"
+
+
+def test_a_cache_of_float16_is_for_parts_that_have_vectors() -> None:
+    given = ["dataset=folder", "dataset.path=x", "model=minilm_tokens", "cache_dtype=float16", "method=hybrid"]
+    with initialize_config_module("configs", version_base="1.3"):
+        cfg = compose("config", overrides=given)
+    terms, words = PartSpec.of("bm25:sparse_range").config(cfg, given, 100)
+    assert terms.cache_dtype == "float32" and "cache_dtype=float16" not in words
+    tokens, words = PartSpec.of("model:tokens_int8").config(cfg, given, 100)
+    assert tokens.cache_dtype == "float16" and "cache_dtype=float16" in words
+
+
 def test_weights_by_sentences_of_the_documents(texts: Path, tmp_path: Path) -> None:
     """The record says by what, and the parts' own records how to run them again."""
     run_id = done(
