@@ -225,7 +225,7 @@ def fast_plaid(docs: TokenVectors, queries: TokenVectors, codec: Any) -> Found:
         asked = [torch.from_numpy(matrix.astype(np.float32)) for matrix in queries.matrices()]
         got = [store.search(queries_embeddings=matrix[None], top_k=K)[0] for matrix in asked]
     near = (cosine > 0.999).mean()
-    note = f"by its codebooks {near:.4f} of tokens decode to the preset's (cosine over .999, {cosine.mean():.6f} in the mean)"
+    note = f"by its codebooks {near:.4f} of tokens decode as the preset's (cosine over .999; mean {cosine.mean():.6f})"
     return found([[(ids[document], score) for document, score in answer] for answer in got], size / len(docs), note)
 
 
