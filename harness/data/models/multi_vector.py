@@ -14,7 +14,7 @@ from harness.data.models.encoder import Identity, Role, checked
 from harness.data.models.saved_model import LATE_INTERACTION, SavedModel
 from harness.data.models.sentence_transformer import failures_as_model_errors
 from methods.representations import Kind
-from methods.token_vectors import TokenVectors, offsets_of
+from methods.token_vectors import TokenColumn, TokenVectors, offsets_of
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -26,13 +26,13 @@ class MultiVectorModel(SavedModel):
     """
 
     gives: ClassVar[Kind] = "tokens"
+    columns: ClassVar[Sequence[TokenColumn]] = ("token_ids",)
     LABELLED: ClassVar[Sequence[str]] = ("revision", "query_prompt", "document_prompt", "max_length")
 
     @property
     def label(self) -> str:
         """The name, the settings that differ from the model's own, and whether it pools tokens."""
-        pools = any(str(module["type"]).endswith("TokenPooling") for module in self._modules)
-        return super().label + (" pooled" if pools else "")
+        return super().label + (" pooled" if self._pools else "")
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors. A local model is its content, wherever it lies."""
@@ -66,6 +66,36 @@ class MultiVectorModel(SavedModel):
         owners = [text for text, count in zip(texts, counts, strict=True) for _ in range(count)]
         values = np.concatenate([np.asarray(matrix, np.float32) for matrix in found])
         return TokenVectors(checked(values, owners, self.name), offsets_of(counts))
+
+    def token_column(self, column: TokenColumn, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
+        """Return the id of each token that `encode` gives a vector of, float32 (tokens, 1).
+
+        Raises
+        ------
+        ModelError
+            If the model's vectors are of several tokens each, or it does not say which tokens they are of.
+        """
+        texts, model = list(texts), self._model
+        if self._pools:
+            raise ModelError(f"{self.name} pools tokens, so that a vector has no one token's id")
+        method = model.encode_document if role == "document" else model.encode_query
+        with failures_as_model_errors(self.name, texts, self.batch_size):
+            found = method(
+                texts,
+                prompt=self._given_prompt(role),
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                output_value=None,
+            )
+        if any("input_ids" not in item for item in found):
+            raise ModelError(f"{self.name} does not say which tokens its vectors are of")
+        ids = [item["input_ids"][item["attention_mask"].bool()].float().cpu().numpy() for item in found]
+        return TokenVectors(np.concatenate(ids).astype(np.float32)[:, None], offsets_of([len(own) for own in ids]))
+
+    @property
+    def _pools(self) -> bool:
+        """Whether one of the model's modules makes one vector of several tokens."""
+        return any(str(module["type"]).endswith("TokenPooling") for module in self._modules)
 
     def _check_kind(self, kind: str | None) -> None:
         if kind == LATE_INTERACTION:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import string
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,25 @@ def test_vectors_are_the_models_own(checkpoints: dict[str, Path], saved: str, ro
     assert np.allclose(np.linalg.norm(found.values, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("saved", FORMATS)
+def test_ids_are_those_of_the_tokens_that_have_vectors(checkpoints: dict[str, Path], saved: str) -> None:
+    encoder = MultiVectorModel(name=str(checkpoints[saved]), device="cpu", batch_size=2)
+    vectors, ids = encoder.encode(TEXTS, "document", None), encoder.token_column("token_ids", TEXTS, "document", None)
+    assert np.array_equal(ids.offsets, vectors.offsets) and ids.width == 1
+    tokenizer = sentence_transformers.MultiVectorEncoder(str(checkpoints[saved]), device="cpu").tokenizer
+    left_out = {
+        tokenizer.convert_tokens_to_ids(word) for word in (string.punctuation if saved == "stanford" else ["the"])
+    }
+    compared = 0
+    for text, own in zip(TEXTS, ids.matrices(), strict=True):
+        words = [token for token in tokenizer(text, add_special_tokens=False).input_ids if token not in left_out]
+        if len(own) < 12:
+            # markers and prompts come first, and [SEP] last
+            assert own.ravel()[len(own) - 1 - len(words) : -1].tolist() == words
+            compared += 1
+    assert compared > 1
+
+
 def test_a_prompt_of_ones_own_is_another_model(late: Path) -> None:
     plain, other = (MultiVectorModel(name=str(late), device="cpu", query_prompt=prompt) for prompt in (None, "money "))
     assert plain.identity("query", None) != other.identity("query", None)
@@ -139,6 +159,8 @@ def test_pooling_that_a_model_has_is_kept_and_named(late: Path, tmp_path: Path) 
     assert plain.identity("document", None) != fewer.identity("document", None)
     before, after = (model.encode(TEXTS, "document", None).counts for model in (plain, fewer))
     assert (after <= before).all() and after.sum() < before.sum()
+    with pytest.raises(ModelError, match="pools tokens, so that a vector has no one token's id"):
+        fewer.token_column("token_ids", TEXTS, "document", None)
 
 
 def test_the_mean_over_a_querys_tokens_ranks_as_their_sum(late: Path, tmp_path: Path) -> None:
