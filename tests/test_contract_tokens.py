@@ -87,8 +87,8 @@ def fitted(name: str) -> Fitted:
 
 
 def fit_on_few(name: str) -> dict[str, np.ndarray]:
-    """Return the state that other documents leave: as few as there are tokens for the codebooks."""
-    return fit(make(name), token_collection(60, WIDTH, seed=9)).state()
+    """Return the state that other documents leave: as few and as short as will do for codebooks of 256."""
+    return fit(make(name), token_collection(260, WIDTH, 4, seed=9)).state()
 
 
 fitted_on_few = functools.cache(fit_on_few)
