@@ -221,6 +221,95 @@ def _recommend(arguments: list[str]) -> int:
     return int(answer.choice is None)
 
 
+def _tune(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget tune",
+        description="Search for the setting that finds most within a budget: methods and their parameters, on queries "
+        "that are no test queries; then measure the best one on these, once. Ended or killed, the same command goes on.",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=, dataset= and so on, as for a run")
+    parser.add_argument("--max-bytes", type=int, required=True, metavar="B", help="of a document's codes in memory")
+    parser.add_argument("--max-disk-bytes", type=int, metavar="B", help="of what is read for a short list (0)")
+    parser.add_argument("--min-docs-per-second", type=float, metavar="N", help="documents encoded a second")
+    parser.add_argument("--max-query-ms", type=float, metavar="MS", help="a query, on the documents looked at")
+    parser.add_argument("--trials", type=int, metavar="N", help="settings to try in all, those of before included")
+    parser.add_argument("--minutes", type=float, metavar="M", help="time to spend now (15, without --trials)")
+    parser.add_argument("--methods", default="", metavar="A,B", help="among these only (all that may be searched)")
+    parser.add_argument(
+        "--queries", default="auto", metavar="KIND", help="train, titles, sentences or documents (the first there is)"
+    )
+    parser.add_argument("--sampler", choices=["tpe", "nsga2", "nsga3"], default="tpe", help="of Optuna (tpe)")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the search (1)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the search (RESULTS/tune/...)")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="with methods of your own: DIR/method/*.yaml")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_intermixed_args(arguments)
+    import logging
+
+    from harness.report.tuning import tuned_text, write_tuned
+    from harness.tuning.study import Limits
+    from harness.tuning.tune import Search, tuned
+
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("harness").setLevel(logging.INFO)
+    search = Search(
+        limits=Limits(options.max_bytes, options.max_disk_bytes, options.min_docs_per_second, options.max_query_ms),
+        trials=options.trials,
+        minutes=15.0 if options.trials is None and options.minutes is None else options.minutes,
+        methods=tuple(name for name in options.methods.split(",") if name),
+        queries=options.queries,
+        sampler=options.sampler,
+        processes=options.processes,
+        out=options.out,
+        config_dir=options.config_dir,
+    )
+    found = tuned(search, options.overrides, worker=options.worker)
+    if found is not None:
+        write_tuned(found)
+        sys.stdout.write(tuned_text(found))
+    return 0
+
+
+def _advise(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget advise",
+        description="From a file of vectors to what to store: a dozen settings that suit the budget, on a sample of it.",
+    )
+    parser.add_argument("docs", metavar="DOCS", help="documents' vectors: parquet, npy, safetensors and others")
+    parser.add_argument("queries", nargs="?", metavar="QUERIES", help="queries' vectors (documents are held out)")
+    parser.add_argument("qrels", nargs="?", metavar="QRELS", help="judgements: query-id, corpus-id, score")
+    parser.add_argument("--max-bytes", metavar="B", help="bytes of codes a document, in memory")
+    parser.add_argument("--ram", metavar="SIZE", help="memory for all of them, such as 8GB")
+    parser.add_argument("--corpus-size", metavar="N", help="documents that are to be stored, such as 40e6 (1000000)")
+    parser.add_argument("--database", metavar="STORE", help="among this vector store's switches")
+    parser.add_argument(
+        "--metric", choices=["auto", "dot", "cosine", "l2"], default="auto", help="of the vectors (auto)"
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, metavar="M", help="time to spend (5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (0)")
+    parser.add_argument("--out", type=Path, default=Path("advice.html"), metavar="FILE", help="the page (advice.html)")
+    options = parser.parse_args(arguments)
+    import logging
+
+    from harness.analysis.needs import Needs
+    from harness.data.datasets import VectorFiles
+    from harness.report.advice import advice_text, write_advice
+    from harness.tuning.advise import HELD_OUT, advise
+
+    logging.getLogger("faiss").setLevel(logging.WARNING)
+    needs = Needs.parse(
+        max_bytes=options.max_bytes, ram=options.ram, corpus_size=options.corpus_size, database=options.database
+    )
+    files = {"docs": options.docs, "queries": options.queries, "qrels": options.qrels, "metric": options.metric}
+    given = {name: value for name, value in files.items() if value is not None}
+    found = advise(VectorFiles(**given, held_out=HELD_OUT).load(), needs, options.minutes, options.seed)
+    overrides = ["dataset=vectors", *(f"dataset.{name}={value}" for name, value in given.items() if value != "auto")]
+    write_advice(found, overrides, options.out)
+    sys.stdout.write(advice_text(found, overrides))
+    sys.stdout.write(f"{options.out}\n")
+    return 0
+
+
 def _records(folders: Sequence[Path]) -> tuple[Any, Callable[[str], Any], Callable[[str], Any]]:
     """Return the runs of all folders, and what reads the queries' scores and the record of one."""
     import pandas as pd
@@ -413,6 +502,18 @@ COMMANDS = (
         _recommend,
     ),
     Command(
+        "advise",
+        "DOCS [QUERIES QRELS]",
+        "from a file of vectors to what to store: --ram 8GB --corpus-size 40e6, in minutes",
+        _advise,
+    ),
+    Command(
+        "tune",
+        "--max-bytes B [OVERRIDE ...]",
+        "search methods and parameters for the best within a budget, on queries that are no test queries",
+        _tune,
+    ),
+    Command(
         "inspect",
         "[OVERRIDE ...]",
         "what a model's vectors are like: model=, dataset=, out=FOLDER",
@@ -454,6 +555,7 @@ Examples:
   vecbudget sweep method=int8,int4,binary seed=0,1,2
   vecbudget report --results results
   vecbudget compare "pq m=48" "opq m=48"
+  vecbudget advise docs.parquet --ram 8GB --corpus-size 40e6
   vecbudget recommend --ram 8GB --corpus-size 40e6
   vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
 

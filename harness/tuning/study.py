@@ -1,0 +1,443 @@
+"""The search itself: an Optuna study in a folder, which any number of processes share and a killed one goes on with.
+
+    FOLDER/study.journal   every trial, appended by whoever makes it
+    FOLDER/study.json      what the study is of; another collection, model or budget is refused
+
+A trial is a setting (`harness.tuning.space`) and what it does (`harness.tuning.objective`). It first gets a look at a
+part of the collection, and the whole only if it may still reach the front.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from harness.base.errors import ConfigError, MissingExtraError, StoreError, VecbudgetError
+from harness.evaluation.fidelity import TOP
+from harness.tuning.objective import Objective, Outcome, measured
+from harness.tuning.priors import ranked
+from harness.tuning.space import Candidate, Member
+from methods.base import MethodError
+
+if TYPE_CHECKING:
+    import optuna
+
+Float64 = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+Sampler = Literal["tpe", "nsga2", "nsga3"]
+
+SIZES = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the budget that settings fill: what lies below it is the rest of the front."""
+
+AT_THE_BUDGET = 3
+"""One trial in so many may choose a smaller size; the others fill the budget, which is what was asked for."""
+
+STANDARD_ERRORS = 2.0
+"""A setting so many standard errors behind the best of its size at the first look is not looked at again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a setting has to keep to.
+
+    Attributes
+    ----------
+    max_bytes : int
+        Of a document's codes in memory.
+    max_disk_bytes : int or None
+        Of a document's codes on disk, floats for rescoring among them; None: as many as in memory.
+    min_docs_per_second : float or None
+        Encoded.
+    max_query_ms : float or None
+        Of a query, over as many documents as were looked at.
+    """
+
+    max_bytes: int
+    max_disk_bytes: int | None = None
+    min_docs_per_second: float | None = None
+    max_query_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can keep to."""
+        for name, value in (
+            ("max-bytes", self.max_bytes),
+            ("max-disk-bytes", self.max_disk_bytes),
+            ("min-docs-per-second", self.min_docs_per_second),
+            ("max-query-ms", self.max_query_ms),
+        ):
+            if value is not None and not 0 < value < np.inf:
+                raise ConfigError(f"--{name} must be above 0, got {value:g}")
+
+    def violation(self, outcome: Outcome) -> float:
+        """Return by how much a setting goes beyond the limits, as a share of each; 0 or less if it does not."""
+        on_disk = outcome.code_bytes - outcome.resident_bytes
+        beyond = [outcome.resident_bytes / self.max_bytes - 1]
+        beyond.append(on_disk / self.max_disk_bytes - 1 if self.max_disk_bytes else on_disk)
+        if self.min_docs_per_second is not None:
+            beyond.append(self.min_docs_per_second / outcome.documents_per_second - 1)
+        if self.max_query_ms is not None and len(outcome.overlaps):
+            beyond.append(outcome.query_ms / self.max_query_ms - 1)
+        return max(beyond)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A setting that was tried.
+
+    Attributes
+    ----------
+    number : int
+    candidate : Candidate
+    state : {"measured", "stopped", "beyond", "failed"}
+        Measured on the whole; stopped after the first look; beyond the limits; refused by the method.
+    attributes : mapping
+        What was seen of it; see `Outcome`.
+    why : str
+        For one that failed.
+    """
+
+    number: int
+    candidate: Candidate
+    state: Literal["measured", "stopped", "beyond", "failed"]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+    @cached_property
+    def overlaps(self) -> Float64:
+        """Overlap of each query on the whole, float64 (m,)."""
+        found: Float64 = np.array(self.attributes["overlaps"]) / TOP
+        return found
+
+    @property
+    def quality(self) -> float:
+        """The mean of them."""
+        return float(self.overlaps.mean())
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of a document's codes in memory."""
+        return float(self.attributes["resident_bytes"])
+
+
+class Study:
+    """A search in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    members : sequence of Member
+        What may be tried.
+    limits : Limits
+    seed : int
+        The same seed gives the same trials, one process after another.
+    sampler : {"tpe", "nsga2", "nsga3"}
+        Tree-structured Parzen estimators (Bergstra et al., 2011; several objectives: Ozaki et al., 2022), or a genetic
+        algorithm (Deb et al., 2002; Deb and Jain, 2014), by Optuna.
+    """
+
+    def __init__(
+        self, folder: Path, members: Sequence[Member], limits: Limits, seed: int = 0, sampler: Sampler = "tpe"
+    ) -> None:
+        self.folder, self.limits, self.seed, self.sampler = folder, limits, seed, sampler
+        self.members = {member.name: member for member in members}
+
+    def search(
+        self,
+        objective: Objective,
+        identity: Mapping[str, Any],
+        *,
+        trials: int | None = None,
+        minutes: float | None = None,
+        first: Sequence[str] = (),
+    ) -> None:
+        """Try settings until there are so many, or the time is over; what was tried before counts.
+
+        Parameters
+        ----------
+        objective : Objective
+        identity : mapping
+            What the study is of.
+        trials, minutes : int, float or None
+            Whichever comes first; at least one of them.
+        first : sequence of str
+            Methods that are tried as their yamls have them, before the search begins; the others follow in the order of
+            the reference results (`harness.tuning.priors`).
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a study of something else.
+        """
+        if trials is None and minutes is None:
+            raise ConfigError("say when to stop: --trials N or --minutes M")
+        begin = time.monotonic()
+        study = self._opened(objective, identity, first)
+        self._take_up_again(study)
+        with tqdm(total=trials, unit=" settings", disable=None, leave=False) as bar:
+            while True:
+                done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+                bar.update(done - bar.n)
+                late = minutes is not None and time.monotonic() - begin >= 60 * minutes
+                if late or (trials is not None and done >= trials):
+                    return
+                self._try_one(study, objective)
+
+    def tried(self) -> list[Trial]:
+        """Return what was tried, in order.
+
+        Raises
+        ------
+        StoreError
+            If there is no study in the folder.
+        """
+        if not (self.folder / "study.journal").exists():
+            raise StoreError(f"{self.folder} holds no search: 'vecbudget tune' makes one")
+        stored = self._storage_study().get_trials(deepcopy=False)
+        return [trial for one in stored if (trial := self._read(one)) is not None]
+
+    def _read(self, stored: optuna.trial.FrozenTrial) -> Trial | None:
+        if not stored.state.is_finished() or "settings" not in stored.user_attrs:
+            return None
+        seen = stored.user_attrs
+        candidate = self._again(seen)
+        if "why" in seen:
+            return Trial(stored.number, candidate, "failed", seen, seen["why"])
+        if seen["violation"] > 0:
+            return Trial(stored.number, candidate, "beyond", seen)
+        return Trial(stored.number, candidate, "measured" if "overlaps" in seen else "stopped", seen)
+
+    def _again(self, seen: Mapping[str, Any]) -> Candidate:
+        from omegaconf import DictConfig, OmegaConf
+
+        node = OmegaConf.create(seen["node"])
+        assert isinstance(node, DictConfig)
+        return Candidate(seen["method"], seen["settings"], node)
+
+    def _opened(self, objective: Objective, identity: Mapping[str, Any], first: Sequence[str]) -> optuna.Study:
+        """Return the study of the folder; whoever makes it also says what is tried first."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = json.loads(json.dumps({**identity, "limits": vars(self.limits), "methods": sorted(self.members)}))
+        with FileLock(self.folder / "study.lock"):
+            path = self.folder / "study.json"
+            if path.exists():
+                there = json.loads(path.read_text(encoding="utf-8"))
+                if there != about:
+                    unlike = ", ".join(sorted(key for key in {*there, *about} if there.get(key) != about.get(key)))
+                    raise ConfigError(f"{self.folder} holds a search with other {unlike}: choose another --out")
+                return self._storage_study()
+            study = self._storage_study()
+            for name in dict.fromkeys([*first, *ranked(self.limits.max_bytes, self.members)]):
+                study.enqueue_trial(self._defaults(self.members[name], objective.width))
+            path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        return study
+
+    def _defaults(self, member: Member, width: int) -> dict[str, Any]:
+        """Return the parameters of a trial that takes a method as it is written."""
+        recorder = _Recorder(member)
+        # where the budget is too small for it, the trial will say so
+        with contextlib.suppress(ConfigError):
+            member.candidate(recorder, self.limits.max_bytes, width)
+        return {"method": member.name, "size": SIZES[0], **recorder.chosen}
+
+    def _storage_study(self) -> optuna.Study:
+        optuna = _optuna()
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
+        study: optuna.Study = optuna.create_study(
+            storage=storage, study_name="vecbudget", directions=["minimize", "maximize"], load_if_exists=True
+        )
+        return study
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return a sampler for one trial: seeded by its number, so that a search that goes on is the same search."""
+        optuna = _optuna()
+        seed = int(np.random.default_rng([self.seed, number]).integers(1 << 31))
+        made: optuna.samplers.BaseSampler
+        with warnings.catch_warnings():
+            # parameters of each method in a group of their own: experimental for years
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self.sampler == "nsga2":
+                made = optuna.samplers.NSGAIISampler(seed=seed)
+            elif self.sampler == "nsga3":
+                made = optuna.samplers.NSGAIIISampler(seed=seed)
+            else:
+                made = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
+        return made
+
+    def _take_up_again(self, study: optuna.Study) -> None:
+        """Try again what processes of this machine left behind when they were killed."""
+        from optuna.trial import TrialState
+
+        with FileLock(self.folder / "study.lock"):
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                host, _, pid = trial.user_attrs.get("process", "").rpartition(":")
+                if host == platform.node() and not _is_alive(int(pid)):
+                    study.tell(trial.number, state=TrialState.FAIL)
+                    study.enqueue_trial(trial.params)
+
+    def _try_one(self, study: optuna.Study, objective: Objective) -> None:
+        from optuna.trial import TrialState
+
+        number = len(study.get_trials(deepcopy=False))
+        study.sampler = self._sampler(number)
+        if number % AT_THE_BUDGET and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial({"size": SIZES[0]})
+        trial = study.ask()
+        trial.set_user_attr("process", f"{platform.node()}:{os.getpid()}")
+        name = trial.suggest_categorical("method", sorted(self.members))
+        nbytes = max(1, round(self.limits.max_bytes * trial.suggest_categorical("size", list(SIZES))))
+        try:
+            candidate = self.members[name].candidate(trial, nbytes, objective.width)
+        except ConfigError as error:
+            self._stated(trial, {"method": name, "settings": {}, "node": {}, "why": str(error), "violation": 1.0})
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        seen = {"method": name, "settings": dict(candidate.settings), "node": _plain(candidate)}
+        before = [one for one in self._finished(study) if one.candidate.node == candidate.node]
+        values = None
+        if before:
+            seen |= {key: value for key, value in before[0].attributes.items() if key not in ("process", *seen)}
+            if before[0].state == "measured":
+                values = (before[0].nbytes, before[0].quality)
+        else:
+            try:
+                values = self._measured(candidate, objective, seen, study)
+            except (MethodError, VecbudgetError) as error:
+                seen |= {"why": str(error), "violation": 1.0}
+            except KeyboardInterrupt:
+                study.tell(trial, state=TrialState.FAIL)
+                raise
+        self._stated(trial, seen)
+        log.info("%4d  %s", trial.number, self._line(candidate, seen))
+        study.tell(trial, values) if values else study.tell(trial, state=TrialState.PRUNED)
+
+    def _measured(
+        self, candidate: Candidate, objective: Objective, seen: dict[str, Any], study: optuna.Study
+    ) -> tuple[float, float] | None:
+        """Return bytes and quality on the whole, or None for a setting that is not looked at to the end."""
+        spec = candidate.spec(self.seed)
+        last = len(objective.looks) - 1
+        for place, look in enumerate(objective.looks):
+            outcome = measured(spec.make, look, self.limits.max_bytes)
+            found = np.rint(TOP * outcome.overlaps).astype(int).tolist()
+            seen |= {
+                "code_bytes": outcome.code_bytes,
+                "resident_bytes": outcome.resident_bytes,
+                "state_bytes": outcome.state_bytes,
+                "docs_per_second": outcome.documents_per_second,
+                "fit_seconds": outcome.fit_seconds,
+                "violation": self.limits.violation(outcome),
+            }
+            if seen["violation"] > 0:
+                return None
+            seen["query_ms"] = outcome.query_ms
+            if place < last:
+                seen["first_overlaps"] = found
+                if self._is_behind(np.array(found), outcome.resident_bytes, study):
+                    return None
+            else:
+                seen["overlaps"] = found
+        return outcome.resident_bytes, outcome.quality
+
+    def _is_behind(self, found: NDArray[Any], nbytes: float, study: optuna.Study) -> bool:
+        """Whether another setting that is no larger found more at the first look, beyond chance."""
+        rivals = [
+            np.array(trial.attributes["first_overlaps"])
+            for trial in self._finished(study)
+            if "first_overlaps" in trial.attributes and trial.nbytes <= nbytes
+        ]
+        best = max(rivals, key=lambda rival: float(rival.mean()), default=None)
+        if best is None:
+            return False
+        difference = found - best
+        error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
+        return float(difference.mean()) + STANDARD_ERRORS * error < 0
+
+    def _finished(self, study: optuna.Study) -> Iterator[Trial]:
+        for stored in study.get_trials(deepcopy=False):
+            trial = self._read(stored)
+            if trial is not None and trial.candidate.node:
+                yield trial
+
+    def _stated(self, trial: optuna.Trial, seen: Mapping[str, Any]) -> None:
+        for key, value in seen.items():
+            trial.set_user_attr(key, value)
+        trial.set_constraint("limits", seen["violation"])
+
+    def _line(self, candidate: Candidate, seen: Mapping[str, Any]) -> str:
+        if "why" in seen:
+            return f"{candidate.name}: {seen['why']}"
+        size = f"{seen['resident_bytes']:.1f} B"
+        if seen["violation"] > 0:
+            return f"{candidate.name}: {size}, beyond the limits"
+        if "overlaps" not in seen:
+            return f"{candidate.name}: {size}, overlap@10 {np.mean(seen['first_overlaps']) / TOP:.3f} at first, stopped"
+        return f"{candidate.name}: {size}, overlap@10 {np.mean(seen['overlaps']) / TOP:.4f}"
+
+
+class _Recorder:
+    """Takes what a yaml says, and remembers under which names a trial would be asked for it."""
+
+    def __init__(self, member: Member) -> None:
+        from harness.tuning.space import Written
+
+        self.chosen: dict[str, Any] = {}
+        self._written = Written(member)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        value = self._written.suggest_categorical(name, choices)
+        return self._noted(name, value if value in choices else choices[0])
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return int(self._noted(name, min(max(self._written.suggest_int(name, low, high), low), high)))
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(self._noted(name, min(max(self._written.suggest_float(name, low, high), low), high)))
+
+    def _noted(self, name: str, value: Any) -> Any:
+        self.chosen[name] = value
+        return value
+
+
+def _plain(candidate: Candidate) -> dict[str, Any]:
+    from harness.runs.config import as_mapping
+
+    return as_mapping(candidate.node, resolve=False)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("optuna", "tune", "searching for the best setting") from error
+    return optuna
