@@ -225,7 +225,7 @@ def _tune(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget tune",
         description="Search for the setting that finds most within a budget: methods and their parameters, on queries "
-        "that are no test queries; then measure the best one on these, once. Ended or killed, the same command goes on.",
+        "that are no test queries; then measure the best one on these, once. If it ends early, the same command goes on.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=, dataset= and so on, as for a run")
     parser.add_argument("--max-bytes", type=int, required=True, metavar="B", help="of a document's codes in memory")
@@ -248,7 +248,7 @@ def _tune(arguments: list[str]) -> int:
 
     from harness.report.tuning import tuned_text, write_tuned
     from harness.tuning.study import Limits
-    from harness.tuning.tune import Search, tuned
+    from harness.tuning.dataset_search import Search, tuned
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("harness").setLevel(logging.INFO)
@@ -273,7 +273,7 @@ def _tune(arguments: list[str]) -> int:
 def _advise(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget advise",
-        description="From a file of vectors to what to store: a dozen settings that suit the budget, on a sample of it.",
+        description="From a file of vectors to what to store: a dozen settings for the budget, tried on a sample.",
     )
     parser.add_argument("docs", metavar="DOCS", help="documents' vectors: parquet, npy, safetensors and others")
     parser.add_argument("queries", nargs="?", metavar="QUERIES", help="queries' vectors (documents are held out)")
@@ -292,9 +292,8 @@ def _advise(arguments: list[str]) -> int:
     import logging
 
     from harness.analysis.needs import Needs
-    from harness.data.datasets import VectorFiles
     from harness.report.advice import advice_text, write_advice
-    from harness.tuning.advise import HELD_OUT, advise
+    from harness.tuning.advise import advise, read
 
     logging.getLogger("faiss").setLevel(logging.WARNING)
     needs = Needs.parse(
@@ -302,7 +301,7 @@ def _advise(arguments: list[str]) -> int:
     )
     files = {"docs": options.docs, "queries": options.queries, "qrels": options.qrels, "metric": options.metric}
     given = {name: value for name, value in files.items() if value is not None}
-    found = advise(VectorFiles(**given, held_out=HELD_OUT).load(), needs, options.minutes, options.seed)
+    found = advise(read(**given), needs, options.minutes, options.seed)
     overrides = ["dataset=vectors", *(f"dataset.{name}={value}" for name, value in given.items() if value != "auto")]
     write_advice(found, overrides, options.out)
     sys.stdout.write(advice_text(found, overrides))

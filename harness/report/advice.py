@@ -14,6 +14,7 @@ from harness.base.errors import ConfigError
 from harness.base.formatting import amount, per_vector, percent
 from harness.tuning.advise import Advice, Rung
 from harness.tuning.result import Figure
+from harness.tuning.space import written
 
 OTHERS = 3
 """Settings that are named beside the choice."""
@@ -125,11 +126,8 @@ def _export(found: Advice, source: Sequence[str]) -> list[str]:
 
 
 def _changed(rung: Rung) -> dict[str, str]:
-    """Return what of the setting is not what its yaml says: the parameters that fill the budget."""
-    from harness.tuning.space import space, written
-
-    sizes = next((one.sizes for one in space() if one.name == rung.candidate.method), {})
-    return {place: written(rung.candidate.settings[place]) for place in sizes}
+    """Return what of the setting is not as its yaml has it: the parameters that fill the budget."""
+    return {place: written(rung.candidate.settings[place]) for place in rung.candidate.changed}
 
 
 def _row(found: Advice, rung: Rung) -> str:

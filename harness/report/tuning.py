@@ -16,7 +16,7 @@ from harness.report.figures import style
 from harness.tuning.importance import importance
 from harness.tuning.result import Figure
 from harness.tuning.study import Trial
-from harness.tuning.tune import Tuned
+from harness.tuning.dataset_search import Tuned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

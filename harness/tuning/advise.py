@@ -20,7 +20,8 @@ from harness.analysis.needs import Needs
 from harness.base.errors import ConfigError, VecbudgetError
 from harness.base.memmap import as_float32, in_memory, take_vectors
 from harness.base.sampling import sampled
-from harness.data.datasets import Dataset
+from harness.data.datasets import Dataset, VectorFiles
+from harness.data.metric import Metric
 from harness.data.training_queries import MAX_QUERIES
 from harness.evaluation.exact_search import search, search_uncompressed
 from harness.evaluation.fidelity import TOP, Comparison
@@ -29,7 +30,15 @@ from harness.evaluation.index_build import encode, teach
 from harness.evaluation.rankings import Rankings
 from harness.evaluation.retrieval_metrics import Judgements, ndcg
 from harness.runs.presets import Preset, of_store
-from harness.tuning.objective import FIRST_LOOK, LEAST_QUERIES, MOST_QUERIES, Look, Outcome, measured
+from harness.tuning.objective import (
+    FIRST_LOOK,
+    LEAST_QUERIES,
+    MOST_QUERIES,
+    SHARE_OF_DOCUMENTS,
+    Look,
+    Outcome,
+    measured,
+)
 from harness.tuning.priors import ranked
 from harness.tuning.result import Figure
 from harness.tuning.space import Candidate, Member, fixed, space
@@ -45,9 +54,6 @@ log = logging.getLogger(__name__)
 
 MOST_DOCUMENTS = 10_000
 """Documents of the second rung; as many others are for fitting where there are enough."""
-
-HELD_OUT = 800
-"""Documents that leave the collection where there are no queries."""
 
 RUNGS = 12
 """Settings of the ladder."""
@@ -200,6 +206,23 @@ def advise(dataset: Dataset, needs: Needs, minutes: float = 5.0, seed: int = 0) 
         sample=len(whole.docs),
         seconds=time.monotonic() - begin,
     )
+
+
+def read(docs: str, queries: str | None = None, qrels: str | None = None, metric: Metric = "auto") -> Dataset:
+    """Return what files hold; without queries, some documents leave the collection and are the queries.
+
+    Raises
+    ------
+    DatasetError
+        See `harness.data.datasets.VectorFiles`.
+    """
+    if queries is not None:
+        return VectorFiles(docs=docs, queries=queries, qrels=qrels, metric=metric).load()
+    found = VectorFiles(docs=docs, qrels=qrels, metric=metric, held_out=1).load()
+    count = min(2 * MOST_QUERIES, len(found.doc_ids) // SHARE_OF_DOCUMENTS)
+    if not found.revision or "held out" not in found.revision or count < 1:
+        return found
+    return VectorFiles(docs=docs, qrels=qrels, metric=metric, held_out=count).load()
 
 
 def _vectors(dataset: Dataset) -> tuple[Float32, Float32, JudgementsOf]:

@@ -37,7 +37,7 @@ def importance(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
     quality = np.array([trial.quality for trial in trials])
     if len(trials) < LEAST_TRIALS or np.ptp(quality) == 0:
         return {}
-    rows = [
+    rows: list[dict[str, object]] = [
         {"method": trial.candidate.method}
         | {f"{trial.candidate.method} {place}": value for place, value in trial.candidate.settings.items()}
         for trial in trials

@@ -84,19 +84,18 @@ class Result:
     tested: Mapping[int, Tested] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], usual: str) -> Result | None:
-        """Read the trials; None if none of them was measured.
+    def of(cls, trials: Sequence[Trial], best: Trial, usual: str) -> Result:
+        """Read the trials.
 
         Parameters
         ----------
         trials : sequence of Trial
+        best : Trial
+            See `harness.tuning.study.best_of`.
         usual : str
             The method whose first trial the best is compared with.
         """
         good = [trial for trial in trials if trial.state == "measured"]
-        if not good:
-            return None
-        best = max(good, key=lambda trial: (trial.quality, -trial.nbytes, -trial.number))
         first = next((trial for trial in good if trial.candidate.method == usual), None)
         return cls(trials, best, first, front(good), optimism(np.stack([trial.overlaps for trial in good])))
 

@@ -89,6 +89,16 @@ class Alternatives:
 
     parts: Mapping[str, Alternative]
 
+    def of(self, part: Mapping[str, Any] | None) -> str:
+        """Return which of them a yaml's part is: of the same class; the first where none is."""
+
+        def target(one: Mapping[str, Any] | None) -> str | None:
+            return None if one is None else str(one["_target_"])
+
+        return next(
+            (kind for kind, one in self.parts.items() if target(one.part) == target(part)), next(iter(self.parts))
+        )
+
 
 Range = Interval | Choices | Alternatives
 
@@ -105,16 +115,19 @@ class Candidate:
         What was chosen, by place; names of alternatives for parts.
     node : DictConfig
         The method's node, to be run: its `about` is that of the yaml, without `search`.
+    changed : tuple of str
+        Places where that is not what the yaml says, and those that fill the budget.
     """
 
     method: str
     settings: Mapping[str, Scalar]
     node: DictConfig
+    changed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What tables call it."""
-        return " ".join([self.method, *(f"{place}={written(value)}" for place, value in self.settings.items())])
+        """What tables call it: the method and what is not as its yaml has it."""
+        return " ".join([self.method, *(f"{place}={written(self.settings[place])}" for place in self.changed)])
 
     def spec(self, seed: int) -> MethodSpec:
         """Return the method, ready to be made, with the seed that a run of it would have."""
@@ -162,27 +175,35 @@ class Member:
         node = OmegaConf.create(OmegaConf.to_container(self.node, resolve=False))
         assert isinstance(node, DictConfig)
         chosen: dict[str, Scalar] = {}
+        usual: dict[str, Scalar] = {}
+        as_written = Written(self)
         for place, values in self.ranges.items():
             name = f"{self.name}.{place}"
             if isinstance(values, Alternatives):
                 kind = str(chooser.suggest_categorical(name, list(values.parts)))
                 chosen[place] = kind
+                usual[place] = as_written.suggest_categorical(name, list(values.parts))
                 alternative = values.parts[kind]
-                _put(node, place, alternative.part)
-                for other, value in alternative.changes.items():
-                    _put(node, other, value)
+                # the yaml's own part stays as it is there
+                if kind != usual[place]:
+                    _put(node, place, alternative.part)
+                    for other, value in alternative.changes.items():
+                        _put(node, other, value)
                 for own, inner in alternative.ranges.items():
                     chosen[f"{place}.{own}"] = value = inner.choose(chooser, f"{name}.{kind}.{own}")
+                    usual[f"{place}.{own}"] = inner.choose(as_written, f"{name}.{kind}.{own}")
                     _put(node, f"{place}.{own}", value)
             else:
                 chosen[place] = value = values.choose(chooser, name)
+                usual[place] = values.choose(as_written, name)
                 _put(node, place, value)
         filled: dict[str, Scalar] = {}
         for place, formula in self.sizes.items():
             filled[place] = value = _size(formula, nbytes, width, node, place)
             _put(node, place, value)
         _drop_empty_parts(node)
-        return Candidate(self.name, {**filled, **chosen}, node)
+        changed = (*filled, *(place for place, value in chosen.items() if value != usual[place]))
+        return Candidate(self.name, {**filled, **chosen}, node, changed)
 
     def as_written(self, nbytes: int, width: int) -> Candidate:
         """Return the method as its yaml has it, but for what fills the budget."""
@@ -203,18 +224,7 @@ class Written:
         """Return what is written."""
         place = name.removeprefix(f"{self.member.name}.")
         values = self.member.ranges.get(place)
-        if isinstance(values, Alternatives):
-            written_part = self._value(name)
-            target = None if written_part is None else written_part["_target_"]
-            return next(
-                (
-                    kind
-                    for kind, one in values.parts.items()
-                    if (None if one.part is None else one.part["_target_"]) == target
-                ),
-                choices[0],
-            )
-        return self._default(name, choices[0])
+        return values.of(self._value(name)) if isinstance(values, Alternatives) else self._default(name, choices[0])
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """Return what is written."""
@@ -230,8 +240,9 @@ class Written:
             # an alternative's own ranges are named place.kind.parameter
             if isinstance(values, Alternatives) and place.startswith(f"{outer}."):
                 kind, _, own = place.removeprefix(f"{outer}.").partition(".")
-                part = values.parts[kind].part or {}
-                return part.get(own, otherwise)
+                written_part = self._value(f"{self.member.name}.{outer}")
+                part = written_part if kind == values.of(written_part) else values.parts[kind].part
+                return (part or {}).get(own, otherwise)
         found = self._value(name)
         return otherwise if found is None else found
 

@@ -10,6 +10,7 @@ part of the collection, and the whole only if it may still reach the front.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -213,7 +214,8 @@ class Study:
         return [trial for one in stored if (trial := self._read(one)) is not None]
 
     def _read(self, stored: optuna.trial.FrozenTrial) -> Trial | None:
-        if not stored.state.is_finished() or "settings" not in stored.user_attrs:
+        # of one that was killed or interrupted half is known at most
+        if stored.state.name not in ("COMPLETE", "PRUNED"):
             return None
         seen = stored.user_attrs
         candidate = self._again(seen)
@@ -228,7 +230,7 @@ class Study:
 
         node = OmegaConf.create(seen["node"])
         assert isinstance(node, DictConfig)
-        return Candidate(seen["method"], seen["settings"], node)
+        return Candidate(seen["method"], seen["settings"], node, tuple(seen["changed"]))
 
     def _opened(self, objective: Objective, identity: Mapping[str, Any], first: Sequence[str]) -> optuna.Study:
         """Return the study of the folder; whoever makes it also says what is tried first."""
@@ -257,20 +259,22 @@ class Study:
         return {"method": member.name, "size": SIZES[0], **recorder.chosen}
 
     def _storage_study(self) -> optuna.Study:
-        optuna = _optuna()
+        _require_optuna()
+        import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
-        study: optuna.Study = optuna.create_study(
+        made: optuna.Study = optuna.create_study(
             storage=storage, study_name="vecbudget", directions=["minimize", "maximize"], load_if_exists=True
         )
-        return study
+        return made
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Return a sampler for one trial: seeded by its number, so that a search that goes on is the same search."""
-        optuna = _optuna()
+        import optuna
+
         seed = int(np.random.default_rng([self.seed, number]).integers(1 << 31))
         made: optuna.samplers.BaseSampler
         with warnings.catch_warnings():
@@ -309,10 +313,16 @@ class Study:
         try:
             candidate = self.members[name].candidate(trial, nbytes, objective.width)
         except ConfigError as error:
-            self._stated(trial, {"method": name, "settings": {}, "node": {}, "why": str(error), "violation": 1.0})
+            none: dict[str, Any] = {"method": name, "settings": {}, "changed": [], "node": {}}
+            self._stated(trial, none | {"why": str(error), "violation": 1.0})
             study.tell(trial, state=TrialState.PRUNED)
             return
-        seen = {"method": name, "settings": dict(candidate.settings), "node": _plain(candidate)}
+        seen: dict[str, Any] = {
+            "method": name,
+            "settings": dict(candidate.settings),
+            "changed": list(candidate.changed),
+            "node": _plain(candidate),
+        }
         before = [one for one in self._finished(study) if one.candidate.node == candidate.node]
         values = None
         if before:
@@ -371,7 +381,7 @@ class Study:
             return False
         difference = found - best
         error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
-        return float(difference.mean()) + STANDARD_ERRORS * error < 0
+        return bool(difference.mean() + STANDARD_ERRORS * error < 0)
 
     def _finished(self, study: optuna.Study) -> Iterator[Trial]:
         for stored in study.get_trials(deepcopy=False):
@@ -435,9 +445,34 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError("optuna", "tune", "searching for the best setting") from error
-    return optuna
+def _require_optuna() -> None:
+    if importlib.util.find_spec("optuna") is None:
+        raise MissingExtraError("optuna", "tune", "searching for the best setting")
+
+
+def best_of(trials: Sequence[Trial], limits: Limits) -> Trial:
+    """Return the trial of the highest quality; of equal ones the smallest, then the first.
+
+    Raises
+    ------
+    ConfigError
+        If none was measured: what the smallest one takes, or why they were refused.
+    """
+    good = [trial for trial in trials if trial.state == "measured"]
+    if not good:
+        raise ConfigError(_why_nothing(trials, limits))
+    return max(good, key=lambda trial: (trial.quality, -trial.nbytes, -trial.number))
+
+
+def _why_nothing(trials: Sequence[Trial], limits: Limits) -> str:
+    """Say why no setting was measured."""
+    beyond = [trial for trial in trials if trial.state == "beyond"]
+    if beyond:
+        least = min(beyond, key=lambda trial: trial.nbytes)
+        return (
+            f"none of {len(trials)} settings keeps to the limits (--max-bytes {limits.max_bytes}); the smallest, "
+            f"{least.candidate.name}, takes {least.nbytes:.1f} B in memory and encodes "
+            f"{least.attributes['docs_per_second']:,.0f} documents a second"
+        )
+    failed = [trial for trial in trials if trial.state == "failed"]
+    return f"none of {len(trials)} settings could be measured; {failed[0].why}" if failed else "nothing was tried"

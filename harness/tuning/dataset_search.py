@@ -21,7 +21,8 @@ from harness.runs.store import Store
 from harness.tuning.objective import Objective
 from harness.tuning.result import Result, Tested
 from harness.tuning.space import Candidate, space
-from harness.tuning.study import Limits, Sampler, Study, Trial
+from harness.tuning.study import Limits, Sampler, Study, Trial, best_of
+from methods.representations import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
     cfg = _composed(overrides)
     dataset, encoder = load_dataset("dataset", cfg.dataset), model_of(cfg)
     vectors = load_vectors(dataset, encoder, cfg.cache_dir)
-    if not hasattr(vectors.docs, "dtype"):
+    if kind_of(vectors.docs) != "vectors":
         raise ConfigError(f"a search is for one vector a document, and {encoder.name} gives another representation")
     objective = Objective.of(dataset, encoder, vectors, search.queries, cfg.seed)
     nbytes = search.limits.max_bytes
@@ -139,9 +140,8 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
             helper.wait()
     if worker:
         return None
-    result = Result.of(study.tried(), USUAL)
-    if result is None:
-        raise ConfigError(_why_nothing(study.tried(), search.limits))
+    trials = study.tried()
+    result = Result.of(trials, best_of(trials, search.limits), USUAL)
     name = f"tuned_{nbytes}"
     (folder / "method").mkdir(exist_ok=True)
     for trial in (result.best, *result.front):
@@ -222,17 +222,3 @@ def _test(cfg: DictConfig, candidate: Candidate, name: str) -> Tested:
         if metric in per_query.columns
     }
     return Tested(run_id, metrics)
-
-
-def _why_nothing(trials: Sequence[Trial], limits: Limits) -> str:
-    """Say why no setting was measured."""
-    beyond = [trial for trial in trials if trial.state == "beyond"]
-    if beyond:
-        least = min(beyond, key=lambda trial: trial.nbytes)
-        return (
-            f"none of {len(trials)} settings keeps to the limits (--max-bytes {limits.max_bytes}); the smallest, "
-            f"{least.candidate.name}, takes {least.nbytes:.1f} B in memory and encodes "
-            f"{least.attributes['docs_per_second']:,.0f} documents a second"
-        )
-    failed = [trial for trial in trials if trial.state == "failed"]
-    return f"none of {len(trials)} settings could be measured; {failed[0].why}" if failed else "nothing was tried"
