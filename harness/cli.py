@@ -225,7 +225,7 @@ def _tune(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vecbudget tune",
         description="Search for the setting that finds most within a budget: methods and their parameters, on queries "
-        "that are no test queries; then measure the best one on these, once. If it ends early, the same command goes on.",
+        "that are no test queries; then measure the best one on these, once. Ended early, the same command goes on.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=, dataset= and so on, as for a run")
     parser.add_argument("--max-bytes", type=int, required=True, metavar="B", help="of a document's codes in memory")
@@ -247,8 +247,8 @@ def _tune(arguments: list[str]) -> int:
     import logging
 
     from harness.report.tuning import tuned_text, write_tuned
-    from harness.tuning.study import Limits
     from harness.tuning.dataset_search import Search, tuned
+    from harness.tuning.study import Limits
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("harness").setLevel(logging.INFO)

@@ -13,10 +13,10 @@ from harness.base.formatting import count
 from harness.evaluation.metric_registry import metric
 from harness.report import markdown
 from harness.report.figures import style
+from harness.tuning.dataset_search import Tuned
 from harness.tuning.importance import importance
 from harness.tuning.result import Figure
 from harness.tuning.study import Trial
-from harness.tuning.dataset_search import Tuned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -95,9 +95,8 @@ class Alternatives:
         def target(one: Mapping[str, Any] | None) -> str | None:
             return None if one is None else str(one["_target_"])
 
-        return next(
-            (kind for kind, one in self.parts.items() if target(one.part) == target(part)), next(iter(self.parts))
-        )
+        alike = [kind for kind, one in self.parts.items() if target(one.part) == target(part)]
+        return [*alike, *self.parts][0]
 
 
 Range = Interval | Choices | Alternatives

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ def trial(number, nbytes, overlaps, method="pq", **settings):
 def test_the_front_is_what_no_other_one_beats(points):
     trials = [trial(number, nbytes, [quality]) for number, (nbytes, quality) in enumerate(points)]
     kept = front(trials)
-    assert all(a.nbytes < b.nbytes and a.quality < b.quality for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a.nbytes < b.nbytes and a.quality < b.quality for a, b in itertools.pairwise(kept))
     for one in trials:
         assert any(other.nbytes <= one.nbytes and other.quality >= one.quality for other in kept)
 

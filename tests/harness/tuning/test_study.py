@@ -21,6 +21,7 @@ from harness.tuning.study import Limits, Study
 from methods.base import VectorsError
 from tests.conftest import ROOT, clustered_vectors
 
+FOUR_BYTES = Limits(4)
 CHEAP = ("svd_binary", "svd192_int8", "itq")
 
 
@@ -29,7 +30,7 @@ def objective() -> Objective:
     return Objective.from_arrays(clustered_vectors(300, 32), None)
 
 
-def search(folder: Path, objective: Objective, trials: int, limits: Limits = Limits(4), **options) -> list:
+def search(folder: Path, objective: Objective, trials: int, limits: Limits = FOUR_BYTES, **options) -> list:
     study = Study(folder, space(options.pop("methods", CHEAP)), limits, **options)
     study.search(objective, {"dataset": "d"}, trials=trials)
     return study.tried()
