@@ -130,7 +130,7 @@ def test_killed_and_shared_by_two_processes(small_collection, tmp_path, capsys):
     assert "On the test queries" in page
     assert (tmp_path / "study" / "tune.png").stat().st_size > 10_000
     # the yaml runs, and is the run that was measured: nothing is measured again
-    given = arguments(small_collection, tmp_path, 1)[-4:]
+    given = arguments(small_collection, tmp_path, 1)[-5:]
     assert main(["run", "--config-dir", str(tmp_path / "study"), "method=tuned_4", *given]) == 0
     runs = list((tmp_path / "results" / "runs").glob("*/run.json"))
     records = [json.loads(path.read_text()) for path in runs]
