@@ -265,6 +265,7 @@ def _draw_importance(panel: Axes, trials: Sequence[Trial]) -> None:
 
 def _draw_parallel(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
     """Draw the settings of the best method as lines over its parameters, coloured by overlap."""
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -283,14 +284,14 @@ def _draw_parallel(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
         return
     axes = [*places, "overlap@10"]
     colours = Normalize(min(trial.quality for trial in own), max(trial.quality for trial in own) + 1e-9)
-    shown = ScalarMappable(norm=colours, cmap="viridis")
+    palette = colormaps["viridis"]
     scales = {place: _scale([trial.candidate.settings.get(place) for trial in own]) for place in places}
     scales["overlap@10"] = _scale([trial.quality for trial in own])
     for trial in own:
         values = [scales[place][0](trial.candidate.settings.get(place)) for place in places]
         values.append(scales["overlap@10"][0](trial.quality))
         panel.plot(
-            range(len(axes)), values, color=shown.to_rgba(trial.quality), linewidth=2.4 if trial is best else 1.0
+            range(len(axes)), values, color=palette(colours(trial.quality)), linewidth=2.4 if trial is best else 1.0
         )
     for place, name in enumerate(axes):
         panel.axvline(place, color=style.QUIET, linewidth=0.7)
@@ -308,7 +309,7 @@ def _draw_parallel(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
     panel.set_xlim(-0.05, len(axes) - 0.7)
     panel.set_yticks([])
     panel.grid(visible=False)
-    panel.figure.colorbar(shown, ax=panel, label="overlap@10", pad=0.01)
+    panel.figure.colorbar(ScalarMappable(norm=colours, cmap=palette), ax=panel, label="overlap@10", pad=0.01)
 
 
 def _scale(values: Sequence[object]) -> tuple[Scale, list[tuple[float, str]]]:

@@ -337,9 +337,11 @@ def _alternatives(name: str, where: str) -> Alternatives:
     content = OmegaConf.to_container(OmegaConf.create(files[name].read_text(encoding="utf-8")), resolve=False)
     assert isinstance(content, dict)
     parts = {}
-    for kind, entry in content.items():
-        own = entry or {}
-        ranges = {str(key): _range(name, f"{kind}.{key}", value) for key, value in own.get("search", {}).items()}
+    for kind, own in content.items():
+        ranges = {
+            str(key): _range(name, ".".join((str(kind), str(key))), value)
+            for key, value in own.get("search", {}).items()
+        }
         simple = {key: one for key, one in ranges.items() if not isinstance(one, Alternatives)}
         parts[str(kind)] = Alternative(own.get("part"), own.get("changes", {}), simple)
     return Alternatives(parts)
