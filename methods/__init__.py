@@ -22,6 +22,7 @@ HOMES = {
     "ExactAlongFirst": "composed.residual",
     "Residual": "composed.residual",
     "AsWritten": "composed.store_layout",
+    "InvertedLists": "index.inverted_lists",
     "Adder": "learned.adder",
     "Autoencoder": "learned.autoencoder",
     "BEBR": "learned.bebr",

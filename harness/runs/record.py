@@ -196,6 +196,8 @@ class StorageEntry(Entry):
     dictionary_bytes: float = 0
     token_vectors_per_doc: float = 0
     length_bytes_per_doc: float = 0
+    structure_bytes_per_doc: float = 0
+    structure_state_bytes: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,6 +369,8 @@ class Record(Entry):
                 dictionary_bytes=storage.dictionary_file_bytes,
                 token_vectors_per_doc=measurement.token_vectors / storage.n,
                 length_bytes_per_doc=storage.length_bytes / storage.n,
+                structure_bytes_per_doc=storage.structure_bytes / storage.n,
+                structure_state_bytes=storage.structure_state_bytes,
                 index_bytes=storage.index_bytes,
             ),
             limits=measurement.limits,
@@ -439,9 +443,14 @@ def scoring_of(settings: Mapping[str, Any]) -> str:
 
 def params_of(overrides: list[str]) -> str:
     """Return what distinguishes this configuration from the method's yaml, such as "bits=4"."""
-    changed = (text.lstrip("+~").removeprefix("method.") for text in overrides if "method." in text.partition("=")[0])
+    changed = (text.lstrip("+~").removeprefix("method.") for text in overrides if _is_parameter(text))
     # a sweep writes Python's True where a person writes true
     return " ".join(sorted(re.sub(r"=(True|False)$", lambda found: found[0].lower(), text) for text in changed))
+
+
+def _is_parameter(override: str) -> bool:
+    key = override.partition("=")[0]
+    return "method." in key or key.lstrip("+~").startswith("index.")
 
 
 def _migrated(content: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
     try:
         cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
-        with named_settings(cfg.method, method_name, overrides):
+        with named_settings(cfg.method, method_name, overrides, cfg.index):
             inputs = Inputs.of(cfg)
     except (ShareError, MethodError) as error:
         if not listed:
@@ -111,7 +111,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
         return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
-        with _alone(cfg), named_settings(cfg.method, method_name, overrides):
+        with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
             measurement, costs = _measure(inputs, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
@@ -137,11 +137,16 @@ def _named(inputs: Inputs, method_name: str, overrides: list[str]) -> MethodEntr
     """Return what tables call the method, how it was fitted, and what was changed in its yaml."""
     return MethodEntry(
         name=method_name,
-        params=" ".join([*inputs.conditions, params_of(overrides)]).strip(),
+        params=" ".join([*inputs.conditions, *_index(inputs), params_of(overrides)]).strip(),
         seed=inputs.method.seed,
         family=inputs.method.about.get("family", ""),
         scoring=scoring_of(inputs.method.settings),
     )
+
+
+def _index(inputs: Inputs) -> list[str]:
+    """Return what tables say of the structure that the codes are in."""
+    return [f"index={inputs.method.index}"] if inputs.method.index else []
 
 
 def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list[str]) -> Record:
