@@ -22,6 +22,8 @@ HOMES = {
     "ExactAlongFirst": "composed.residual",
     "Residual": "composed.residual",
     "AsWritten": "composed.store_layout",
+    "HNSW": "index.graph",
+    "Vamana": "index.graph",
     "InvertedLists": "index.inverted_lists",
     "Adder": "learned.adder",
     "Autoencoder": "learned.autoencoder",

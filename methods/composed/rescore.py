@@ -215,8 +215,10 @@ class Rescore(Codec):
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that are read for a short list only."""
+        inner = {_first_name(name): name for name in names if _first_name(name)}
+        walked = {inner[name] for name in self.first.on_disk(inner)}
         # where the bytes of a document lie is looked up in memory
-        return {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
+        return walked | {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
 
     def stored_vectors(self, codes: Codes) -> int:
         """Return of how many vectors both tiers have bytes, where a document has several."""
