@@ -30,6 +30,7 @@ class MeasureConfig:
 
     cost: bool = False
     repeats: int = 5
+    efforts: list[int] | None = None
 
 
 @dataclass
@@ -74,7 +75,8 @@ class RunConfig:
     measure : node
         `cost`: measure every stage's seconds with warm-up and repeats, latency of single queries and memory, too, while
         no other run does (`harness.evaluation.cost`); a record without them is then measured again. `repeats`: of each
-        stage.
+        stage. `efforts`: with which lists or a graph are searched (`harness.evaluation.effort`), in one run and without
+        making them again; null is those that the index's yaml names, [] is none.
     """
 
     model: Any = None
@@ -159,9 +161,11 @@ class MethodSpec:
         self.about, self.settings = _settings(node, "method")
         self.index = ""
         """The name of the index structure that holds the method; "" where there is none."""
+        self.efforts: list[int] = []
+        """Efforts with which that is searched, if a run does not name others."""
         if index is not None and "_target_" in index:
             about, structure = _settings(index, "index", given=("codec",))
-            self.index = str(about.get("name", "index"))
+            self.index, self.efforts = str(about.get("name", "index")), list(about.get("efforts", []))
             self.settings = held_by(structure, self.settings)
         self.seed: int | None = _find_seed(self.settings)
 

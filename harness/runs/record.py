@@ -256,6 +256,8 @@ class Record(Entry):
     peak_memory_bytes : int or None
     cost : dict or None
         See `harness.evaluation.cost.Costs.as_record`.
+    efforts : dict or None
+        See `harness.evaluation.effort.EffortCurve.as_record`; None without an index structure.
     error, traceback : str or None
         Why it failed, or was skipped.
     files : dict of str to str, and checksum : str
@@ -296,6 +298,7 @@ class Record(Entry):
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     cost: dict[str, Any] | None = None
+    efforts: dict[str, Any] | None = None
     error: str | None = None
     traceback: str | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -385,6 +388,7 @@ class Record(Entry):
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},
             peak_memory_bytes=measurement.peak_memory_bytes,
             cost=None if costs is None else costs.as_record(*sizes),
+            efforts=None if measurement.efforts is None else measurement.efforts.as_record(),
         )
 
     def summary(self) -> str:

@@ -105,7 +105,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, method_name, overrides)
     record = _begun(inputs, cfg, method, overrides)
-    if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, _efforts(inputs, cfg)):
         renamed = relabelled(store, record)
         log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
         return inputs.run_id
@@ -169,9 +169,20 @@ def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list
     )
 
 
-def _is_recorded(store: Store, run_id: str, with_cost: bool) -> bool:
-    """Whether a run finished, and has its cost where that is asked for."""
-    return store.has(run_id) and (not with_cost or bool(store.read(run_id).cost))
+def _efforts(inputs: Inputs, cfg: DictConfig) -> list[int]:
+    """Return the efforts that an index structure is to be searched with."""
+    if not inputs.method.index:
+        return []
+    return inputs.method.efforts if cfg.measure.efforts is None else list(cfg.measure.efforts)
+
+
+def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int]) -> bool:
+    """Whether a run finished, and has its cost and curve of efforts where these are asked for."""
+    if not store.has(run_id) or not (with_cost or efforts):
+        return store.has(run_id)
+    record = store.read(run_id)
+    asked = (record.efforts or {}).get("asked", [])
+    return (not with_cost or bool(record.cost)) and set(efforts) <= set(asked)
 
 
 def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
@@ -190,6 +201,7 @@ def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
+        efforts=_efforts(inputs, cfg),
     )
     if not cfg.measure.cost:
         return measurement, None
