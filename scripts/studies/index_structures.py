@@ -3,10 +3,10 @@
     vecbudget sweep experiment=index dataset=folder dataset.path=DIR model=vectors model.path=FILE results_dir=RUNS
     python scripts/studies/index_structures.py --vectors FILE --runs RUNS --out results/reference/index
 
-FILE is a safetensors file of docs and queries, as `model=vectors` reads it; `--synthetic N FILE` writes one: N documents
-in clusters, and 1,000 queries. Ours are the records of the sweep, at the same effort as FAISS's. FAISS's indexes are
-trained, filled and searched here, on one thread; bytes are those of the serialised index, speed is all queries at once
-in seconds of processor time, the median of three searches.
+FILE is a safetensors file of docs and queries, as `model=vectors` reads it; `--synthetic N FILE` writes one: N
+documents in clusters, and 1,000 queries. Ours are the records of the sweep, at the same effort as FAISS's. FAISS's
+indexes are trained, filled and searched here, on one thread; bytes are those of the serialised index, speed is all
+queries at once in seconds of processor time, the median of three searches.
 """
 
 from __future__ import annotations
@@ -173,8 +173,8 @@ def main() -> None:
     blocks = [
         f"# Lists and graphs beside FAISS's: {options.name or page.title}",
         f"{n:,} documents of {d} dimensions, {len(vectors['queries']):,} queries. Bytes of the whole index, for each "
-        f"document of this corpus; found: float32's ten best; {LISTS} lists of which {NPROBE} are read, HNSW with M={M} "
-        f"and a list of {EF}; one thread, all queries at once, processor time.",
+        f"document of this corpus; found: float32's ten best; {LISTS} lists of which {NPROBE} are read, HNSW with "
+        f"M={M} and a list of {EF}; one thread, all queries at once, processor time.",
         side_by_side(searched(page, store.read), vectors),
         "## Bits of an id, and of a link",
         "Lengths of lists counted. Least: log2 of the number of ways to put the documents into lists of these lengths, "
