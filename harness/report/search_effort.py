@@ -49,8 +49,8 @@ def markdown(page: Page, points: Sequence[Searched], figure: str, command: str) 
         "Bold: no other has as few bytes, finds as much and is as fast (the Pareto surface of three objectives). "
         "Shared: centroids, codebooks and headers, over the documents of this corpus. A flat code's speed is that of "
         "an exhaustive search in the run of a structure over the same codes. A graph is walked over decoded documents "
-        "in memory, and lists are decoded as they are read: speeds compare structures, and say nothing of kernels for one "
-        "code.",
+        "in memory, and lists are decoded as they are read: speeds compare structures, and say nothing of kernels for "
+        "one code.",
         f"*{provenance(page.runs, command)}*",
     ]
     return "\n\n".join(blocks) + "\n"

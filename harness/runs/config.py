@@ -206,14 +206,28 @@ def held_by(structure: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str
     """Return the settings of a method whose codes an index structure holds.
 
     The structure goes around the method; in one of two tiers, around the tier that is scanned; in one that first makes
-    vectors of something else, as a fixed dimensional encoding does of token vectors, around the code of these.
+    vectors of something else, as a fixed dimensional encoding does of token vectors, around the code of these. A
+    structure that holds residuals gets the method's `renormalize`: only the whole document has a length that is known.
     """
     target = method["_target_"]
     if target == "methods.Rescore":
         return {**method, "first": held_by(structure, method["first"])}
     if target == "methods.Chain" and instantiated(method).takes != "vectors":
         return {**method, "codec": held_by(structure, method["codec"])}
-    return {**structure, "codec": dict(method)}
+    if not structure.get("residual"):
+        return {**structure, "codec": dict(method)}
+    plain, renormalize = _without_renormalize(method)
+    return {**structure, "codec": plain, "renormalize": renormalize}
+
+
+def _without_renormalize(method: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Return the settings of a codec that renormalizes nothing, and what it and the codecs inside it did."""
+    own = method.get("renormalize", False)
+    plain = {**method, "renormalize": False} if own else dict(method)
+    if not isinstance(method.get("codec"), Mapping):
+        return plain, own
+    plain["codec"], inner = _without_renormalize(method["codec"])
+    return plain, next((value for value in (True, "auto") if value in (own, inner)), False)
 
 
 def _describe(value: Any) -> Any:

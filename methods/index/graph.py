@@ -289,7 +289,10 @@ class _OneLevel(NamedTuple):
 class Vamana(Graph):
     """The graph of DiskANN (Subramanya et al., 2019, algorithms 1 to 3), for Euclidean distances between documents.
 
-    Two passes, the first with alpha = 1, over documents in a random order. The same on every machine.
+    Two passes, the first with alpha = 1, over documents in a random order. The same on every machine. Where documents
+    lie in clusters that are far apart, all links of a document are soon to its own, and a walk never leaves the one in
+    which it begins; so documents that no walk reaches are then linked from the nearest that one does, as NSG does (Fu,
+    Xiang, Wang and Cai, 2019, algorithm 2). DiskANN itself does not: connected=false.
 
     Parameters
     ----------
@@ -301,6 +304,8 @@ class Vamana(Graph):
         Length of the list of the searches by which documents are linked (L).
     search_list : int
         Length of the list of a search. No part of what is stored.
+    connected : bool
+        Keep one link of each document for that.
     links_on_disk : bool
         Whether links are read from disk as a walk meets them, as DiskANN does, and not kept in memory.
     seed : int
@@ -310,6 +315,7 @@ class Vamana(Graph):
     alpha: float = 1.2
     search_list_construction: int = 100
     search_list: int = 64
+    connected: bool = True
     links_on_disk: bool = False
     seed: int = 0
 
@@ -330,7 +336,7 @@ class Vamana(Graph):
         from methods.kernels import graph_walk
 
         n, rng = len(docs), np.random.default_rng(self.seed)
-        most = min(self.degree, max(1, n - 1))
+        most = min(self.degree - self.connected, max(1, n - 1))
         squares = row_lengths(docs) ** 2
         middle = docs.mean(axis=0, dtype=np.float64)
         start = int((squares - 2 * (docs @ middle.astype(np.float32))).argmin())
@@ -339,9 +345,11 @@ class Vamana(Graph):
         for row in range(n if n > 1 else 0):
             drawn = rng.choice(n - 1, most, replace=False)
             links[row, :most] = drawn + (drawn >= row)
+        ef = min(self.search_list_construction, n)
         for alpha in (1.0, self.alpha):
-            ef = min(self.search_list_construction, n)
-            graph_walk.build_vamana(docs, squares, rng.permutation(n), start, alpha, ef, links, degrees)
+            graph_walk.build_vamana(docs, squares, rng.permutation(n), start, alpha, ef, most, links, degrees)
+        if self.connected:
+            graph_walk.connect(docs, squares, start, ef, links, degrees)
         table = np.where(np.arange(self.degree) < degrees[:, None], links, -1)
         entry = np.array([start], np.min_scalar_type(n))
         return {**Links.of_slots(table).stored("links", n, self.degree, self.links), OWN + "entry": entry}

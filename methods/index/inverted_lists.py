@@ -14,11 +14,11 @@ from methods import topk
 from methods.base import (
     SEARCHED_BYTES,
     Array,
+    Codec,
     Codes,
     Float32,
     MethodError,
     Ragged,
-    has_unit_rows,
     row_blocks,
     row_lengths,
     unit_rows,
@@ -62,8 +62,8 @@ class InvertedLists(IndexStructure):
     residual : bool
         The codec encodes the document less its list's centroid, and a score is <q, centroid> and what the codec says
         of <q, rest>. Where the codec has no space of its own, a document decodes to the sum; where it has one (a
-        rotation, fewer dimensions), the centroid is written beside what it decodes to. A codec's renormalize then
-        acts on the whole document.
+        rotation, fewer dimensions), the centroid is written beside what it decodes to. `renormalize` is then the
+        lists' own, and acts on the whole document; the codec's is false.
     ids : see `methods.index.id_lists.Layout`
         How the documents' numbers are stored.
     spherical : bool
@@ -95,6 +95,14 @@ class InvertedLists(IndexStructure):
             not self.residual or self.codec.scoring == "asymmetric",
             f"residual=true needs scores of float queries, but its codec has scoring={self.codec.scoring}",
         )
+        part = self.codec if self.residual else None
+        while isinstance(part, Codec):
+            self._require(
+                part.renormalize is False,
+                f"residual=true: {type(part).__name__} would scale what is left of documents to unit length; set "
+                "renormalize on the lists",
+            )
+            part = getattr(part, "codec", None)
 
     def _check_effort(self, effort: int) -> None:
         self._require(1 <= effort <= self.lists, f"nprobe must be 1 to lists={self.lists}, got {effort}")
@@ -105,15 +113,8 @@ class InvertedLists(IndexStructure):
         return max(self.lists, self.codec.codebook_size)
 
     @property
-    def renormalizes(self) -> bool:
-        """Whether decoded documents are scaled to unit length here: in place of a codec that sees residuals only."""
-        if not self.residual or not self.codec.renormalize:
-            return False
-        return self.codec.renormalize is True or bool(vars(self)["unit_length_"])
-
-    def _learn_lengths(self, docs: Float32) -> None:
-        if self.residual and self.codec.renormalize == "auto":
-            self.unit_length_ = has_unit_rows(docs)
+    def _holds_parts_of_documents(self) -> bool:
+        return self.residual
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         from methods.multivector.centroids import k_means
@@ -180,7 +181,7 @@ class InvertedLists(IndexStructure):
         """Return documents of stored codes and their lists as they enter the dot product, float32 (n, d')."""
         if not self.residual:
             return self.codec._doc_matrix(held(codes))
-        rest, centroids = self.codec._decode(held(codes)), self.centroids_[list_of]
+        rest, centroids = self.codec.decode(held(codes)), self.centroids_[list_of]
         if not self._concatenates():
             docs = centroids + rest
             return unit_rows(docs) if self.renormalizes else docs

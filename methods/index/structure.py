@@ -62,11 +62,14 @@ class IndexStructure(Codec, Structure, ABC):
         self._require(
             not self.codec.maps_queries, f"{name} takes another model's queries, which lists and graphs cannot follow"
         )
-        self._require(
-            self.scoring == "asymmetric" and self.renormalize is False,
-            "scoring and renormalize are set on its codec",
-        )
+        self._require(self.scoring == "asymmetric", "scoring is set on its codec")
+        self._require(self.renormalize is False or self._holds_parts_of_documents, "renormalize is set on its codec")
         self._check_effort(self.effort)
+
+    @property
+    def _holds_parts_of_documents(self) -> bool:
+        """Whether the codec sees less than the documents, so that only the structure knows their lengths."""
+        return False
 
     @abstractmethod
     def _check_effort(self, effort: int) -> None:

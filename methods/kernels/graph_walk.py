@@ -211,12 +211,79 @@ def prune(docs: Array, squares: Array, row: int, near: Array, count: int, alpha:
 
 
 @compiled
-def build_vamana(
-    docs: Array, squares: Array, order: Array, start: int, alpha: float, ef: int, links: Array, degrees: Array
-) -> None:
-    """Improve a graph by one pass over its documents (algorithm 3): search each, prune what was read, link back.
+def approach(
+    docs: Array,
+    squares: Array,
+    links: Array,
+    degrees: Array,
+    start: int,
+    row: int,
+    scores: Array,
+    rows: Array,
+    open_: Array,
+    seen: Array,
+    stamp: Any,
+    read: Array,
+) -> tuple[int, int]:
+    """Walk towards a document by Euclidean distance: the nearest v to u has the largest 2 <u, v> - |v|^2.
 
-    Distances between documents are Euclidean: the nearest v to u has the largest 2 <u, v> - |v|^2.
+    Parameters
+    ----------
+    docs, squares : float32 (n, d), float64 (n,)
+    links, degrees : int32 (n, r), int64 (n,)
+    start, row : int
+        From where, and towards which document.
+    scores, rows, open_ : float64, int64, bool (ef,)
+        The list, filled with the nearest documents that were seen, in order.
+    seen, stamp : as in `walk`
+    read : int64 (n,)
+        Filled with the documents whose links were read.
+
+    Returns
+    -------
+    int, int
+        Documents in the list, and documents read.
+    """
+    scores[0] = 2 * dot(docs[row], docs[start]) - squares[start]
+    rows[0], open_[0] = start, True
+    seen[start] = stamp
+    held, at, count = 1, 0, 0
+    while at < held:
+        if not open_[at]:
+            at += 1
+            continue
+        open_[at] = False
+        current = rows[at]
+        read[count] = current
+        count += 1
+        first = at + 1
+        for position in range(degrees[current]):
+            other = links[current, position]
+            if seen[other] == stamp:
+                continue
+            seen[other] = stamp
+            score = 2 * dot(docs[row], docs[other]) - squares[other]
+            place = place_in(scores, rows, held, score, other)
+            if place < len(scores):
+                held = shift_in(scores, rows, open_, held, place, score, other)
+                first = min(first, place)
+        at = first
+    return held, count
+
+
+@compiled
+def build_vamana(
+    docs: Array,
+    squares: Array,
+    order: Array,
+    start: int,
+    alpha: float,
+    ef: int,
+    most: int,
+    links: Array,
+    degrees: Array,
+) -> None:
+    """Improve a graph by one pass over its documents (algorithm 3): walk to each, prune what was read, link back.
 
     Parameters
     ----------
@@ -224,45 +291,25 @@ def build_vamana(
     order : int64 (n,)
         In which the documents are inserted.
     start : int
-        Where searches begin.
+        Where walks begin.
     alpha : float
     ef : int
-        Length of the list of a search.
-    links, degrees : int32 (n, r), int64 (n,)
+        Length of the list of a walk.
+    most : int
+        Links that a document may have.
+    links, degrees : int32 (n, at least most), int64 (n,)
         The graph, changed in place.
     """
-    n, most = links.shape
+    n = len(docs)
     scores, rows, open_ = np.empty(ef, np.float64), np.empty(ef, np.int64), np.empty(ef, np.bool_)
     seen = np.zeros(n, np.uint32)
     read, near = np.empty(n, np.int64), np.empty(n + most, np.int64)
     kept, back = np.empty(most, np.int32), np.empty(most + 1, np.int64)
     for turn in range(n):
         row = order[turn]
-        stamp = np.uint32(turn + 1)
-        scores[0] = 2 * dot(docs[row], docs[start]) - squares[start]
-        rows[0], open_[0] = start, True
-        seen[start] = stamp
-        held, at, count = 1, 0, 0
-        while at < held:
-            if not open_[at]:
-                at += 1
-                continue
-            open_[at] = False
-            read[count] = rows[at]
-            count += 1
-            first = at + 1
-            current = rows[at]
-            for position in range(degrees[current]):
-                other = links[current, position]
-                if seen[other] == stamp:
-                    continue
-                seen[other] = stamp
-                score = 2 * dot(docs[row], docs[other]) - squares[other]
-                place = place_in(scores, rows, held, score, other)
-                if place < ef:
-                    held = shift_in(scores, rows, open_, held, place, score, other)
-                    first = min(first, place)
-            at = first
+        _, count = approach(
+            docs, squares, links, degrees, start, row, scores, rows, open_, seen, np.uint32(turn + 1), read
+        )
         # what was read, and the neighbours so far
         many = 0
         for place in range(count):
@@ -295,3 +342,61 @@ def build_vamana(
             back[most] = row
             degrees[other] = prune(docs, squares, other, back, most + 1, alpha, kept)
             links[other, : degrees[other]] = kept[: degrees[other]]
+
+
+@compiled
+def mark(links: Array, degrees: Array, row: int, reached: Array, stack: Array) -> None:
+    """Mark a document and all that links lead to from it, bool (n,); `stack` is int64 (n,), for use here."""
+    reached[row] = True
+    stack[0] = row
+    waiting = 1
+    while waiting:
+        waiting -= 1
+        current = stack[waiting]
+        for position in range(degrees[current]):
+            other = links[current, position]
+            if not reached[other]:
+                reached[other] = True
+                stack[waiting] = other
+                waiting += 1
+
+
+@compiled
+def connect(docs: Array, squares: Array, start: int, ef: int, links: Array, degrees: Array) -> int:
+    """Link each document that no walk from the start reaches, and return how many links that took.
+
+    The link is from the nearest document with room that a walk towards it finds, or else the first one that is reached
+    and has room; every document must have room for one more link.
+
+    Parameters
+    ----------
+    docs, squares : float32 (n, d), float64 (n,)
+    start, ef : int
+        Where walks begin, and the length of their lists.
+    links, degrees : int32 (n, r), int64 (n,)
+        The graph, changed in place.
+    """
+    n, most = links.shape
+    scores, rows, open_ = np.empty(ef, np.float64), np.empty(ef, np.int64), np.empty(ef, np.bool_)
+    seen, read, stack = np.zeros(n, np.uint32), np.empty(n, np.int64), np.empty(n, np.int64)
+    reached = np.zeros(n, np.bool_)
+    mark(links, degrees, start, reached, stack)
+    added = 0
+    for row in range(n):
+        if reached[row]:
+            continue
+        added += 1
+        held, _ = approach(docs, squares, links, degrees, start, row, scores, rows, open_, seen, np.uint32(added), read)
+        place = 0
+        while place < held and degrees[rows[place]] == most:
+            place += 1
+        if place < held:
+            source = rows[place]
+        else:
+            source = 0
+            while not reached[source] or degrees[source] == most:
+                source += 1
+        links[source, degrees[source]] = row
+        degrees[source] += 1
+        mark(links, degrees, row, reached, stack)
+    return added

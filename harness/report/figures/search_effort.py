@@ -34,6 +34,8 @@ def draw_search_effort(page: Page, points: Sequence[Searched]) -> Figure:
     page : Page
     points : sequence of Searched
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     by_size = dict(list(classes(points).items())[:MOST_PANELS])
     columns = min(2, len(by_size))
     rows = -(-len(by_size) // columns)
@@ -55,6 +57,8 @@ def draw_search_effort(page: Page, points: Sequence[Searched]) -> Figure:
                     label=f"{setting} ({curve[0].total_bytes:.0f} B)",
                 )
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_title(f"more than {size // 2:,} and at most {size:,} bytes in all", fontsize=9, color=QUIET)
             axes.legend(fontsize=6.5, loc="lower left")
         for axes in panels[len(by_size) :]:

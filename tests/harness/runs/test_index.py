@@ -92,6 +92,16 @@ def test_where_a_structure_goes() -> None:
     assert held_by(structure, encoding) == {**encoding, "codec": {**structure, "codec": plain}}
 
 
+def test_lists_of_residuals_renormalise_in_place_of_the_code() -> None:
+    structure = {"_target_": "methods.InvertedLists", "residual": True}
+    code = {"_target_": "methods.PerDimension", "bits": 4, "renormalize": "auto"}
+    chain = {"_target_": "methods.Chain", "transforms": [], "codec": code, "renormalize": False}
+    held = held_by(structure, chain)
+    assert held["renormalize"] == "auto" and held["codec"]["codec"]["renormalize"] is False
+    assert held_by({**structure, "residual": False}, chain) == {**structure, "residual": False, "codec": chain}
+    assert held_by(structure, {"_target_": "methods.Sign"})["renormalize"] is False
+
+
 @pytest.mark.parametrize("name", [name for name in members("index") if name != "flat"])
 def test_every_structure_describes_itself(name: str) -> None:
     node = OmegaConf.create({"seed": 0, "index": OmegaConf.load(str(members("index")[name]))}).index

@@ -211,6 +211,18 @@ def test_vamana_keeps_a_neighbour_unless_a_nearer_one_leads_there() -> None:
         assert list(out[:kept]) == expected
 
 
+def test_walks_leave_a_cluster_that_is_far_from_the_others() -> None:
+    """Fifty documents in each of four corners: without links between corners a walk sees one of them only."""
+    rng = np.random.default_rng(0)
+    docs = np.repeat(np.eye(4, D, dtype=np.float32), 50, axis=0) + 0.02 * rng.standard_normal((200, D), np.float32)
+    found = {}
+    for connected in (False, True):
+        graph = Vamana(codec=PerDimension(bits=8), degree=6, search_list=200, connected=connected).fit(docs)
+        _, rows = graph.search(docs, graph.encode(docs), 1)
+        found[connected] = (rows[:, 0] // 50 == np.arange(200) // 50).mean()
+    assert found == {False: 0.25, True: 1.0}
+
+
 def test_the_first_of_two_tiers() -> None:
     tiers = Rescore(
         first=Vamana(codec=Sign(), degree=16, links_on_disk=True),
