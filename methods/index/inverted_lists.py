@@ -49,8 +49,9 @@ class _Lists(NamedTuple):
 class InvertedLists(IndexStructure):
     """Codes in lists by the nearest centroid (IVF; Jégou, Douze and Schmid, 2011, section 4).
 
-    Codes are stored list after list, with the number of the document that each is of. A search scores the documents of
-    the `nprobe` lists whose centroids have the largest inner products with the query, and finds no others.
+    Codes are stored list after list, with the number of the document that each is of. A document is in the list of the
+    centroid at the least distance. A search scores the documents of the `nprobe` lists whose centroids are nearest to
+    the query in direction, and finds no others.
 
     Parameters
     ----------
@@ -232,7 +233,8 @@ class InvertedLists(IndexStructure):
 
         indptr, ids = self._lists(codes)
         asked = np.ascontiguousarray(self._query_matrix(queries))
-        _, probed = topk.search(queries, [(0, self.centroids_)], self.nprobe)
+        # by direction: a list whose documents are close together has a longer mean, but no better documents
+        _, probed = topk.search(queries, [(0, unit_rows(self.centroids_))], self.nprobe)
         owners = np.repeat(np.arange(len(queries)), self.nprobe)[np.argsort(probed.ravel(), kind="stable")]
         ends = np.concatenate([[0], np.cumsum(np.bincount(probed.ravel(), minlength=self.lists))])
         scores = np.full((len(queries), k), -np.inf, np.float32)

@@ -65,8 +65,8 @@ def test_a_search_scores_the_documents_of_its_lists_and_no_others(name: str, res
     index = fitted(CODECS[name](), residual=residual)
     codes = index.encode(DOCS)
     scores, rows = index.search(QUERIES, codes, N)
-    nearest = np.argsort(-(QUERIES @ index.centroids_.T), axis=1)[:, :3]
     square = (index.centroids_**2).sum(axis=1)
+    nearest = np.argsort(-(QUERIES @ index.centroids_.T) / np.sqrt(square), axis=1)[:, :3]
     list_of = (DOCS @ index.centroids_.T - square / 2).argmax(axis=1)
     for query in range(M):
         inside = np.flatnonzero(np.isin(list_of, nearest[query]))
