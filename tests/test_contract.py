@@ -144,7 +144,7 @@ def test_describes_itself(name: str) -> None:
     assert set(about.get("exceptions", {})) <= LAWS_WITH_EXCEPTIONS
 
 
-@every_method
+@pytest.mark.parametrize("name", methods_for("vectors"))
 def test_yamls_are_plain(name: str) -> None:
     """What Hydra makes of a yaml is its content, so that these tests need no Hydra, which takes a tenth of a second."""
     text = members("method")[name].read_text("utf-8")
