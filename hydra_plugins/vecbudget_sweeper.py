@@ -15,14 +15,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from harness.base.errors import RunsFailedError
 from harness.runs.catalogue import members, options, parameters
 
-GROUPS = ("method", "dataset", "model")
+GROUPS = ("method", "index", "dataset", "model")
 
 
 def without_idle_seed(job: list[str]) -> list[str]:
-    """Drop `seed=` from a job whose method draws no random numbers: three seeds of int8 are one run."""
-    name = next((text.partition("=")[2] for text in job if text.startswith("method=")), "")
-    entry = members("method").get(name)
-    if entry is None or "${seed}" in entry.read_text(encoding="utf-8"):
+    """Drop `seed=` from a job whose method and index draw no random numbers: three seeds of int8 are one run."""
+    chosen = {text.partition("=")[0]: text.partition("=")[2] for text in job}
+    method, index = members("method").get(chosen.get("method", "")), members("index").get(chosen.get("index", "flat"))
+    if method is None or index is None or any("${seed}" in entry.read_text("utf-8") for entry in (method, index)):
         return job
     return [text for text in job if not text.startswith("seed=")]
 

@@ -17,6 +17,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -496,6 +497,35 @@ class Transform(Part, ABC):
         return mapped
 
 
+class Structure(ABC):
+    """What a codec that looks at some of the codes only says of itself: its effort, its bytes, and what a search saw.
+
+    See `methods.index.structure`. A search that finds fewer documents than it is asked for ends in rows of -1, with
+    scores of -inf.
+    """
+
+    effort_name: ClassVar[str]
+    """The parameter by which a search looks at more, or fewer, documents. It has no part in what is stored."""
+
+    @property
+    def effort(self) -> int:
+        """The effort of a search."""
+        return int(getattr(self, self.effort_name))
+
+    @abstractmethod
+    def set_effort(self, effort: int) -> None:
+        """Search with another effort from now on; raises `MethodError` for one that cannot be."""
+
+    @abstractmethod
+    def searching_all(self) -> AbstractContextManager[None]:
+        """Return what makes searches look at every document: the exhaustive answer of the same codes."""
+
+    @property
+    @abstractmethod
+    def visited(self) -> NDArray[np.int64]:
+        """Documents that the last search scored for each query, int64 (m,)."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Codec(Part, ABC):
     """A lossy code for vectors.
@@ -577,7 +607,8 @@ class Codec(Part, ABC):
         scores : float32 (m, min(k, n))
             In descending order.
         ids : int64 (m, min(k, n))
-            Row numbers; among equal scores the lower row comes first.
+            Row numbers; among equal scores the lower row comes first. A codec with a `structure` may find fewer: its
+            lists then end in -1, with scores of -inf.
         """
         if k < 1:
             raise MethodError(f"k must be at least 1, got {k}")
@@ -586,6 +617,19 @@ class Codec(Part, ABC):
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
+        return set()
+
+    @property
+    def structure(self) -> Structure | None:
+        """What chooses the documents that a search looks at; None where it looks at all."""
+        return None
+
+    def structure_codes(self, names: Iterable[str]) -> set[str]:
+        """Return those of the codes' array names that belong to the `structure`, and are no codes."""
+        return set()
+
+    def structure_state(self, names: Iterable[str]) -> set[str]:
+        """Return those of the state's array names that belong to the `structure`."""
         return set()
 
     def stored_vectors(self, codes: Codes) -> int:

@@ -99,9 +99,9 @@ class Ids(Sequence[str]):
             ) from error
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        """Return the ids of rows, in an array of their shape."""
+        """Return the ids of rows, in an array of their shape; None for row -1, which is no document."""
         ids = np.empty(rows.shape, dtype=object)
-        ids.ravel()[:] = [self[int(row)] for row in rows.ravel()]
+        ids.ravel()[:] = [None if row == -1 else self[int(row)] for row in rows.ravel()]
         return ids
 
 
@@ -219,7 +219,8 @@ class CompressedIndex:
         scores : float32 (m, min(k, n))
             In descending order.
         ids : object (m, min(k, n))
-            Strings; among equal scores in the order of the index.
+            Strings; among equal scores in the order of the index. None, with a score of -inf, where lists or a graph
+            found no more.
 
         Raises
         ------

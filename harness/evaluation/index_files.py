@@ -56,6 +56,8 @@ class Storage:
         The file of a lexical model's terms; 0 without one.
     length_bytes : int
         The part of the codes file that says how long documents of varying length are.
+    structure_bytes, structure_state_bytes : int
+        The parts of both files that belong to an index structure: ids and lengths of lists or links, and centroids.
     """
 
     n: int
@@ -65,6 +67,8 @@ class Storage:
     short_list_bytes: int = 0
     dictionary_file_bytes: int = 0
     length_bytes: int = 0
+    structure_bytes: int = 0
+    structure_state_bytes: int = 0
 
     @property
     def disk_bytes_per_vector(self) -> float:
@@ -146,16 +150,24 @@ def storage_of(directory: Path, codec: Codec) -> Storage:
     """Read the sizes of an index off its files."""
     codes, state, dictionary = (directory / name for name in (CODES_FILE, STATE_FILE, DICTIONARY_FILE))
     header_bytes, _, header = _header(codes)
-    arrays = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    sizes, learned = _sizes(header), _sizes(_header(state)[2])
     return Storage(
         n=int(header["__metadata__"]["n"]),
         codes_file_bytes=codes.stat().st_size,
         codes_header_bytes=header_bytes,
         state_file_bytes=state.stat().st_size,
-        short_list_bytes=sum(arrays[name][1] - arrays[name][0] for name in codec.on_disk(arrays)),
+        short_list_bytes=sum(sizes[name] for name in codec.on_disk(sizes)),
         dictionary_file_bytes=dictionary.stat().st_size if dictionary.exists() else 0,
-        length_bytes=sum(arrays[name][1] - arrays[name][0] for name in arrays if name.startswith("lengths.")),
+        length_bytes=sum(size for name, size in sizes.items() if name.startswith("lengths.")),
+        structure_bytes=sum(sizes[name] for name in codec.structure_codes(sizes)),
+        structure_state_bytes=sum(learned[name] for name in codec.structure_state(learned)),
     )
+
+
+def _sizes(header: Mapping[str, Any]) -> dict[str, int]:
+    """Return the bytes of each array that a safetensors header describes."""
+    places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: end - start for name, (start, end) in places.items()}
 
 
 def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Codec, Codes]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.base.memmap import in_memory
 from harness.data.datasets import Dataset
+from harness.evaluation.effort import EffortCurve, effort_curve
 from harness.evaluation.exact_search import own_rows, search, search_uncompressed, without_own
 from harness.evaluation.geometry import Geometry
 from harness.evaluation.index_build import built_index
@@ -144,6 +145,8 @@ class Measurement:
         See `points_per_parameter`.
     token_vectors : int
         See `methods.base.Codec.stored_vectors`.
+    efforts : EffortCurve or None
+        None for a codec whose codes are all looked at.
     """
 
     storage: Storage
@@ -158,6 +161,7 @@ class Measurement:
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None
     token_vectors: int = 0
+    efforts: EffortCurve | None = None
 
 
 def points_per_parameter(training: Sequence[Mapping[str, Any]], width: int) -> float | None:
@@ -193,6 +197,7 @@ def measure(
     k: int = 100,
     chunk_rows: int | None = None,
     directory: Path | None = None,
+    efforts: Sequence[int] = (),
 ) -> Measurement:
     """Run one method from fit to per-query metrics.
 
@@ -215,6 +220,8 @@ def measure(
         Rows encoded and searched at a time.
     directory : Path or None
         Where the index is written and left; None is a temporary directory.
+    efforts : sequence of int
+        Efforts with which a structure is searched besides its own.
     """
     watch = Stopwatch()
     with TemporaryDirectory(prefix="vecbudget-") as temporary:
@@ -234,6 +241,11 @@ def measure(
             scores, ranking = search(codec, in_memory(problem.queries), codes, depth, chunk_rows)
             if problem.own is not None:
                 scores, ranking = without_own(scores, ranking, problem.own, k)
+    curve = None
+    if codec.structure is not None and efforts:
+        with watch.stage("efforts"):
+            asked = in_memory(problem.queries)
+            curve = effort_curve(codec, asked, codes, problem.exact, efforts, problem.judgements, problem.own)
     with watch.stage("evaluate"):
         collection = Collection.of_codes(codec, problem.queries, codes, chunk_rows)
         per_query = problem.evaluate(scores, ranking, collection)
@@ -259,4 +271,5 @@ def measure(
         points_per_parameter(training, examples.shape[1]),
         # a code for terms has none
         codec.stored_vectors(codes) if codec.takes == "tokens" else 0,
+        curve,
     )

@@ -275,7 +275,7 @@ def _configuration(record: Record, overrides: Sequence[str]) -> DictConfig:
         cfg = OmegaConf.merge(
             OmegaConf.structured(RunConfig),
             # its parameters in full: the yaml may have others by now
-            OmegaConf.create({**record.config, "method": record.identity.method}),
+            OmegaConf.create({**record.config, "method": record.identity.method, "index": None}),
             OmegaConf.from_dotlist(list(overrides)),
         )
     except Exception as error:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from harness.analysis import saved, settings, store_settings
 from harness.analysis.frontier_uncertainty import analyse
 from harness.analysis.representations import representations
+from harness.analysis.search_effort import searched
 from harness.analysis.significance import with_intervals
 from harness.base.errors import MissingExtraError
 from harness.base.files import whole, writing
-from harness.report import markdown, stores_int8, views
+from harness.report import markdown, search_effort, stores_int8, views
 from harness.report import stores as databases
 from harness.report.figures import overview, pareto, spectrum, style
 from harness.report.figures.distortion import can_draw_distortion, draw_distortion
 from harness.report.figures.representations import draw_representations
+from harness.report.figures.search_effort import draw_search_effort
 from harness.report.figures.stores import can_draw, draw
 from harness.report.frontier import dominance_markdown
 from harness.report.page import page_markdown
@@ -79,7 +81,8 @@ def write_report(
         Without a successful run there is a page alone. With several collections, plots over all of them
         (`collections`, `kept-<budget>-bytes`). With `per_query`, the Pareto analysis of each page (-pareto.md); and
         `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX. Where presets of vector stores were
-        run, `databases--<page>` (.md, .csv, .png, .svg), and `databases_int8` (.md, .csv) over all collections.
+        run, `databases--<page>` (.md, .csv, .png, .svg), and `databases_int8` (.md, .csv) over all collections; where
+        index structures were, `indexes--<page>` (.md, .csv, .png, .svg).
 
     Raises
     ------
@@ -146,7 +149,8 @@ def _write_report(
     if without:
         log.warning("no figure of the spectrum, which older records do not hold, for %s", ", ".join(without))
     stores = [] if records is None else _write_databases(found, records, out, command)
-    written += stores
+    indexes = [] if records is None else _write_indexes(found, records, out, command)
+    written += [*stores, *indexes]
     measured = [page for page in found if page.stem in drawn]
     overall: list[tuple[str, str]] = []
     if len(measured) > 1:
@@ -170,6 +174,9 @@ def _write_report(
     if stores:
         links = [f"[{markdown.cell(path.stem)}]({path.name})" for path in stores if path.suffix == ".md"]
         summary += f"\nVector stores' switches: {', '.join(links)}.\n"
+    if indexes:
+        links = [f"[{markdown.cell(path.stem)}]({path.name})" for path in indexes if path.suffix == ".md"]
+        summary += f"\nLists and graphs: {', '.join(links)}.\n"
     with_settings = [page for page in found if len(page.settings)]
     if with_settings:
         for view in views.all_views(with_settings, options, shares=shares):
@@ -183,6 +190,20 @@ def _write_report(
         except MissingExtraError as error:
             log.warning("no leaderboard: %s", error)
     log.info("wrote %d files to %s", len(written), out)
+    return written
+
+
+def _write_indexes(pages: Sequence[Page], records: Records, out: Path, command: str) -> list[Path]:
+    """Write what lists and graphs cost and find, where there are any."""
+    written: list[Path] = []
+    for page in pages:
+        points = searched(page, records)
+        if points:
+            stem = f"indexes--{page.stem}"
+            written += style.save(draw_search_effort(page, points), out / stem)
+            text = search_effort.markdown(page, points, f"{stem}.png", command)
+            rows = search_effort.frame(points).to_csv(index=False, float_format="%.10g")
+            written += [_write(out / f"{stem}.md", text), _write(out / f"{stem}.csv", rows)]
     return written
 
 

@@ -30,14 +30,17 @@ class MeasureConfig:
 
     cost: bool = False
     repeats: int = 5
+    efforts: list[int] | None = None
 
 
 @dataclass
 class RunConfig:
-    """One run. The groups `model`, `dataset` and `method` hold what Hydra instantiates.
+    """One run. The groups `model`, `dataset`, `method` and `index` hold what Hydra instantiates.
 
     Attributes
     ----------
+    index : node or None
+        What chooses the codes that a search looks at (`held_by`); None is all of them.
     fit_dataset : node or None
         Another dataset whose documents methods are fitted on, as in `dataset@fit_dataset=folder fit_dataset.path=DIR`;
         None is the measured corpus itself, which is how an index is built.
@@ -72,12 +75,14 @@ class RunConfig:
     measure : node
         `cost`: measure every stage's seconds with warm-up and repeats, latency of single queries and memory, too, while
         no other run does (`harness.evaluation.cost`); a record without them is then measured again. `repeats`: of each
-        stage.
+        stage. `efforts`: with which lists or a graph are searched (`harness.evaluation.effort`), in one run and without
+        making them again; null is those that the index's yaml names, [] is none.
     """
 
     model: Any = None
     dataset: Any = None
     method: Any = None
+    index: Any = None
     fit_dataset: Any = None
     query_model: Any = None
     fit_sample: int | None = None
@@ -150,24 +155,18 @@ class MethodSpec:
     own that only feed interpolations (a chain's `dim`, say, which its SVD reads as `${...dim}`).
     """
 
-    def __init__(self, node: DictConfig) -> None:
+    def __init__(self, node: DictConfig, index: DictConfig | None = None) -> None:
         if "_target_" not in node:
             raise ConfigError("method: choose one of the group, as in method=NAME ('vecbudget list methods')")
-        raw = as_mapping(node, resolve=False)
-        settings = current_names(as_mapping(node))
-        self.about: dict[str, Any] = settings.pop("about", {})
-        raw.pop("about", None)
-        try:
-            taken = field_types(get_class(settings["_target_"]))
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"method: cannot load {settings['_target_']}: {error}") from error
-        own = [key for key in settings if key not in taken and key != "_target_"]
-        used = set(_interpolated_keys(raw))
-        for key in own:
-            if key not in used:
-                known = ", ".join(sorted({*taken, *(used & set(raw))}))
-                raise ConfigError(f"method: unknown parameter '{key}'; its parameters are {known}")
-        self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in own}
+        self.about, self.settings = _settings(node, "method")
+        self.index = ""
+        """The name of the index structure that holds the method; "" where there is none."""
+        self.efforts: list[int] = []
+        """Efforts with which that is searched, if a run does not name others."""
+        if index is not None and "_target_" in index:
+            about, structure = _settings(index, "index", given=("codec",))
+            self.index, self.efforts = str(about.get("name", "index")), list(about.get("efforts", []))
+            self.settings = held_by(structure, self.settings)
         self.seed: int | None = _find_seed(self.settings)
 
     def identity(self) -> dict[str, Any]:
@@ -182,6 +181,53 @@ class MethodSpec:
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
         # a code for terms with weights answers to the same calls
         return cast(Codec, codec)
+
+
+def _settings(node: DictConfig, group: str, given: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a yaml says of itself, and what its class takes; `given` are parameters that it gets otherwise."""
+    raw = as_mapping(node, resolve=False)
+    settings = current_names(as_mapping(node))
+    about: dict[str, Any] = settings.pop("about", {})
+    raw.pop("about", None)
+    try:
+        taken = [name for name in field_types(get_class(settings["_target_"])) if name not in given]
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{group}: cannot load {settings['_target_']}: {error}") from error
+    own = [key for key in settings if key not in taken and key != "_target_"]
+    used = set(_interpolated_keys(raw))
+    for key in own:
+        if key not in used:
+            known = ", ".join(sorted({*taken, *(used & set(raw))}))
+            raise ConfigError(f"{group}: unknown parameter '{key}'; its parameters are {known}")
+    return about, {key: value for key, value in settings.items() if key not in own}
+
+
+def held_by(structure: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a method whose codes an index structure holds.
+
+    The structure goes around the method; in one of two tiers, around the tier that is scanned; in one that first makes
+    vectors of something else, as a fixed dimensional encoding does of token vectors, around the code of these. A
+    structure that holds residuals gets the method's `renormalize`: only the whole document has a length that is known.
+    """
+    target = method["_target_"]
+    if target == "methods.Rescore":
+        return {**method, "first": held_by(structure, method["first"])}
+    if target == "methods.Chain" and instantiated(method).takes != "vectors":
+        return {**method, "codec": held_by(structure, method["codec"])}
+    if not structure.get("residual"):
+        return {**structure, "codec": dict(method)}
+    plain, renormalize = _without_renormalize(method)
+    return {**structure, "codec": plain, "renormalize": renormalize}
+
+
+def _without_renormalize(method: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Return the settings of a codec that renormalizes nothing, and what it and the codecs inside it did."""
+    own = method.get("renormalize", False)
+    plain = {**method, "renormalize": False} if own else dict(method)
+    if not isinstance(method.get("codec"), Mapping):
+        return plain, own
+    plain["codec"], inner = _without_renormalize(method["codec"])
+    return plain, next((value for value in (True, "auto") if value in (own, inner)), False)
 
 
 def _describe(value: Any) -> Any:

@@ -123,6 +123,8 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "index_bytes": storage.index_bytes,
         "token_vectors_per_doc": storage.token_vectors_per_doc or nan,
         "length_bytes_per_doc": storage.length_bytes_per_doc or nan,
+        "structure_bytes_per_doc": storage.structure_bytes_per_doc or nan,
+        "structure_state_bytes": storage.structure_state_bytes or nan,
         "uncompressed_bytes": uncompressed,
         "compression_ratio": uncompressed / bytes_per_vector,
         "retention": nan if record.retention is None else record.retention,

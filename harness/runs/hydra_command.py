@@ -15,7 +15,13 @@ from harness.base.errors import ConfigError, was_interrupted
 from harness.base.suggestions import not_among
 from harness.runs.overrides import readable, unquoted
 
-GROUPS = {"methods": "method", "models": "model", "datasets": "dataset", "experiments": "experiment"}
+GROUPS = {
+    "methods": "method",
+    "models": "model",
+    "datasets": "dataset",
+    "indexes": "index",
+    "experiments": "experiment",
+}
 
 TAKE_A_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),

@@ -126,7 +126,7 @@ class Inputs:
         if cfg.k < 1:
             raise ConfigError(f"k must be at least 1, got {cfg.k}")
         training_queries.check(cfg.fit_queries)
-        method = MethodSpec(cfg.method)
+        method = MethodSpec(cfg.method, cfg.index)
         dataset = load_dataset("dataset", cfg.dataset)
         fit_dataset = None if cfg.fit_dataset is None else load_dataset("fit_dataset", cfg.fit_dataset)
         encoder = model_of(cfg)

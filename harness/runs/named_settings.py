@@ -19,16 +19,19 @@ from vecbudget.former_names import current_names
 
 @dataclass(frozen=True)
 class _Node:
-    """A part of a method's yaml: the name of its class, where it lies, and what each of its fields is typed as."""
+    """A part of a yaml: the name of its class, its group, where it lies, and what each of its fields is typed as."""
 
     kind: str
+    group: str
     path: str
     typed: Mapping[str, str]
     values: Mapping[str, Any]
 
 
 @contextmanager
-def named_settings(method: DictConfig, name: str, overrides: Sequence[str]) -> Iterator[None]:
+def named_settings(
+    method: DictConfig, name: str, overrides: Sequence[str], index: DictConfig | None = None
+) -> Iterator[None]:
     """Let errors of the block name the settings that were typed.
 
     Parameters
@@ -39,6 +42,8 @@ def named_settings(method: DictConfig, name: str, overrides: Sequence[str]) -> I
         The name of its yaml.
     overrides : sequence of str
         Of the run; those of the method begin the message.
+    index : DictConfig or None
+        The node of the index structure, as composed.
 
     Raises
     ------
@@ -49,17 +54,20 @@ def named_settings(method: DictConfig, name: str, overrides: Sequence[str]) -> I
     try:
         yield
     except MethodError as error:
-        typed = [text.lstrip("+") for text in overrides if text.lstrip("+").startswith("method.")]
-        raise MethodError(f"{' '.join([f'method={name}', *typed])}: {in_settings(str(error), method)}") from error
+        typed = [text.lstrip("+") for text in overrides if text.lstrip("+").startswith(("method.", "index"))]
+        told = in_settings(str(error), method, index)
+        raise MethodError(f"{' '.join([f'method={name}', *typed])}: {told}") from error
 
 
-def in_settings(message: str, method: DictConfig) -> str:
+def in_settings(message: str, method: DictConfig, index: DictConfig | None = None) -> str:
     """Return what a part of a method says, with its fields by the names that they are set by, and without its class.
 
     A field that the yaml reads off a parameter of its own goes by the name of that: `method.dim` for the `dim` of a
     chain's SVD. Any other goes by its place, such as `method.codec.bits`.
     """
-    nodes = list(_nodes(current_names(as_mapping(method, resolve=False)), as_mapping(method), ""))
+    nodes = list(_nodes(current_names(as_mapping(method, resolve=False)), as_mapping(method), "", "method"))
+    if index is not None:
+        nodes += _nodes(as_mapping(index, resolve=False), as_mapping(index), "", "index")
     kind, colon, rest = message.partition(": ")
     said = [node for node in nodes if node.kind == kind] if colon else []
     text = rest if said or (colon and kind.isidentifier() and kind in HOMES) else message
@@ -78,38 +86,40 @@ def in_settings(message: str, method: DictConfig) -> str:
         longest = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
         text = re.sub(rf"(?<![\w.])({longest})(?:=([^\s,;:)]+)|(?= must| needs| has | and \w+ must))", typed, text)
     for node in nodes:
-        text = re.sub(rf"(?<![\w.]){node.kind}(?![\w.])", f"method.{node.path}" if node.path else "the method", text)
+        name = f"{node.group}.{node.path}" if node.path else f"the {node.group}"
+        text = re.sub(rf"(?<![\w.]){node.kind}(?![\w.])", name, text)
     return text
 
 
-def _nodes(raw: Mapping[str, Any], resolved: Mapping[str, Any], path: str) -> Iterator[_Node]:
+def _nodes(raw: Mapping[str, Any], resolved: Mapping[str, Any], path: str, group: str) -> Iterator[_Node]:
     """Yield the parts of a yaml, outer ones first."""
     if isinstance(resolved.get("_target_"), str):
         kind = get_class(current_names({"_target_": resolved["_target_"]})["_target_"])
         named = (
             [item.name for item in fields(kind)] if is_dataclass(kind) else [key for key in raw if key != "_target_"]
         )
-        typed = {field: _typed(raw.get(field), f"{path}{field}") for field in named}
-        yield _Node(kind.__name__, path.rstrip("."), typed, resolved)
+        typed = {field: _typed(raw.get(field), f"{path}{field}", group) for field in named}
+        yield _Node(kind.__name__, group, path.rstrip("."), typed, resolved)
     for key, value in resolved.items():
         inner = raw.get(key)
         if isinstance(value, Mapping) and isinstance(inner, Mapping) and key != "about":
-            yield from _nodes(inner, value, f"{path}{key}.")
+            yield from _nodes(inner, value, f"{path}{key}.", group)
         elif isinstance(value, list) and isinstance(inner, list):
             for place, (item, written) in enumerate(zip(value, inner, strict=True)):
                 if isinstance(item, Mapping) and isinstance(written, Mapping):
-                    yield from _nodes(written, item, f"{path}{key}.{place}.")
+                    yield from _nodes(written, item, f"{path}{key}.{place}.", group)
 
 
-def _typed(written: Any, place: str) -> str:
+def _typed(written: Any, place: str, group: str) -> str:
     """Return the name by which a field is set: of the parameters that the yaml reads, or else its place."""
     if isinstance(written, list):
-        read = [name for item in written for name in [_typed(item, place)] if name != f"method.{place}"]
-        return " and ".join(dict.fromkeys(read)) or f"method.{place}"
+        own = f"{group}.{place}"
+        read = [name for item in written for name in [_typed(item, place, group)] if name != own]
+        return " and ".join(dict.fromkeys(read)) or own
     found = re.fullmatch(r"\$\{(\.*)([\w.]+)\}", written) if isinstance(written, str) else None
     if found is None:
-        return f"method.{place}"
-    return f"method.{found[2]}" if found[1] else found[2]
+        return f"{group}.{place}"
+    return f"{group}.{found[2]}" if found[1] else found[2]
 
 
 def _text(value: Any) -> str:

@@ -196,6 +196,8 @@ class StorageEntry(Entry):
     dictionary_bytes: float = 0
     token_vectors_per_doc: float = 0
     length_bytes_per_doc: float = 0
+    structure_bytes_per_doc: float = 0
+    structure_state_bytes: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +256,8 @@ class Record(Entry):
     peak_memory_bytes : int or None
     cost : dict or None
         See `harness.evaluation.cost.Costs.as_record`.
+    efforts : dict or None
+        See `harness.evaluation.effort.EffortCurve.as_record`; None without an index structure.
     error, traceback : str or None
         Why it failed, or was skipped.
     files : dict of str to str, and checksum : str
@@ -294,6 +298,7 @@ class Record(Entry):
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     cost: dict[str, Any] | None = None
+    efforts: dict[str, Any] | None = None
     error: str | None = None
     traceback: str | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -367,6 +372,8 @@ class Record(Entry):
                 dictionary_bytes=storage.dictionary_file_bytes,
                 token_vectors_per_doc=measurement.token_vectors / storage.n,
                 length_bytes_per_doc=storage.length_bytes / storage.n,
+                structure_bytes_per_doc=storage.structure_bytes / storage.n,
+                structure_state_bytes=storage.structure_state_bytes,
                 index_bytes=storage.index_bytes,
             ),
             limits=measurement.limits,
@@ -381,6 +388,7 @@ class Record(Entry):
             seconds={stage: round(value, 6) for stage, value in measurement.seconds.items()},
             peak_memory_bytes=measurement.peak_memory_bytes,
             cost=None if costs is None else costs.as_record(*sizes),
+            efforts=None if measurement.efforts is None else measurement.efforts.as_record(),
         )
 
     def summary(self) -> str:
@@ -439,9 +447,14 @@ def scoring_of(settings: Mapping[str, Any]) -> str:
 
 def params_of(overrides: list[str]) -> str:
     """Return what distinguishes this configuration from the method's yaml, such as "bits=4"."""
-    changed = (text.lstrip("+~").removeprefix("method.") for text in overrides if "method." in text.partition("=")[0])
+    changed = (text.lstrip("+~").removeprefix("method.") for text in overrides if _is_parameter(text))
     # a sweep writes Python's True where a person writes true
     return " ".join(sorted(re.sub(r"=(True|False)$", lambda found: found[0].lower(), text) for text in changed))
+
+
+def _is_parameter(override: str) -> bool:
+    key = override.partition("=")[0]
+    return "method." in key or key.lstrip("+~").startswith("index.")
 
 
 def _migrated(content: dict[str, Any]) -> dict[str, Any]:

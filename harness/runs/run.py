@@ -94,7 +94,7 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
     try:
         cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
-        with named_settings(cfg.method, method_name, overrides):
+        with named_settings(cfg.method, method_name, overrides, cfg.index):
             inputs = Inputs.of(cfg)
     except (ShareError, MethodError) as error:
         if not listed:
@@ -105,13 +105,13 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, method_name, overrides)
     record = _begun(inputs, cfg, method, overrides)
-    if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, _efforts(inputs, cfg)):
         renamed = relabelled(store, record)
         log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
         return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
-        with _alone(cfg), named_settings(cfg.method, method_name, overrides):
+        with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
             measurement, costs = _measure(inputs, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
@@ -137,11 +137,16 @@ def _named(inputs: Inputs, method_name: str, overrides: list[str]) -> MethodEntr
     """Return what tables call the method, how it was fitted, and what was changed in its yaml."""
     return MethodEntry(
         name=method_name,
-        params=" ".join([*inputs.conditions, params_of(overrides)]).strip(),
+        params=" ".join([*inputs.conditions, *_index(inputs), params_of(overrides)]).strip(),
         seed=inputs.method.seed,
         family=inputs.method.about.get("family", ""),
         scoring=scoring_of(inputs.method.settings),
     )
+
+
+def _index(inputs: Inputs) -> list[str]:
+    """Return what tables say of the structure that the codes are in."""
+    return [f"index={inputs.method.index}"] if inputs.method.index else []
 
 
 def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list[str]) -> Record:
@@ -164,9 +169,20 @@ def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list
     )
 
 
-def _is_recorded(store: Store, run_id: str, with_cost: bool) -> bool:
-    """Whether a run finished, and has its cost where that is asked for."""
-    return store.has(run_id) and (not with_cost or bool(store.read(run_id).cost))
+def _efforts(inputs: Inputs, cfg: DictConfig) -> list[int]:
+    """Return the efforts that an index structure is to be searched with."""
+    if not inputs.method.index:
+        return []
+    return inputs.method.efforts if cfg.measure.efforts is None else list(cfg.measure.efforts)
+
+
+def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int]) -> bool:
+    """Whether a run finished, and has its cost and curve of efforts where these are asked for."""
+    if not store.has(run_id) or not (with_cost or efforts):
+        return store.has(run_id)
+    record = store.read(run_id)
+    asked = (record.efforts or {}).get("asked", [])
+    return (not with_cost or bool(record.cost)) and set(efforts) <= set(asked)
 
 
 def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
@@ -185,6 +201,7 @@ def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
+        efforts=_efforts(inputs, cfg),
     )
     if not cfg.measure.cost:
         return measurement, None

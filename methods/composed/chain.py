@@ -18,6 +18,7 @@ from methods.base import (
     Float32,
     MethodError,
     Part,
+    Structure,
     Transform,
     added_parameter,
     arrays_under,
@@ -149,6 +150,20 @@ class Chain(Codec):
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return the codec's array names that a search reads for a short list only."""
         return self.codec.on_disk(names)
+
+    @property
+    def structure(self) -> Structure | None:
+        """The codec's."""
+        return self.codec.structure
+
+    def structure_codes(self, names: Iterable[str]) -> set[str]:
+        """Return the names of the codes' arrays that belong to the codec's structure."""
+        return self.codec.structure_codes(names)
+
+    def structure_state(self, names: Iterable[str]) -> set[str]:
+        """Return the names of the state's arrays that belong to the codec's structure."""
+        inner = [name.removeprefix("codec.") for name in names if name.startswith("codec.")]
+        return {f"codec.{name}" for name in self.codec.structure_state(inner)}
 
     def stored_vectors(self, codes: Codes) -> int:
         """Return of how many vectors the codes have bytes, where a document has several."""

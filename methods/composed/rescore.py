@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, Part, arrays_under
+from methods.base import Array, Codec, Codes, Float32, MethodError, Part, Structure, arrays_under
 from methods.representations import IN_WORDS, Kind
 from methods.token_vectors import TokenColumn
 
@@ -138,7 +139,8 @@ class Rescore(Codec):
     Parameters
     ----------
     first, second : Codec
-        Each fitted on the documents as they are; the second is not a code of what the first leaves.
+        Each fitted on the documents as they are; the second is not a code of what the first leaves. The first may be
+        an index structure over codes: the short list is then the best that it finds, and its effort has to be as large.
     policy : Policy
         How many documents are read again: `ShortList` or `ErrorBound`.
     shared : bool
@@ -159,6 +161,26 @@ class Rescore(Codec):
         """What both tiers take."""
         return self.first.takes
 
+    @property
+    def row_wise(self) -> bool:  # type: ignore[override]
+        """Whether documents are encoded on their own, as they are unless an index structure arranges the first tier."""
+        return self.first.row_wise
+
+    @property
+    def structure(self) -> Structure | None:
+        """The first tier's."""
+        return self.first.structure
+
+    def structure_codes(self, names: Iterable[str]) -> set[str]:
+        """Return the names of the codes' arrays that belong to the first tier's structure."""
+        inner = {_first_name(name): name for name in names if _first_name(name)}
+        return {inner[name] for name in self.first.structure_codes(inner)}
+
+    def structure_state(self, names: Iterable[str]) -> set[str]:
+        """Return the names of the state's arrays that belong to the first tier's structure."""
+        inner = [name.removeprefix(FIRST) for name in names if name.startswith(FIRST)]
+        return {FIRST + name for name in self.first.structure_state(inner)}
+
     def _check_parameters(self) -> None:
         self._require(self.scoring != "raw_codes", "scoring=raw_codes belongs on one of its codecs")
         takes = [IN_WORDS[tier.takes] for tier in (self.first, self.second)]
@@ -170,7 +192,12 @@ class Rescore(Codec):
             f"scoring, renormalize and shared are not for {IN_WORDS[self.takes]}: set them on the tiers",
         )
         self._require(
-            self.first.row_wise and self.second.row_wise, "both codecs must be row-wise, to be read row by row"
+            (self.first.row_wise or self.first.structure is not None) and self.second.row_wise,
+            "both codecs must be row-wise, to be read row by row",
+        )
+        self._require(
+            self.first.row_wise or not self.shared,
+            "shared=true reads the first tier's codes row by row, but these are in an index structure's order",
         )
 
     @property
@@ -194,8 +221,10 @@ class Rescore(Codec):
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that are read for a short list only."""
+        inner = {_first_name(name): name for name in names if _first_name(name)}
+        walked = {inner[name] for name in self.first.on_disk(inner)}
         # where the bytes of a document lie is looked up in memory
-        return {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
+        return walked | {name for name in names if name.removeprefix("ragged.").startswith(SECOND)}
 
     def stored_vectors(self, codes: Codes) -> int:
         """Return of how many vectors both tiers have bytes, where a document has several."""
@@ -216,11 +245,19 @@ class Rescore(Codec):
                 stored[SECOND + name] = array
             elif not np.array_equal(array, first[name]):
                 raise MethodError(f"Rescore: shared=true, but the two tiers' arrays named '{name}' differ")
-        return Codes(n=len(docs), rows=stored, ragged=strings)
+        shared = {FIRST + name: array for name, array in first_codes.shared.items()}
+        return Codes(n=len(docs), rows=stored, ragged=strings, shared=shared)
 
     def _first(self, codes: Codes) -> Codes:
-        """Return the first tier's codes."""
-        return codes.rows_under(FIRST)
+        """Return the first tier's codes; those of an index structure are kept, for what it derives from them."""
+        if self.first.row_wise:
+            return codes.rows_under(FIRST)
+        kept = vars(self).get("_arranged")
+        if kept is None or kept[0]() is not codes:
+            tier = codes.rows_under(FIRST)
+            kept = weakref.ref(codes), replace(tier, shared=arrays_under(codes.shared, FIRST))
+            self._arranged = kept
+        return kept[1]
 
     def _second(self, codes: Codes) -> Codes:
         """Return the second tier's codes, with the first tier's arrays if the tiers share them."""
@@ -252,7 +289,8 @@ class Rescore(Codec):
     def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, Int64]:
         length = self.policy.length(k, codes.n)
         scores, listed = self.first._search(queries, self._first(codes), max(k, length))
-        again = self._score_listed(queries, codes, listed[:, :length])
+        again = self._score_listed(queries, codes, np.maximum(listed[:, :length], 0))
+        again[listed[:, :length] < 0] = -np.inf
         cut = self.policy.cut(scores[:, :length], again, k)
         read = np.arange(scores.shape[1]) < cut[:, None]
         values = np.zeros(scores.shape)
@@ -288,3 +326,11 @@ class Rescore(Codec):
         self.second.load_state({**first, **second} if self.shared else second)
         self.dim_ = int(arrays["dim_"])
         return self
+
+
+def _first_name(name: str) -> str:
+    """Return the first tier's own name of an array in the codes file; "" for those of the second."""
+    kind, _, rest = name.partition(".") if name.startswith(("shared.", "ragged.", "lengths.")) else ("", "", name)
+    if not rest.startswith(FIRST):
+        return ""
+    return f"{kind}.{rest.removeprefix(FIRST)}".lstrip(".")

@@ -46,6 +46,19 @@ class SparseCodec(Part, ABC):
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
         return set()
 
+    @property
+    def structure(self) -> None:
+        """None: a search looks at the postings of every term that is asked for."""
+        return None
+
+    def structure_codes(self, names: Iterable[str]) -> set[str]:
+        """Return no names: there is no index structure."""
+        return set()
+
+    def structure_state(self, names: Iterable[str]) -> set[str]:
+        """Return no names: there is no index structure."""
+        return set()
+
     def bits_per_axis(self) -> Array | None:
         """Return None: a term is no axis of variance."""
         return None

@@ -1,0 +1,367 @@
+"""Graphs over codes: each document linked with some that are near it, and searches that walk along the links."""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.base import SEARCHED_BYTES, Array, Codes, Float32, MethodError, Ragged, row_blocks, row_lengths
+from methods.index.id_lists import Layout, read_lists, write_lists
+from methods.index.structure import OWN, IndexStructure, held, put_in
+from methods.parallel import over_rows
+
+Int64 = NDArray[np.int64]
+
+QUERIES_PER_THREAD = 8
+"""Queries for which a thread of its own is worth its start."""
+
+LinkLayout = Literal["slots", "int32", "packed", "vbyte", "rice", "elias_delta", "elias_fano"]
+"""*slots*: the most links that a document may have as int32, used or not, as FAISS and hnswlib lay them out. Others:
+those that there are, with their number, see `methods.index.id_lists.Layout`."""
+
+
+class Links(NamedTuple):
+    """Links of some rows: indptr int64 (rows + 1,), neighbours ascending within a row, int64."""
+
+    indptr: Int64
+    neighbours: Int64
+
+    @classmethod
+    def of_slots(cls, slots: Array) -> Links:
+        """Return the links in a table (rows, most), in which -1 is no link."""
+        table = np.sort(slots.astype(np.int64), axis=1)
+        there = table >= 0
+        return cls(np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int64), table[there])
+
+    def stored(self, name: str, n: int, most: int, layout: LinkLayout) -> dict[str, Array]:
+        """Return the arrays that are written."""
+        if layout == "slots":
+            slots = np.full((len(self.indptr) - 1, most), -1, np.int32)
+            degrees = np.diff(self.indptr)
+            column = np.arange(len(self.neighbours)) - np.repeat(self.indptr[:-1], degrees)
+            slots[np.repeat(np.arange(len(degrees)), degrees), column] = self.neighbours
+            return {OWN + name: slots}
+        lists = write_lists(self.indptr, self.neighbours, n, layout)
+        arrays = {"ids": lists.values, "lengths": lists.lengths} if isinstance(lists, Ragged) else lists
+        return {f"{OWN}{name}.{key}": array for key, array in arrays.items()}
+
+    @classmethod
+    def read(cls, shared: dict[str, Array], name: str, n: int, layout: LinkLayout) -> Links:
+        """Return the links that were written; raises `MethodError` where they lead nowhere."""
+        if layout == "slots":
+            links = cls.of_slots(shared[OWN + name])
+        else:
+            ids, lengths = shared[f"{OWN}{name}.ids"], shared[f"{OWN}{name}.lengths"]
+            plain: Layout = layout
+            stored = {"ids": ids, "lengths": lengths} if layout == "int32" else Ragged(ids, lengths)
+            links = cls(*read_lists(stored, n, plain))
+        if links.neighbours.size and not 0 <= links.neighbours.min() <= links.neighbours.max() < n:
+            raise MethodError(f"a graph of {n} documents has links to others")
+        return links
+
+
+class Walkable(NamedTuple):
+    """A graph as a search uses it: decoded documents, and what `Graph._read_graph` returns."""
+
+    docs: Float32
+    graph: Any
+
+
+@dataclass(kw_only=True, eq=False)
+class Graph(IndexStructure, ABC):
+    """Codes in the order of documents, and links between documents that a search walks along.
+
+    A document is scored by its code. A search reads the best of `ef` documents that it has not read, scores its
+    neighbours, and ends when all `ef` are read; it finds no more than these. (FAISS and hnswlib raise ef to the number
+    of documents that are asked for; pgvector does not.)
+
+    A walk scores documents one by one, in no order. So the documents that the codes stand for are decoded once and kept
+    as float32 while the same codes are searched: more memory than the codes take, which a store that scores codes
+    themselves would not need. What is measured as storage is the codes and links.
+
+    Parameters
+    ----------
+    codec : Codec
+    links : see `LinkLayout`
+    built_on : {"codes", "documents"}
+        Whether links join documents that are near each other as their codes stand for them, which is what FAISS does,
+        or as they are.
+    """
+
+    links: LinkLayout = "slots"
+    built_on: Literal["codes", "documents"] = "codes"
+
+    def _check_effort(self, effort: int) -> None:
+        self._require(effort >= 1, f"{self.effort_name} must be at least 1, got {effort}")
+
+    @abstractmethod
+    def _build(self, docs: Float32) -> dict[str, Array]:
+        """Return the graph of documents (n, d') as arrays for `Codes.shared`."""
+
+    @abstractmethod
+    def _read_graph(self, shared: dict[str, Array], n: int) -> Any:
+        """Return the graph that `_build` returned, as a search uses it."""
+
+    @abstractmethod
+    def _starts(self, queries: Float32, docs: Float32, graph: Any, scored: Int64) -> Int64:
+        """Return where each query begins its walk, int64 (m,), and add the documents scored for it."""
+
+    @abstractmethod
+    def _level(self, graph: Any) -> Links:
+        """Return the links that all documents have."""
+
+    def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
+        self.codec.fit(docs, queries, pairs)
+
+    def _encode(self, docs: Float32) -> Codes:
+        chunks = [self.codec.encode(docs[start:stop]) for start, stop in row_blocks(len(docs), 4 * docs.shape[1])]
+        codes = Codes.concatenate(chunks)
+        rows, strings = put_in(codes)
+        joined = self.codec._doc_matrix(codes) if self.built_on == "codes" else docs
+        shared = self._build(np.ascontiguousarray(joined, dtype=np.float32))
+        return Codes(n=len(docs), rows=rows, ragged=strings, shared=shared)
+
+    def decode(self, codes: Codes) -> Float32:
+        """Return the documents that the bytes stand for, float32 (n, d')."""
+        self._check_fitted()
+        return self._decode(codes)
+
+    def _decode(self, codes: Codes) -> Float32:
+        return self.codec.decode(held(codes))
+
+    def _doc_matrix(self, codes: Codes) -> Float32:
+        return self.codec._doc_matrix(held(codes))
+
+    def _blocks(self, codes: Codes) -> Iterator[tuple[int, Float32]]:
+        inner = held(codes)
+        width = self._query_matrix(np.zeros((1, self._query_width()), np.float32)).shape[1]
+        for start, stop in row_blocks(codes.n, 4 * width, SEARCHED_BYTES):
+            yield start, self.codec._doc_matrix(inner[start:stop])
+
+    def _walkable(self, codes: Codes) -> Walkable:
+        """Return what a walk needs; that of the last codes is kept."""
+        kept = vars(self).get("_searched")
+        if kept is None or kept[0]() is not codes:
+            docs = np.concatenate([block for _, block in self._blocks(codes)])
+            kept = weakref.ref(codes), Walkable(docs, self._read_graph(dict(codes.shared), codes.n))
+            self._searched = kept
+        return kept[1]
+
+    def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
+        from methods.kernels import graph_walk
+
+        docs, graph = self._walkable(codes)
+        asked = np.ascontiguousarray(self._query_matrix(queries))
+        scores, rows = np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
+        scored = np.zeros(len(asked), np.int64)
+        level = self._level(graph)
+        ef = min(self.effort, codes.n)
+
+        def work(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            starts = self._starts(asked[part], docs, graph, scored[part])
+            graph_walk.search(
+                asked[part], docs, level.indptr, level.neighbours, starts, ef, scores[part], rows[part], scored[part]
+            )
+
+        over_rows(work, len(asked), QUERIES_PER_THREAD)
+        return scores, rows, scored
+
+
+class _Hierarchy(NamedTuple):
+    """Levels of a graph: links of all, first int64 (n,) and links of those above it, and where a walk begins."""
+
+    lowest: Links
+    first: Int64
+    upper: Links
+    entry: int
+    top: int
+
+
+@dataclass(kw_only=True, eq=False)
+class HNSW(Graph):
+    """A hierarchy of graphs (Malkov and Yashunin, 2020), which FAISS makes.
+
+    FAISS makes it on one thread: on several it would be another one each time.
+
+    Parameters
+    ----------
+    M : int
+        Links of a document on each level; twice as many on the lowest.
+    ef_construction : int
+        Documents that are looked at for the links of each.
+    ef_search : int
+        Length of the list of a search. No part of what is stored.
+    """
+
+    M: int = 16
+    ef_construction: int = 100
+    ef_search: int = 64
+
+    effort_name: ClassVar[str] = "ef_search"
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(2, "M")
+        self._require_at_least(1, "ef_construction")
+        super()._check_parameters()
+
+    def _build(self, docs: Float32) -> dict[str, Array]:
+        import faiss as untyped
+
+        faiss: Any = untyped
+        index = faiss.IndexHNSWFlat(docs.shape[1], self.M, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = self.ef_construction
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+        try:
+            index.add(docs)
+        finally:
+            faiss.omp_set_num_threads(threads)
+        hnsw = index.hnsw
+        # of each document, one more than its highest level
+        heights = faiss.vector_to_array(hnsw.levels).astype(np.int64)
+        offsets = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
+        neighbours = faiss.vector_to_array(hnsw.neighbors)
+        lowest = neighbours[offsets[:-1, None] + np.arange(2 * self.M)]
+        nodes = np.flatnonzero(heights > 1)
+        above = heights[nodes] - 1
+        owner = np.repeat(nodes, above)
+        level = np.arange(len(owner)) - np.repeat(np.cumsum(above) - above, above)
+        upper = neighbours[(offsets[owner] + 2 * self.M + level * self.M)[:, None] + np.arange(self.M)]
+        n = len(docs)
+        return {
+            **Links.of_slots(lowest).stored("links", n, 2 * self.M, self.links),
+            **Links.of_slots(upper).stored("upper_links", n, self.M, self.links),
+            OWN + "upper_nodes": nodes.astype(np.min_scalar_type(n)),
+            OWN + "upper_levels": above.astype(np.uint8),
+            OWN + "entry": np.array([hnsw.entry_point], np.min_scalar_type(n)),
+        }
+
+    def _read_graph(self, shared: dict[str, Array], n: int) -> _Hierarchy:
+        lowest = Links.read(shared, "links", n, self.links)
+        upper = Links.read(shared, "upper_links", n, self.links)
+        nodes, levels = (shared[OWN + name].astype(np.int64) for name in ("upper_nodes", "upper_levels"))
+        entry = int(shared[OWN + "entry"][0])
+        sound = len(nodes) == len(levels) and len(upper.indptr) == levels.sum() + 1 and len(lowest.indptr) == n + 1
+        if not (sound and 0 <= entry < n and np.all(nodes < n)):
+            raise MethodError(f"{type(self).__name__}: its levels are not those of {n} documents")
+        heights = np.zeros(n, np.int64)
+        heights[nodes] = levels
+        first = np.zeros(n, np.int64)
+        first[nodes] = np.cumsum(levels) - levels
+        self._check_levels(upper, levels, heights)
+        return _Hierarchy(lowest, first, upper, entry, int(heights[entry]))
+
+    def _check_levels(self, upper: Links, levels: Int64, heights: Int64) -> None:
+        """Refuse links to documents that are not on their level, which a walk would look for beyond the arrays."""
+        level = np.arange(levels.sum()) - np.repeat(np.cumsum(levels) - levels, levels) + 1
+        if np.any(heights[upper.neighbours] < np.repeat(level, np.diff(upper.indptr))):
+            raise MethodError(f"{type(self).__name__}: links to documents that are not on their level")
+
+    def _starts(self, queries: Float32, docs: Float32, graph: _Hierarchy, scored: Int64) -> Int64:
+        from methods.kernels import graph_walk
+
+        starts = np.empty(len(queries), np.int64)
+        upper = graph.upper
+        graph_walk.descend(
+            queries, docs, graph.first, upper.indptr, upper.neighbours, graph.entry, graph.top, starts, scored
+        )
+        return starts
+
+    def _level(self, graph: _Hierarchy) -> Links:
+        return graph.lowest
+
+
+class _OneLevel(NamedTuple):
+    """A graph of one level, and where a walk begins."""
+
+    links: Links
+    entry: int
+
+
+@dataclass(kw_only=True, eq=False)
+class Vamana(Graph):
+    """The graph of DiskANN (Subramanya et al., 2019, algorithms 1 to 3), for Euclidean distances between documents.
+
+    Two passes, the first with alpha = 1, over documents in a random order. The same on every machine. Where documents
+    lie in clusters that are far apart, all links of a document are soon to its own, and a walk never leaves the one in
+    which it begins; so documents that no walk reaches are then linked from the nearest that one does, as NSG does (Fu,
+    Xiang, Wang and Cai, 2019, algorithm 2). DiskANN itself does not: connected=false.
+
+    Parameters
+    ----------
+    degree : int
+        Most links of a document (R).
+    alpha : float
+        At least 1: how much nearer a kept neighbour must be to make another one superfluous.
+    search_list_construction : int
+        Length of the list of the searches by which documents are linked (L).
+    search_list : int
+        Length of the list of a search. No part of what is stored.
+    connected : bool
+        Keep one link of each document for that.
+    links_on_disk : bool
+        Whether links are read from disk as a walk meets them, as DiskANN does, and not kept in memory.
+    seed : int
+    """
+
+    degree: int = 32
+    alpha: float = 1.2
+    search_list_construction: int = 100
+    search_list: int = 64
+    connected: bool = True
+    links_on_disk: bool = False
+    seed: int = 0
+
+    effort_name: ClassVar[str] = "search_list"
+
+    def _check_parameters(self) -> None:
+        self._require_at_least(2, "degree")
+        self._require_at_least(1, "alpha", "search_list_construction")
+        super()._check_parameters()
+
+    def on_disk(self, names: Iterable[str]) -> set[str]:
+        """Return the array names that are read while a search walks, or for a short list, only."""
+        names = list(names)
+        links = {name for name in names if name.removeprefix("shared.").startswith(OWN + "links")}
+        return super().on_disk(names) | (links if self.links_on_disk else set())
+
+    def _build(self, docs: Float32) -> dict[str, Array]:
+        from methods.kernels import graph_walk
+
+        n, rng = len(docs), np.random.default_rng(self.seed)
+        most = min(self.degree - self.connected, max(1, n - 1))
+        squares = row_lengths(docs) ** 2
+        middle = docs.mean(axis=0, dtype=np.float64)
+        start = int((squares - 2 * (docs @ middle.astype(np.float32))).argmin())
+        links, degrees = np.zeros((n, self.degree), np.int32), np.full(n, 0 if n == 1 else most)
+        # random links of each, itself left out
+        for row in range(n if n > 1 else 0):
+            drawn = rng.choice(n - 1, most, replace=False)
+            links[row, :most] = drawn + (drawn >= row)
+        ef = min(self.search_list_construction, n)
+        for alpha in (1.0, self.alpha):
+            graph_walk.build_vamana(docs, squares, rng.permutation(n), start, alpha, ef, most, links, degrees)
+        if self.connected:
+            graph_walk.connect(docs, squares, start, ef, links, degrees)
+        table = np.where(np.arange(self.degree) < degrees[:, None], links, -1)
+        entry = np.array([start], np.min_scalar_type(n))
+        return {**Links.of_slots(table).stored("links", n, self.degree, self.links), OWN + "entry": entry}
+
+    def _read_graph(self, shared: dict[str, Array], n: int) -> _OneLevel:
+        links, entry = Links.read(shared, "links", n, self.links), int(shared[OWN + "entry"][0])
+        if len(links.indptr) != n + 1 or not 0 <= entry < n:
+            raise MethodError(f"{type(self).__name__}: its links are not those of {n} documents")
+        return _OneLevel(links, entry)
+
+    def _starts(self, queries: Float32, docs: Float32, graph: _OneLevel, scored: Int64) -> Int64:
+        return np.full(len(queries), graph.entry)
+
+    def _level(self, graph: _OneLevel) -> Links:
+        return graph.links
