@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -18,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.base.errors import ConfigError, VecbudgetError
 from methods import public_name
 from methods.base import Codec, MethodError, Part, field_types
+from methods.representations import Kind
 from vecbudget.former_names import current_names, hashed_names
 
 RECORD_FORMAT = 1
@@ -143,6 +146,26 @@ def _misfit(settings: Any, cause: TypeError) -> Exception:
     return MethodError(f"{found[1]}: {found[2]} is no parameter of it")
 
 
+@dataclass(frozen=True)
+class MethodFacts:
+    """What the rest of a run must know of its method.
+
+    Attributes
+    ----------
+    identity : dict
+        All parameters of all parts, defaults included: what determines the method, whatever its yaml says.
+    takes : Kind
+        What represents the documents that it is given.
+    wants_queries, wants_pairs : bool
+        See `methods.base.Part`.
+    """
+
+    identity: dict[str, Any]
+    takes: Kind
+    wants_queries: bool
+    wants_pairs: bool
+
+
 class MethodSpec:
     """A `method` node, made usable: its settings without decoration, and codecs on demand.
 
@@ -170,13 +193,24 @@ class MethodSpec:
         self.settings: dict[str, Any] = {key: value for key, value in settings.items() if key not in own}
         self.seed: int | None = _find_seed(self.settings)
 
+    @cached_property
+    def facts(self) -> MethodFacts:
+        """What the rest of a run must know of it."""
+        codec = self._pristine
+        return MethodFacts(_describe(codec), codec.takes, codec.wants_queries, codec.wants_pairs)
+
     def identity(self) -> dict[str, Any]:
-        """Return all parameters of all parts, defaults included: what determines the method, whatever its yaml says."""
-        described: dict[str, Any] = _describe(self.make())
-        return described
+        """Return what determines the method, see `MethodFacts`."""
+        return self.facts.identity
 
     def make(self) -> Codec:
         """Return a new, unfitted codec."""
+        # composing objects from settings takes Hydra much longer than copying parameters
+        return copy.deepcopy(self._pristine)
+
+    @cached_property
+    def _pristine(self) -> Codec:
+        """The codec that is copied, and never fitted itself."""
         codec = instantiated(self.settings)
         if not (isinstance(codec, Part) and hasattr(codec, "search")):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")

@@ -23,9 +23,8 @@ from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.training_queries import FitQueries
-from harness.runs.config import MethodSpec, run_id, shared
+from harness.runs.config import MethodFacts, MethodSpec, run_id, shared
 from harness.runs.record import Identity
-from methods.base import Codec
 from methods.representations import IN_WORDS, INSTEAD
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class FitData:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a configuration stands for. Nothing is encoded or fitted before `problem` and `fit_data`.
+    """What a configuration stands for, but for the method. Nothing is encoded before `problem` and `fit_data`.
 
     Attributes
     ----------
@@ -79,7 +78,7 @@ class Inputs:
     fit_dataset : Dataset or None
         Another one that the method is fitted on.
     encoder : harness.data.models.encoder.Encoder
-    method : MethodSpec
+    method : MethodFacts
     split : Split or None
         Where the documents for fitting leave the collection.
     fit_rows : int64 or None
@@ -88,8 +87,6 @@ class Inputs:
         None for a method that wants none.
     wanted_queries : str
         Which of them the configuration asks for, "auto" and so on.
-    with_pairs : bool
-        Whether the method learns from the documents that answer them.
     k : int
         Depth of the rankings.
     cache_dir : str
@@ -98,18 +95,23 @@ class Inputs:
     dataset: Dataset
     fit_dataset: Dataset | None
     encoder: Any
-    method: MethodSpec
+    method: MethodFacts
     split: Split | None
     fit_rows: Int64 | None
     fit_queries: FitQueries | None
     wanted_queries: str
-    with_pairs: bool
     k: int
     cache_dir: str
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> Inputs:
+    def of(cls, cfg: DictConfig, method: MethodFacts | None = None) -> Inputs:
         """Resolve a composed configuration, see `harness.runs.config.RunConfig`.
+
+        Parameters
+        ----------
+        cfg : DictConfig
+        method : MethodFacts or None
+            Of its method; None reads them off its node.
 
         Raises
         ------
@@ -121,7 +123,7 @@ class Inputs:
         if cfg.k < 1:
             raise ConfigError(f"k must be at least 1, got {cfg.k}")
         training_queries.check(cfg.fit_queries)
-        method = MethodSpec(cfg.method)
+        method = method or MethodSpec(cfg.method).facts
         dataset = load_dataset("dataset", cfg.dataset)
         fit_dataset = None if cfg.fit_dataset is None else load_dataset("fit_dataset", cfg.fit_dataset)
         encoder = model_of(cfg)
@@ -134,9 +136,9 @@ class Inputs:
             split = split_off(dataset, cfg.fit_sample)
         else:
             fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
-        fit_queries, codec = None, method.make()
-        _check_kinds(codec, encoder)
-        if codec.wants_queries:
+        fit_queries = None
+        _check_kinds(method, encoder)
+        if method.wants_queries:
             source = (fit_dataset or dataset) if split is None else split.fitted
             if fit_rows is not None:
                 source = _part(source, len(fit_rows))
@@ -150,7 +152,6 @@ class Inputs:
             fit_rows=fit_rows,
             fit_queries=fit_queries,
             wanted_queries=cfg.fit_queries,
-            with_pairs=codec.wants_pairs,
             k=cfg.k,
             cache_dir=cfg.cache_dir,
         )
@@ -162,18 +163,22 @@ class Inputs:
         return Identity(
             dataset=self.dataset.fingerprint,
             model={role: dict(self.encoder.identity(role, self.dataset.task)) for role in roles},
-            method=self.method.identity(),
+            method=self.method.identity,
             k=self.k,
             fit_dataset=None if self.fit_dataset is None else self.fit_dataset.fingerprint,
             fit_disjoint=self.split is not None,
             fit_sample=self.fit_sample,
-            fit_queries=None if self.fit_queries is None else self.fit_queries.identity(self.with_pairs),
+            fit_queries=None if self.fit_queries is None else self.fit_queries.identity(self.method.wants_pairs),
         )
 
     @cached_property
     def run_id(self) -> str:
         """The hash of the identity."""
         return run_id(self.identity.to_json())
+
+    def of_method(self, method: MethodFacts) -> Inputs:
+        """Return the same for another method, which takes and wants what this one does."""
+        return dataclasses.replace(self, method=method)
 
     @property
     def fit_sample(self) -> int | None:
@@ -217,12 +222,12 @@ class Inputs:
         )
 
 
-def _check_kinds(codec: Codec, encoder: Any) -> None:
+def _check_kinds(method: MethodFacts, encoder: Any) -> None:
     """Refuse a method that does not take what the model gives."""
     gives = kind_given(encoder)
-    if codec.takes != gives:
+    if method.takes != gives:
         raise ConfigError(
-            f"this method takes {IN_WORDS[codec.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
+            f"this method takes {IN_WORDS[method.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
             f"{INSTEAD[gives]}"
         )
 
