@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.base.errors import VecbudgetError
 from harness.base.files import whole
+from harness.base.own_code import code_hash
 from harness.runs.config import MethodFacts, as_mapping
 from harness.runs.inputs import Inputs
 from harness.runs.record import Record
@@ -33,8 +34,6 @@ from methods.base import MethodError
 
 FOLDER = "recognised"
 """Of the notes, in the cache."""
-
-OWN_PACKAGES = ("harness", "methods", "vecbudget")
 
 READ = ("dataset", "fit_dataset", "model", "query_model", "fit_queries", "fit_sample", "fit_disjoint", "k")
 """Settings that, beside the method, make a run's id."""
@@ -171,7 +170,7 @@ def _read(sources: tuple[tuple[str, str], ...]) -> list[str] | None:
     import hydra
     import omegaconf
 
-    found = [hydra.__version__, omegaconf.__version__, _code()]
+    found = [hydra.__version__, omegaconf.__version__, code_hash()]
     for schema, path in sources:
         if schema == "pkg" and path != "hydra.conf":
             texts = dict(_texts(files(path.replace("/", ".")), ""))
@@ -206,15 +205,3 @@ def _variables(texts: Iterable[str]) -> dict[str, str | None] | None:
     if any(function not in ("oc.env", *FUNCTIONS) for function, _ in calls):
         return None
     return {name: os.environ.get(name) for function, name in sorted(set(calls)) if function == "oc.env"}
-
-
-@functools.cache
-def _code() -> str:
-    """Return a hash of this project's code."""
-    digest = hashlib.sha256()
-    for package in OWN_PACKAGES:
-        root = Path(str(files(package)))
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package}/{path.relative_to(root)}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from harness import cli
+from harness.base import own_code
 from harness.runs import config, inputs, recognition
 from harness.runs.recognition import Finished
 from harness.runs.store import Store
@@ -40,7 +41,7 @@ class Sweep:
 
     def name(self) -> str | None:
         """Return the note's name, as a new process would find it."""
-        for cached in (recognition._read, recognition._code, recognition._inputs, config._shared, inputs._load):
+        for cached in (recognition._read, own_code.code_hash, recognition._inputs, config._shared, inputs._load):
             cached.cache_clear()
         return recognition.note_name(*self.asked[-1])
 
@@ -61,7 +62,7 @@ def sweep(small_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     yield Sweep(tmp_path, monkeypatch)
     recognition._read.cache_clear()
-    recognition._code.cache_clear()
+    own_code.code_hash.cache_clear()
 
 
 def test_a_sweep_and_its_jobs_call_a_configuration_by_one_name(sweep: Sweep) -> None:
@@ -89,7 +90,7 @@ def test_code_that_changed_is_composed(sweep: Sweep, monkeypatch: pytest.MonkeyP
     package = sweep.folder / "package"
     package.mkdir()
     (package / "identity.py").write_text("VERSION = 1\n")
-    monkeypatch.setattr(recognition, "files", lambda name: package)
+    monkeypatch.setattr(own_code, "files", lambda name: package)
     name = sweep.name()
     (package / "identity.py").write_text("VERSION = 2\n")
     assert sweep.name() != name
