@@ -309,10 +309,10 @@ def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Spli
     from harness.evaluation.measure import Problem
 
     vectors = load_vectors(dataset, encoder, cache_dir)
-    if split is not None:
-        docs = take(vectors.docs, split.searched_rows)
-        return Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
-    return Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
+    docs = vectors.docs if split is None else take(vectors.docs, split.searched_rows)
+    searched = dataset if split is None else split.searched
+    cache = Path(cache_dir).expanduser()
+    return Problem.of(searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary, cache)
 
 
 @functools.cache
