@@ -42,7 +42,10 @@ def is_sound(job: list[str]) -> bool:
     chosen = {text.partition("=")[0]: text.partition("=")[2] for text in job}
     for key, value in chosen.items():
         group, _, parameter = key.partition(".")
-        if group in GROUPS:
+        if key == "experiment":
+            if value not in members(key):
+                return False
+        elif group in GROUPS:
             entry = members(group).get(chosen.get(group, ""))
             if entry is None or (parameter and parameter not in parameters(entry)):
                 return False

@@ -89,7 +89,7 @@ def _read(path: Path, shape: tuple[int, int], n: int) -> tuple[Float32, Int64] |
         scores, rows = found["scores"], found["rows"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    sound = scores.shape == rows.shape == shape and (scores.dtype, rows.dtype) == (np.float32, np.int64)
+    sound = scores.shape == rows.shape == shape and scores.dtype == np.float32 and rows.dtype == np.int64
     if not sound or not ((rows >= -1) & (rows < n)).all() or np.isnan(scores).any():
         return None
     return scores, rows

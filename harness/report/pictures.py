@@ -82,9 +82,7 @@ class Pictures:
         drawing = _drawn(due, self.out)
 
         def wait() -> None:
-            for _ in drawing:
-                pass
-            if due:
+            if len(list(drawing)):
                 drawn = {
                     picture.stem: {"inputs": hashes[picture.stem], **_checksums(self.out, picture)} for picture in due
                 }
@@ -117,22 +115,22 @@ def _checksums(out: Path, picture: Picture) -> dict[str, str]:
     return {name: file_checksum(out / name) for name in picture.names}
 
 
-def _drawn(due: Sequence[Picture], out: Path) -> Iterator[None]:
-    """Draw pictures, in processes where these are worth their start; what is returned ends when all are drawn."""
+def _drawn(due: Sequence[Picture], out: Path) -> Iterator[str]:
+    """Yield the stems of pictures that have been drawn, in processes where these are worth their start."""
     workers = min(len(due), _cores())
     if len(due) < LEAST or workers < 2:
         return (_draw(picture, out) for picture in due)
     from joblib import Parallel, delayed
 
-    # those that take longest come first on each page, and pages in their order
-    drawing: Iterator[None] = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
+    drawing: Iterator[str] = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
         delayed(_draw)(picture, out) for picture in due
     )
     return drawing
 
 
-def _draw(picture: Picture, out: Path) -> None:
+def _draw(picture: Picture, out: Path) -> str:
     style.save(picture.draw(*picture.inputs), out / picture.stem)
+    return picture.stem
 
 
 def _cores() -> int:

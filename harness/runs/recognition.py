@@ -58,14 +58,14 @@ class Finished:
     setting: str
 
 
-def note_name(overrides: Sequence[str], hydra: DictConfig, runs: Iterable[str]) -> str | None:
+def note_name(overrides: Sequence[str], hydra: Any, runs: Iterable[str]) -> str | None:
     """Return the name of the note on a configuration; None where something unknown has a part in composing it.
 
     Parameters
     ----------
     overrides : sequence of str
         Of the task, as a job of a sweep has them.
-    hydra : DictConfig
+    hydra : DictConfig or hydra.conf.HydraConf
         The node `hydra` of the composed configuration, that of the job or of its sweep.
     runs : iterable of str
         The experiment's list.

@@ -51,9 +51,9 @@ def drawn(out: Path, *asked: tuple[str, Callable[..., Figure], Shown], monkeypat
     found: list[str] = []
     really = pictures._draw
 
-    def noting(picture: pictures.Picture, folder: Path) -> None:
+    def noting(picture: pictures.Picture, folder: Path) -> str:
         found.append(picture.stem)
-        really(picture, folder)
+        return really(picture, folder)
 
     with monkeypatch.context() as patch:
         patch.setattr(pictures, "_draw", noting)
