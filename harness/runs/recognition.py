@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ ALSO_READ = ("cache_dtype", "cache_dir", "results_dir")
 RECORDED = "%-28s recorded already%s: %s"
 """What is said of a run that need not be made: its setting, what it is called now, and where it lies."""
 
-RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*(\w*)")
-"""An interpolation that calls something, and its first argument."""
+RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*([^,}]*)")
+"""An interpolation that calls something, and its first argument as it is written."""
 
 FUNCTIONS = ("oc.select", "oc.decode", "oc.deprecated", "oc.create", "oc.dict.keys", "oc.dict.values")
 """Resolvers whose results follow from the configuration."""
@@ -199,9 +200,10 @@ def _texts(folder: Any, prefix: str) -> Iterable[tuple[str, str]]:
 
 def _variables(texts: Iterable[str]) -> dict[str, str | None] | None:
     """Return the environment variables that texts read; None where they call what may give anything."""
-    import os
-
-    calls = [call for text in texts if "${" in text for call in RESOLVER.findall(text)]
-    if any(function not in ("oc.env", *FUNCTIONS) for function, _ in calls):
+    calls = {call for text in texts if "${" in text for call in RESOLVER.findall(text)}
+    names = sorted({name.strip() for function, name in calls if function == "oc.env"})
+    known = all(function in ("oc.env", *FUNCTIONS) for function, _ in calls)
+    # a name may be an interpolation itself
+    if not known or not all(re.fullmatch(r"[A-Za-z_]\w*", name) for name in names):
         return None
-    return {name: os.environ.get(name) for function, name in sorted(set(calls)) if function == "oc.env"}
+    return {name: os.environ.get(name) for name in names}

@@ -141,7 +141,8 @@ def test_a_note_that_is_damaged_is_no_note(sweep: Sweep) -> None:
 
 
 def test_what_a_yaml_may_take_from_anywhere_is_composed(sweep: Sweep) -> None:
-    assert recognition.note_name(["seed=${now:%S}"], *sweep.asked[-1][1:]) is None
+    for text in ("seed=${now:%S}", "seed=${oc.env:${results_dir}}", "seed=${oc.env: 'A B'}"):
+        assert recognition.note_name([text], *sweep.asked[-1][1:]) is None
     (sweep.folder / "conf" / "method" / "mine.yaml").write_text("_target_: methods.PerDimension\nbits: ${my.own:4}\n")
     assert sweep.name() is None
 
