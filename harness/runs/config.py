@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -15,7 +15,7 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from harness.base.errors import ConfigError, VecbudgetError
 from methods import public_name
@@ -271,13 +271,22 @@ def _find_seed(settings: Any) -> int | None:
     return next((seed for child in children if (seed := _find_seed(child)) is not None), None)
 
 
-def shared(group: str, node: DictConfig) -> Any:
-    """Instantiate a node, once in a process for equal nodes: the runs of a sweep share data and models."""
-    missing = sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
-    if missing:
-        name = f"{group}.{missing[0].removeprefix(group + '.')}"
-        raise ConfigError(f"{name} must be given, as in {name}=VALUE")
-    return _shared(group, json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+def shared(group: str, node: Any) -> Any:
+    """Instantiate a node, composed or plain, once in a process for equal nodes: runs of a sweep share what they use."""
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    missing = next(_missing(plain, group), None)
+    if missing is not None:
+        raise ConfigError(f"{missing} must be given, as in {missing}=VALUE")
+    return _shared(group, json.dumps(plain, sort_keys=True))
+
+
+def _missing(node: Any, name: str) -> Iterator[str]:
+    """Yield the names of settings that have no value, in alphabetical order."""
+    if isinstance(node, Mapping):
+        for key in sorted(node):
+            yield from _missing(node[key], f"{name}.{key}")
+    elif node == MISSING:
+        yield name
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.training_queries import FitQueries
-from harness.runs.config import MethodFacts, MethodSpec, run_id, shared
+from harness.runs.config import MethodFacts, MethodSpec, as_mapping, run_id, shared
 from harness.runs.record import Identity
 from methods.representations import IN_WORDS, INSTEAD
 
@@ -104,12 +104,12 @@ class Inputs:
     cache_dir: str
 
     @classmethod
-    def of(cls, cfg: DictConfig, method: MethodFacts | None = None) -> Inputs:
+    def of(cls, cfg: DictConfig | Mapping[str, Any], method: MethodFacts | None = None) -> Inputs:
         """Resolve a composed configuration, see `harness.runs.config.RunConfig`.
 
         Parameters
         ----------
-        cfg : DictConfig
+        cfg : DictConfig, or the same as plain data
         method : MethodFacts or None
             Of its method; None reads them off its node.
 
@@ -120,29 +120,32 @@ class Inputs:
         DatasetError, ModelError
             If a dataset or a model cannot be loaded.
         """
-        if cfg.k < 1:
-            raise ConfigError(f"k must be at least 1, got {cfg.k}")
-        training_queries.check(cfg.fit_queries)
-        method = method or MethodSpec(cfg.method).facts
-        dataset = load_dataset("dataset", cfg.dataset)
-        fit_dataset = None if cfg.fit_dataset is None else load_dataset("fit_dataset", cfg.fit_dataset)
+        if isinstance(cfg, DictConfig):
+            method = method or MethodSpec(cfg.method).facts
+            cfg = as_mapping(cfg)
+        if cfg["k"] < 1:
+            raise ConfigError(f"k must be at least 1, got {cfg['k']}")
+        training_queries.check(cfg["fit_queries"])
+        assert method is not None
+        dataset = load_dataset("dataset", cfg["dataset"])
+        fit_dataset = None if cfg["fit_dataset"] is None else load_dataset("fit_dataset", cfg["fit_dataset"])
         encoder = model_of(cfg)
         split, fit_rows = None, None
-        if cfg.fit_disjoint:
-            if fit_dataset is not None or cfg.fit_sample is None:
-                lacks = cfg.fit_sample is None
+        if cfg["fit_disjoint"]:
+            if fit_dataset is not None or cfg["fit_sample"] is None:
+                lacks = cfg["fit_sample"] is None
                 wrong = "has no fit_sample=N" if lacks else "has a fit_dataset, which is disjoint anyway"
                 raise ConfigError(f"fit_disjoint=true divides the collection's own documents, but this run {wrong}")
-            split = split_off(dataset, cfg.fit_sample)
+            split = split_off(dataset, cfg["fit_sample"])
         else:
-            fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
+            fit_rows = _drawn(fit_dataset or dataset, cfg["fit_sample"])
         fit_queries = None
         _check_kinds(method, encoder)
         if method.wants_queries:
             source = (fit_dataset or dataset) if split is None else split.fitted
             if fit_rows is not None:
                 source = _part(source, len(fit_rows))
-            fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
+            fit_queries = _fit_queries(cfg["fit_queries"], source, encoder, dataset)
         return cls(
             dataset=dataset,
             fit_dataset=fit_dataset,
@@ -151,9 +154,9 @@ class Inputs:
             split=split,
             fit_rows=fit_rows,
             fit_queries=fit_queries,
-            wanted_queries=cfg.fit_queries,
-            k=cfg.k,
-            cache_dir=cfg.cache_dir,
+            wanted_queries=cfg["fit_queries"],
+            k=cfg["k"],
+            cache_dir=cfg["cache_dir"],
         )
 
     @cached_property
@@ -232,17 +235,17 @@ def _check_kinds(method: MethodFacts, encoder: Any) -> None:
         )
 
 
-def load_dataset(group: str, node: DictConfig) -> Dataset:
-    """Return the dataset that a configuration's node names, loaded once in a process."""
+def load_dataset(group: str, node: Any) -> Dataset:
+    """Return the dataset that a configuration's node names, composed or plain, loaded once in a process."""
     return _load(shared(group, node).load)
 
 
-def model_of(cfg: DictConfig) -> Any:
+def model_of(cfg: DictConfig | Mapping[str, Any]) -> Any:
     """Return the encoder that a configuration names."""
     queries = cfg.get("query_model")
     return two_models(
-        cached_as(shared("model", cfg.model), cfg.cache_dtype),
-        None if queries is None else cached_as(shared("query_model", queries), cfg.cache_dtype),
+        cached_as(shared("model", cfg["model"]), cfg["cache_dtype"]),
+        None if queries is None else cached_as(shared("query_model", queries), cfg["cache_dtype"]),
     )
 
 

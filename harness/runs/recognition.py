@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness.base.errors import VecbudgetError
 from harness.base.files import whole
@@ -44,7 +44,7 @@ ALSO_READ = ("cache_dtype", "cache_dir", "results_dir")
 RECORDED = "%-28s recorded already%s: %s"
 """What is said of a run that need not be made: its setting, what it is called now, and where it lies."""
 
-RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*([^,}]*)")
+RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:(?=([^,}]*))")
 """An interpolation that calls something, and its first argument as it is written."""
 
 FUNCTIONS = ("oc.select", "oc.decode", "oc.deprecated", "oc.create", "oc.dict.keys", "oc.dict.values")
@@ -162,7 +162,7 @@ def _inputs(circumstances: str) -> Inputs:
     """Return what runs of equal circumstances have in common, with a method that stands for all of theirs."""
     config, takes, wants_queries, wants_pairs = json.loads(circumstances)
     facts = MethodFacts({}, takes, wants_queries, wants_pairs)
-    return Inputs.of(OmegaConf.create(config), facts)
+    return Inputs.of(config, facts)
 
 
 @functools.cache

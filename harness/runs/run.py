@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import numpy as np
@@ -113,7 +113,8 @@ def run(
         cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
         with named_settings(cfg.method, method_name, overrides):
             spec = MethodSpec(cfg.method)
-            inputs = Inputs.of(cfg, spec.facts)
+            config = as_mapping(cfg)
+            inputs = Inputs.of(config, spec.facts)
     except (ShareError, MethodError) as error:
         if not listed:
             raise
@@ -122,7 +123,7 @@ def run(
         return ""
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, spec, method_name, overrides)
-    record = _begun(inputs, cfg, method, overrides)
+    record = _begun(inputs, config, method, overrides)
     if not cfg.overwrite and _is_recorded(store, inputs.run_id, with_cost=cfg.measure.cost):
         renamed = relabelled(store, record)
         log.info(RECORDED, method.setting, renamed, store.path(inputs.run_id))
@@ -166,7 +167,7 @@ def _named(inputs: Inputs, spec: MethodSpec, method_name: str, overrides: list[s
     )
 
 
-def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list[str]) -> Record:
+def _begun(inputs: Inputs, config: dict[str, Any], method: MethodEntry, overrides: list[str]) -> Record:
     """Return what is known of a run before it."""
     return Record(
         run_id=inputs.run_id,
@@ -180,7 +181,7 @@ def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list
         fit_dataset=None if inputs.fit_dataset is None else DatasetEntry.of(inputs.fit_dataset),
         method=method,
         fit_queries="none" if inputs.fit_queries is None else inputs.fit_queries.label,
-        config=as_mapping(cfg),
+        config=config,
         versions=provenance.versions(),
         machine=provenance.machine(),
     )
