@@ -7,6 +7,7 @@ to Hydra, so every override works; the rest are plain commands. Imports are lazy
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -90,9 +91,14 @@ def _report(arguments: list[str]) -> int:
         baseline=options.baseline,
         decimals=options.decimals,
     )
-    store = Store(options.results)
-    site = not options.no_site
-    for path in write_report(frame, out, per_query=store.per_query, options=table, records=store.read, site=site):
+    store, site = Store(options.results), not options.no_site
+    # several pages ask for each
+    records = functools.cache(store.read)
+
+    def per_query(run_id: str) -> Any:
+        return store.per_query(run_id, records(run_id))
+
+    for path in write_report(frame, out, per_query=per_query, options=table, records=records, site=site):
         sys.stdout.write(f"{path}\n")
     return 0
 

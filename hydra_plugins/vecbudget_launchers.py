@@ -128,6 +128,8 @@ class WorkersLauncher(Launcher):
         results = Path(str(self.config.hydra.sweep.dir))
         results.mkdir(parents=True, exist_ok=True)
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
+        if not jobs:
+            return []
         try:
             return self._launch(jobs)
         except KeyboardInterrupt:

@@ -7,13 +7,20 @@ multiplies every entry and wins over it; a `method=` there replaces the list.
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import configure_log
 
 from harness.base.errors import RunsFailedError
+from harness.runs import recognition
 from harness.runs.catalogue import members, options, parameters
+from harness.runs.recognition import RECORDED
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("method", "index", "dataset", "model")
 
@@ -35,7 +42,10 @@ def is_sound(job: list[str]) -> bool:
     chosen = {text.partition("=")[0]: text.partition("=")[2] for text in job}
     for key, value in chosen.items():
         group, _, parameter = key.partition(".")
-        if group in GROUPS:
+        if key == "experiment":
+            if value not in members(key):
+                return False
+        elif group in GROUPS:
             entry = members(group).get(chosen.get(group, ""))
             if entry is None or (parameter and parameter not in parameters(entry)):
                 return False
@@ -63,6 +73,8 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.runs = list(runs or [])
+        self.listed: list[str] = []
+        self.finished = 0
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch all configurations; a failing one does not stop the others.
@@ -77,7 +89,8 @@ class GridSweeper(BasicSweeper):
         failed = sum(1 for status in statuses if status)
         if failed:
             raise RunsFailedError(
-                f"{failed} of {len(statuses)} runs failed; the others are kept, and the same command tries these again"
+                f"{failed} of {len(statuses) + self.finished} runs failed; the others are kept, and the same command "
+                "tries these again"
             )
         return batches
 
@@ -102,8 +115,26 @@ class GridSweeper(BasicSweeper):
                 job = without_idle_seed(job)
                 if job not in jobs:
                     jobs.append(job)
+        self.listed = [] if replaced else self.runs
         size = max_batch_size or len(jobs)
         return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def get_job_batch(self) -> list[list[str]]:
+        """Return the next batch, less the jobs whose runs are seen to be on record without composing them."""
+        batch = [list(job) for job in super().get_job_batch()]
+        assert self.config is not None
+        cache_dir = Path(str(self.config.cache_dir)).expanduser()
+        due = []
+        configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
+        for job in batch:
+            name = recognition.note_name(job, self.config.hydra, self.listed)
+            found = None if name is None else recognition.recognised(name, cache_dir)
+            if found is None:
+                due.append(job)
+            else:
+                log.info(RECORDED, found.setting, "", found.path)
+        self.finished += len(batch) - len(due)
+        return due
 
     def validate_batch_is_legal(self, batch: Any) -> None:
         """Find wrong names before anything runs; compose only what reading the yamls cannot vouch for.

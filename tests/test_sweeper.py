@@ -20,6 +20,8 @@ def test_a_seed_that_nothing_reads_makes_no_further_run() -> None:
     [
         (["method=int8", "method.bits=4", "seed=1", "results_dir=r"], True),
         (["dataset=folder", "dataset.path=x", "method=svd", "method.dim=8"], True),
+        (["experiment=databases", "method=int8"], True),
+        (["experiment=of_somebody_else", "method=int8"], False),
         (["method=int88"], False),
         (["method=int8", "method.bitts=4"], False),
         (["method=int8", "method.codec.bits=4"], False),

@@ -155,7 +155,7 @@ def sample(page: Page, resamples: statistics.Resamples | None = None) -> Shares 
     return Shares(
         title=page.title,
         measure="nDCG@10" if judged else "overlap@10",
-        names=[setting_name(setting) for _, setting in settings.iterrows()],
+        names=[setting_name(setting) for setting in settings.to_dict("records")],
         families=settings["family"].tolist(),
         cost=settings[pareto.COST].to_numpy(dtype=np.float64),
         code_bytes=settings["code_bytes_per_vector"].to_numpy(dtype=np.float64),

@@ -169,7 +169,7 @@ def _in_common(pages: Sequence[Page]) -> tuple[pd.DataFrame, list[str], list[str
     parts = [
         pd.DataFrame(
             {
-                "setting": [setting_name(row) for _, row in page.settings.iterrows()],
+                "setting": [setting_name(row) for row in page.settings.to_dict("records")],
                 "method": page.settings["method"].to_numpy(),
                 "model": page.settings["model"].to_numpy(),
                 "collection": page.settings["dataset"].to_numpy(),

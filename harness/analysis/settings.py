@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,12 +131,12 @@ class Page:
     settings: pd.DataFrame
     scores: Scores | None = None
 
-    @property
+    @cached_property
     def quality(self) -> str:
         """The column of the quality."""
         return pareto.quality_column(self.settings)
 
-    @property
+    @cached_property
     def float32_bytes(self) -> float:
         """Bytes of a document as the model gives it; of several models' parts, those of the largest setting."""
         first = self.settings.iloc[0]
@@ -144,7 +146,7 @@ class Page:
             return float(self.settings["bytes_per_vector"].max())
         return vectors if np.isclose(known, vectors) else known
 
-    @property
+    @cached_property
     def judged(self) -> bool:
         """Whether the quality is measured against relevance judgements."""
         return self.quality == REFERENCE.judged_metric
@@ -164,7 +166,7 @@ class Page:
         """The settings of an experiment that these vectors cannot carry."""
         return self.runs[self.runs["status"] == "skipped"]
 
-    @property
+    @cached_property
     def float32_score(self) -> float:
         """float32's quality, NaN if it was not measured and nothing compares itself with it."""
         if not self.judged:
@@ -278,7 +280,7 @@ def _size(settings: pd.DataFrame) -> str:
     return f"{row['n_docs']:,.0f} documents, {row['n_queries']:,.0f} queries, {row['dim']:.0f} dimensions"
 
 
-def setting_name(row: pd.Series[Any]) -> str:
+def setting_name(row: pd.Series[Any] | Mapping[Any, Any]) -> str:
     """Return what a configuration is called: method and parameters, and its scoring if unusual."""
     name = f"{row['method']} {row['params']}".strip()
     if row["scoring"] in SCORINGS and "scoring=" not in row["params"]:

@@ -7,6 +7,7 @@ each. Everything is computed for a whole table at once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ ALPHA = 0.05
 MARGIN = 0.01
 """The loss that users are ready to accept: 1 % of float32's score."""
 BLOCK_BYTES = 1 << 25
+KEPT_BYTES = 1 << 26
+"""Resamples of so many bytes at most are kept for the next table of the same queries."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,27 @@ class Resamples:
         """
         columns = np.ascontiguousarray(values.T, dtype=np.float32)
         means = np.empty((len(values), self.count))
-        rng = np.random.default_rng(self.seed)
-        for start, stop in _blocks(self.count, 8 * self.m):
-            drawn = rng.integers(self.m, size=(stop - start, self.m), dtype=np.int32)
-            drawn += self.m * np.arange(stop - start, dtype=np.int32)[:, None]
-            weights = np.bincount(drawn.ravel(), minlength=self.m * (stop - start)).astype(np.float32)
-            means[:, start:stop] = (weights.reshape(-1, self.m) @ columns).T / self.m
+        # many tables ask for resamples of the same queries; of more queries they would take too much memory
+        kept = 4 * self.m * self.count <= KEPT_BYTES
+        blocks = _kept_weights(self.m, self.count, self.seed) if kept else _weights(self.m, self.count, self.seed)
+        for (start, stop), weights in zip(_blocks(self.count, 8 * self.m), blocks, strict=True):
+            means[:, start:stop] = (weights @ columns).T / self.m
         return means
+
+
+def _weights(m: int, count: int, seed: int) -> Iterator[Float32]:
+    """Yield how often each of m queries is drawn, block by block of the resamples: float32 (block, m)."""
+    rng = np.random.default_rng(seed)
+    for start, stop in _blocks(count, 8 * m):
+        drawn = rng.integers(m, size=(stop - start, m), dtype=np.int32)
+        drawn += m * np.arange(stop - start, dtype=np.int32)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=m * (stop - start)).astype(np.float32)
+        yield weights.reshape(-1, m)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_weights(m: int, count: int, seed: int) -> tuple[Float32, ...]:
+    return tuple(_weights(m, count, seed))
 
 
 def bca(resampled: Float64, estimate: Float64, influence: Float64, levels: Sequence[float]) -> Float64:

@@ -94,20 +94,16 @@ class Comparison:
             Of the ranking and the reference, best first.
         top : int
         """
+        from harness.evaluation import counting  # numba takes a while to import
+
         m, depth = len(self.real), min(top, self.real.shape[1])
         query, at = np.nonzero(self.place < depth)
-        # what follows has places in rows: a comparison of all queries at two places is then one run of memory
-        ours = np.full((depth, m), scores.shape[1], dtype=np.int32)
-        ours[self.place[query, at], query] = _levels(scores)[query, at]
-        theirs = np.ascontiguousarray(_levels(reference_scores[:, :depth]).T)
-        real = np.ascontiguousarray(self.real[:, :depth].T)
-        agree, ordered_here, ordered_there = np.zeros((3, m), dtype=np.int64)
-        for i in range(depth - 1):
-            there = (theirs[i + 1 :] > theirs[i]) & real[i + 1 :]
-            above, below = (ours[i + 1 :] > ours[i]) & real[i + 1 :], (ours[i + 1 :] < ours[i]) & real[i + 1 :]
-            ordered_there += np.count_nonzero(there, axis=0)
-            ordered_here += np.count_nonzero(above, axis=0) + np.count_nonzero(below, axis=0)
-            agree += np.count_nonzero(above & there, axis=0) - np.count_nonzero(below & there, axis=0)
+        ours = np.full((m, depth), scores.shape[1], dtype=np.int32)
+        ours[query, self.place[query, at]] = _levels(scores)[query, at]
+        counts = np.empty((m, 3), dtype=np.int64)
+        theirs, real = _levels(reference_scores[:, :depth]), np.ascontiguousarray(self.real[:, :depth])
+        counting.ordered_pairs(ours, theirs, real, counts)
+        agree, ordered_here, ordered_there = counts.T
         pairs = np.sqrt(ordered_here.astype(np.float64) * ordered_there)
         neither = (ordered_here == 0) & (ordered_there == 0)
         tau: Float64 = np.where(neither, 1.0, agree / np.where(pairs > 0, pairs, 1.0))

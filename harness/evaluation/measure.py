@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from harness.base.memmap import in_memory
 from harness.data.datasets import Dataset
 from harness.evaluation.effort import EffortCurve, effort_curve
-from harness.evaluation.exact_search import own_rows, search, search_uncompressed, without_own
+from harness.evaluation.exact_search import own_rows, search, without_own
 from harness.evaluation.geometry import Geometry
 from harness.evaluation.index_build import built_index
 from harness.evaluation.index_files import Storage, read_index
+from harness.evaluation.kept_ranking import exact_ranking
 from harness.evaluation.metric_registry import computed
 from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.rate_distortion import Limits
@@ -78,12 +79,13 @@ class Problem:
         k: int,
         old_queries: Float32 | None = None,
         dictionary: bytes | None = None,
+        cache_dir: Path | None = None,
     ) -> Problem:
-        """Rank with the float32 vectors themselves."""
+        """Rank with the float32 vectors themselves; with `cache_dir` see `harness.evaluation.kept_ranking`."""
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
         reference = queries if old_queries is None else old_queries
-        scores, rows = search_uncompressed(reference, docs, wide)
+        scores, rows = exact_ranking(reference, docs, wide, cache_dir)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = Judgements.of(dataset)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ Int64 = NDArray[np.int64]
 MAX_DOCS = 20_000
 MAX_QUERIES = 1_000
 """Documents and queries that errors are measured on; where there are more, so many are taken, evenly spaced."""
+
+KEPT_BYTES = 1 << 26
+"""Scores of so many bytes at most are kept for the next method."""
 
 ROUNDING = 1e-9
 """An error below this share of the power is float32's rounding, and no distance is given for it."""
@@ -175,25 +179,30 @@ class Sums:
 
     def __init__(self, questions: int) -> None:
         self.n = 0
-        self._products = np.zeros(3)
-        """Sums of truth^2, truth answer and answer^2."""
+        self._products = np.zeros((3, questions))
+        """Sums of truth^2, truth answer and answer^2, by question."""
         self._totals = np.zeros((2, questions))
         """Sums of truths and of answers to each question."""
 
     def add(self, truth: Float32, answer: Float32) -> None:
-        """Add the products of true scores and of a method's answers, both (rows, questions)."""
-        true_scores, given_scores = truth.astype(np.float64), answer.astype(np.float64)
-        pairs = ((true_scores, true_scores), (true_scores, given_scores), (given_scores, given_scores))
+        """Add the products of true scores and of a method's answers, both float32 (rows, questions)."""
+        from harness.evaluation import counting  # numba takes a while to import
+
         self.n += len(truth)
-        self._products += [np.einsum("ij,ij->", left, right) for left, right in pairs]
-        self._totals += [true_scores.sum(axis=0), given_scores.sum(axis=0)]
+        counting.add_moments(
+            np.ascontiguousarray(truth, dtype=np.float32),
+            np.ascontiguousarray(answer, dtype=np.float32),
+            self._totals,
+            self._products,
+        )
 
     def _about_means(self) -> tuple[float, float, float]:
         truths, answers = self._totals
         shared = np.array([truths @ truths, truths @ answers, answers @ answers]) / max(self.n, 1)
-        truth, mixed, answer = self._products - shared
+        products = self._products.sum(axis=1)
+        truth, mixed, answer = products - shared
         # what is left of answers that are all alike is rounding
-        says_nothing = answer <= ROUNDING * self._products[2]
+        says_nothing = answer <= ROUNDING * products[2]
         return max(float(truth), 0.0), float(mixed), 0.0 if says_nothing else float(answer)
 
     @property
@@ -277,28 +286,52 @@ class Limits:
         dim, bits = self.docs.shape[1], 8 * code_bytes_per_vector
         vector, score = Sums(dim), Sums(len(self.probes))
         if is_linear(codec, codes, dim):
-            asked = np.vstack([np.eye(dim, dtype=np.float32), self.probes])
-            for docs, answers in self._answers(codec, codes, asked):
-                vector.add(docs, answers[:, :dim])
-                score.add(docs @ self.probes.T, answers[:, dim:])
+            for rows, reconstructed, answers in self._answers(codec, codes, self.probes, np.eye(dim, dtype=np.float32)):
+                vector.add(self.docs[rows], reconstructed)
+                score.add(self._true_scores(rows), answers)
         else:
             score = Sums(len(self.queries))
             weight = np.float32(1 / np.sqrt(len(self.queries)))
-            for docs, answers in self._answers(codec, codes, self.queries):
-                score.add(weight * (docs @ self.queries.T), weight * answers)
+            for rows, _, answers in self._answers(codec, codes, self.queries, self.queries[:0]):
+                score.add(weight * (self.docs[rows] @ self.queries.T), weight * answers)
         by_kind = {
             "vector": Distance.of(vector, self.vector_spectrum, bits, dim) if vector.n else None,
             "score": Distance.of(score, self.score_spectrum, bits, dim),
         }
         return {name: None if distance is None else asdict(distance) for name, distance in by_kind.items()}
 
-    def _answers(self, codec: Codec, codes: Codes, queries: Float32) -> Iterator[tuple[Float32, Float32]]:
-        """Yield documents (b, d) and what the method scores them, (b, queries)."""
-        all_scores = None if codec.row_wise else codec.score(queries, codes)
-        for start, stop in row_blocks(len(self.rows), 4 * (len(queries) + self.docs.shape[1])):
+    def _answers(
+        self, codec: Codec, codes: Codes, queries: Float32, axes: Float32
+    ) -> Iterator[tuple[slice, Float32, Float32]]:
+        """Yield runs of `rows`, and what the method scores these for axes and for queries: (b, axes), (b, queries)."""
+        runs = row_blocks(len(self.rows), 4 * (len(queries) + 2 * self.docs.shape[1]))
+        if type(codec).score is Codec.score and codec.row_wise:
+            # its scores are products of two matrices; the first is often the axes themselves
+            asked, along = codec.query_matrix(queries), codec.query_matrix(axes) if len(axes) else axes
+            as_they_are = np.array_equal(along, axes)
+            for start, stop in runs:
+                docs = codec.doc_matrix(_picked(codes, self.rows[start:stop]))
+                yield slice(start, stop), docs if as_they_are else docs @ along.T, docs @ asked.T
+            return
+        both = np.vstack([axes, queries])
+        all_scores = None if codec.row_wise else codec.score(both, codes)
+        for start, stop in runs:
             rows = self.rows[start:stop]
-            scores = codec.score(queries, _picked(codes, rows)) if all_scores is None else all_scores[:, rows]
-            yield self.docs[start:stop], scores.T
+            scores = codec.score(both, _picked(codes, rows)) if all_scores is None else all_scores[:, rows]
+            yield slice(start, stop), scores[: len(axes)].T, scores[len(axes) :].T
+
+    def _true_scores(self, rows: slice) -> Float32:
+        """Return the documents' scores of the probes, (b, p); they are kept for the next method if they are few."""
+        kept = self._kept_scores
+        scores: Float32 = self.docs[rows] @ self.probes.T if kept is None else kept[rows]
+        return scores
+
+    @cached_property
+    def _kept_scores(self) -> Float32 | None:
+        if 4 * len(self.docs) * len(self.probes) > KEPT_BYTES:
+            return None
+        scores: Float32 = self.docs @ self.probes.T
+        return scores
 
 
 def is_linear(codec: Codec, codes: Codes, dim: int) -> bool:

@@ -55,4 +55,4 @@ class View(Table):
 
 def setting_names(settings: pd.DataFrame) -> list[str]:
     """Return what tables call each of the settings."""
-    return [setting_name(row) for _, row in settings[SETTING].iterrows()]
+    return [setting_name(row) for row in settings[SETTING].to_dict("records")]

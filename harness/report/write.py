@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,20 @@ from harness.report.figures.search_effort import draw_search_effort
 from harness.report.figures.stores import can_draw, draw
 from harness.report.frontier import dominance_markdown
 from harness.report.page import page_markdown
+from harness.report.pictures import Pictures
 from harness.report.site.pages import write_site
 from harness.report.summary import summary_markdown
 from harness.report.view import TableOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
+    from harness.analysis.search_effort import Searched
     from harness.analysis.settings import Page
     from harness.analysis.significance import PerQuery
+    from harness.analysis.store_settings import Switches
     from harness.report.site.pages import Records
 
 __all__ = ["write_report"]
@@ -112,65 +116,45 @@ def _write_report(
     analysed = {own.title: own for own in shares}
     looks = style.family_looks(settings.families(frame))
     out.mkdir(parents=True, exist_ok=True)
+    pictures = Pictures(out)
+    of_pages = [_ask_for_figures(page, looks, records, pictures) for page in found]
+    without = [page.title for page, own in zip(found, of_pages, strict=True) if own.lacks_spectrum]
+    if without:
+        log.warning("no figure of the spectrum, which older records do not hold, for %s", ", ".join(without))
+    switches = [] if records is None else _switches(found, records)
+    of_stores = {
+        own.page.stem: pictures.add(f"databases--{own.page.stem}", draw, own) for own in switches if can_draw(own)
+    }
+    structures = [] if records is None else _structures(found, records)
+    of_structures = {
+        page.stem: pictures.add(f"indexes--{page.stem}", draw_search_effort, page, points)
+        for page, points in structures
+    }
+    measured = [page for page, own in zip(found, of_pages, strict=True) if own.frontier is not None]
+    overall, over_all = _ask_for_figures_over_all(found, measured, looks, pictures)
+    wait_for_pictures = pictures.start()
     written: list[Path] = []
-    drawn: list[str] = []
-    without: list[str] = []
-    for page in found:
-        figure = distortion = None
-        files: list[Path] = []
+    for page, own in zip(found, of_pages, strict=True):
+        files = list(own.files)
         if len(page.settings):
-            files.append(_write(out / f"{page.stem}.csv", page.settings.to_csv(index=False, float_format="%.10g")))
-        if pareto.can_draw(page):
-            files += style.save(pareto.draw(page, looks), out / page.stem)
-            figure = f"{page.stem}.png"
-            drawn.append(page.stem)
-        if can_draw_distortion(page):
-            files += style.save(draw_distortion(page, looks), out / f"{page.stem}-distortion")
-            distortion = f"{page.stem}-distortion.png"
-        more: list[tuple[str, str]] = []
-        if overview.can_draw_lost(page):
-            files += style.save(overview.draw_lost(page), out / f"{page.stem}-queries")
-            more.append(("What queries lose and gain", f"{page.stem}-queries.png"))
-        if overview.can_draw_speed(page):
-            files += style.save(overview.draw_speed(page, looks), out / f"{page.stem}-speed")
-            more.append(("Quality against speed", f"{page.stem}-speed.png"))
-        of_axes = None if records is None else spectrum.spectra(page, records)
-        if of_axes is not None:
-            files += style.save(spectrum.draw_spectra(of_axes), out / f"{page.stem}-spectrum")
-            more.append(("Where the power is, and where the bits go", f"{page.stem}-spectrum.png"))
-        elif records is not None and len(page.settings):
-            without.append(page.title)
+            table = page.settings.to_csv(index=False, float_format="%.10g")
+            files.insert(0, _write(out / f"{page.stem}.csv", table))
         analysis = None
         if page.title in analysed:
             analysis = f"{page.stem}-pareto.md"
             files.append(_write(out / analysis, dominance_markdown(analysed.pop(page.title))))
-        text = page_markdown(page, figure, command, distortion, more, analysis)
+        text = page_markdown(page, own.frontier, command, own.distortion, own.more, analysis)
         written += [_write(out / f"{page.stem}.md", text), *files]
-    if without:
-        log.warning("no figure of the spectrum, which older records do not hold, for %s", ", ".join(without))
-    stores = [] if records is None else _write_databases(found, records, out, command)
-    indexes = [] if records is None else _write_indexes(found, records, out, command)
-    written += [*stores, *indexes]
-    measured = [page for page in found if page.stem in drawn]
-    overall: list[tuple[str, str]] = []
-    if len(measured) > 1:
-        written += style.save(overview.draw_side_by_side(measured, looks), out / "collections")
-        overall.append(("Collections side by side", "collections.png"))
-    for one in representations(found):
-        own = [page for page in found if len(page.settings) and page.settings["dataset"].iloc[0] == one.collection]
-        stem = settings.file_stem(f"representations · {one.collection}", set())
-        written += style.save(draw_representations(one, own), out / stem)
-        overall.append((f"{one.collection}: what one more byte buys", f"{stem}.png"))
-    for budget in overview.heat_map_budgets(measured):
-        written += style.save(overview.draw_heat_map(measured, budget), out / f"kept-{budget}-bytes")
-        overall.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))
+    stores = [] if records is None else _write_databases(switches, of_stores, records, out, command)
+    indexes = _write_indexes(structures, of_structures, out, command)
+    written += [*stores, *indexes, *over_all]
     analyses = []
     taken = {page.stem.lower() for page in found}
     for title, pooled in analysed.items():
         stem = settings.file_stem(title, taken)
         written.append(_write(out / f"{stem}-pareto.md", dominance_markdown(pooled)))
         analyses.append((title, f"{stem}-pareto.md"))
-    summary = summary_markdown(found, frame, drawn, command, overall, analyses)
+    summary = summary_markdown(found, frame, [page.stem for page in measured], command, overall, analyses)
     if stores:
         links = [f"[{markdown.cell(path.stem)}]({path.name})" for path in stores if path.suffix == ".md"]
         summary += f"\nVector stores' switches: {', '.join(links)}.\n"
@@ -182,40 +166,107 @@ def _write_report(
         for view in views.all_views(with_settings, options, shares=shares):
             written += views.save(view, out / "tables")
     kept = saved.save(frame, per_query, out)
-    # last of the tables: where it is, they are
-    written = [_write(out / "summary.md", summary), *kept, *written]
+    leaderboard: list[Path] = []
     if records is not None and site:
         try:
-            written += write_site(frame, out / "site", pages=found, records=records, command=command)
+            leaderboard = write_site(frame, out / "site", pages=found, records=records, command=command)
         except MissingExtraError as error:
             log.warning("no leaderboard: %s", error)
+    wait_for_pictures()
+    # last of the tables: where it is, they are
+    written = [_write(out / "summary.md", summary), *kept, *written, *leaderboard]
     log.info("wrote %d files to %s", len(written), out)
     return written
 
 
-def _write_indexes(pages: Sequence[Page], records: Records, out: Path, command: str) -> list[Path]:
-    """Write what lists and graphs cost and find, where there are any."""
+def _structures(pages: Sequence[Page], records: Records) -> list[tuple[Page, list[Searched]]]:
+    """Return the pages on which lists and graphs were run, with what these find at each effort."""
+    return [(page, points) for page in pages if (points := searched(page, records))]
+
+
+def _write_indexes(
+    found: Sequence[tuple[Page, list[Searched]]], pictures: Mapping[str, list[Path]], out: Path, command: str
+) -> list[Path]:
+    """Write what lists and graphs cost and find; the files of pictures are given by the pages' stems."""
     written: list[Path] = []
-    for page in pages:
-        points = searched(page, records)
-        if points:
-            stem = f"indexes--{page.stem}"
-            written += style.save(draw_search_effort(page, points), out / stem)
-            text = search_effort.markdown(page, points, f"{stem}.png", command)
-            rows = search_effort.frame(points).to_csv(index=False, float_format="%.10g")
-            written += [_write(out / f"{stem}.md", text), _write(out / f"{stem}.csv", rows)]
+    for page, points in found:
+        stem = f"indexes--{page.stem}"
+        text = search_effort.markdown(page, points, f"{stem}.png", command)
+        rows = search_effort.frame(points).to_csv(index=False, float_format="%.10g")
+        written += [*pictures[page.stem], _write(out / f"{stem}.md", text), _write(out / f"{stem}.csv", rows)]
     return written
 
 
-def _write_databases(pages: Sequence[Page], records: Records, out: Path, command: str) -> list[Path]:
-    """Write what vector stores' switches keep, where their presets were run."""
+@dataclass(frozen=True)
+class _Figures:
+    """The names of a page's figures: of its frontier, of its errors, and more with their captions; and all files."""
+
+    frontier: str | None
+    distortion: str | None
+    more: list[tuple[str, str]]
+    files: list[Path]
+    lacks_spectrum: bool
+
+
+def _ask_for_figures(page: Page, looks: style.Looks, records: Records | None, pictures: Pictures) -> _Figures:
+    """Ask for the figures that a page has data for."""
+    frontier = distortion = None
+    files: list[Path] = []
+    if pareto.can_draw(page):
+        files += pictures.add(page.stem, pareto.draw, page, looks)
+        frontier = f"{page.stem}.png"
+    if can_draw_distortion(page):
+        files += pictures.add(f"{page.stem}-distortion", draw_distortion, page, looks)
+        distortion = f"{page.stem}-distortion.png"
+    more: list[tuple[str, str]] = []
+    if overview.can_draw_lost(page):
+        files += pictures.add(f"{page.stem}-queries", overview.draw_lost, page)
+        more.append(("What queries lose and gain", f"{page.stem}-queries.png"))
+    if overview.can_draw_speed(page):
+        files += pictures.add(f"{page.stem}-speed", overview.draw_speed, page, looks)
+        more.append(("Quality against speed", f"{page.stem}-speed.png"))
+    of_axes = None if records is None else spectrum.spectra(page, records)
+    if of_axes is not None:
+        files += pictures.add(f"{page.stem}-spectrum", spectrum.draw_spectra, of_axes)
+        more.append(("Where the power is, and where the bits go", f"{page.stem}-spectrum.png"))
+    lacks_spectrum = records is not None and of_axes is None and len(page.settings) > 0
+    return _Figures(frontier, distortion, more, files, lacks_spectrum)
+
+
+def _ask_for_figures_over_all(
+    pages: Sequence[Page], measured: Sequence[Page], looks: style.Looks, pictures: Pictures
+) -> tuple[list[tuple[str, str]], list[Path]]:
+    """Ask for the figures over several pages; return their captions and names, and all files."""
+    captions: list[tuple[str, str]] = []
+    files: list[Path] = []
+    if len(measured) > 1:
+        files += pictures.add("collections", overview.draw_side_by_side, measured, looks)
+        captions.append(("Collections side by side", "collections.png"))
+    for one in representations(pages):
+        own = [page for page in pages if len(page.settings) and page.settings["dataset"].iloc[0] == one.collection]
+        stem = settings.file_stem(f"representations · {one.collection}", set())
+        files += pictures.add(stem, draw_representations, one, own)
+        captions.append((f"{one.collection}: what one more byte buys", f"{stem}.png"))
+    for budget in overview.heat_map_budgets(measured):
+        files += pictures.add(f"kept-{budget}-bytes", overview.draw_heat_map, measured, budget)
+        captions.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))
+    return captions, files
+
+
+def _switches(pages: Sequence[Page], records: Records) -> list[Switches]:
+    """Return the vector stores' settings of the pages on which their presets were run."""
+    return [own for page in pages if (own := store_settings.switches(page, records)) is not None]
+
+
+def _write_databases(
+    found: Sequence[Switches], pictures: Mapping[str, list[Path]], records: Records, out: Path, command: str
+) -> list[Path]:
+    """Write what vector stores' switches keep; the files of pictures are given by the pages' stems."""
     written: list[Path] = []
-    found = [own for page in pages if (own := store_settings.switches(page, records)) is not None]
     for own in found:
-        stem, figure = f"databases--{own.page.stem}", None
-        if can_draw(own):
-            written += style.save(draw(own), out / stem)
-            figure = f"{stem}.png"
+        stem, drawn = f"databases--{own.page.stem}", pictures.get(own.page.stem, [])
+        written += drawn
+        figure = f"{stem}.png" if drawn else None
         written.append(_write(out / f"{stem}.md", databases.markdown(own, figure, command)))
         written.append(_write(out / f"{stem}.csv", databases.frame(own).to_csv(index=False, float_format="%.10g")))
     rows = stores_int8.int8_settings(found)

@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from harness.runs.plain_yaml import parsed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +44,7 @@ def parameters(entry: Traversable) -> list[str]:
 @functools.cache
 def _parsed(text: str) -> dict[str, Any]:
     """Return a yaml's content as it stands, interpolations unresolved; callers do not change it."""
-    content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    content = parsed(text)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 

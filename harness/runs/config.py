@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_class, get_object, instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from harness.base.errors import ConfigError, VecbudgetError
 from methods import public_name
 from methods.base import Codec, MethodError, Part, field_types
+from methods.representations import Kind
+from methods.token_vectors import TokenColumn
 from vecbudget.former_names import current_names, hashed_names
 
 RECORD_FORMAT = 1
@@ -124,8 +128,10 @@ def build(node: Any, group: str) -> Any:
 
 def instantiated(settings: Any) -> Any:
     """Return the object that settings with a `_target_` describe; the constructor's own error is what the user sees."""
+    settings = current_names(settings)
     try:
-        return instantiate(current_names(settings), _convert_="all")
+        # Hydra's own takes a hundred times as long: it makes a configuration of what is plain data already
+        return _made(settings) if _is_plain(settings) else instantiate(settings, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, VecbudgetError | MethodError):
@@ -133,6 +139,25 @@ def instantiated(settings: Any) -> Any:
         if isinstance(cause, TypeError):
             raise _misfit(settings, cause) from None
         raise
+    except TypeError as error:
+        raise _misfit(settings, error) from error
+
+
+def _is_plain(settings: Any) -> bool:
+    """Whether settings name classes and their arguments, and ask for nothing else that Hydra can do."""
+    if isinstance(settings, dict):
+        known = all(key == "_target_" or not str(key).startswith("_") for key in settings)
+        return known and all(_is_plain(value) for value in settings.values())
+    return all(_is_plain(item) for item in settings) if isinstance(settings, list) else True
+
+
+def _made(settings: Any) -> Any:
+    if isinstance(settings, list):
+        return [_made(item) for item in settings]
+    if not isinstance(settings, dict):
+        return settings
+    arguments = {key: _made(value) for key, value in settings.items() if key != "_target_"}
+    return get_object(settings["_target_"])(**arguments) if "_target_" in settings else arguments
 
 
 def _misfit(settings: Any, cause: TypeError) -> Exception:
@@ -146,6 +171,29 @@ def _misfit(settings: Any, cause: TypeError) -> Exception:
         names = found[2].replace("'", "")
         return MethodError(f"{found[1]}: {names} must be given")
     return MethodError(f"{found[1]}: {found[2]} is no parameter of it")
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What the rest of a run must know of its method.
+
+    Attributes
+    ----------
+    identity : dict
+        All parameters of all parts, defaults included: what determines the method, whatever its yaml says.
+    takes : Kind
+        What represents the documents that it is given.
+    wants_queries, wants_pairs : bool
+        See `methods.base.Part`.
+    wants_columns : sequence of TokenColumn
+        What it reads of tokens beside their vectors.
+    """
+
+    identity: dict[str, Any]
+    takes: Kind
+    wants_queries: bool
+    wants_pairs: bool
+    wants_columns: Sequence[TokenColumn] = ()
 
 
 class MethodSpec:
@@ -169,13 +217,25 @@ class MethodSpec:
             self.settings = held_by(structure, self.settings)
         self.seed: int | None = _find_seed(self.settings)
 
+    @cached_property
+    def facts(self) -> MethodFacts:
+        """What the rest of a run must know of it."""
+        codec = self._pristine
+        columns = tuple(codec.wants_columns)
+        return MethodFacts(_describe(codec), codec.takes, codec.wants_queries, codec.wants_pairs, columns)
+
     def identity(self) -> dict[str, Any]:
-        """Return all parameters of all parts, defaults included: what determines the method, whatever its yaml says."""
-        described: dict[str, Any] = _describe(self.make())
-        return described
+        """Return what determines the method, see `MethodFacts`."""
+        return self.facts.identity
 
     def make(self) -> Codec:
         """Return a new, unfitted codec."""
+        # composing objects from settings takes Hydra much longer than copying parameters
+        return copy.deepcopy(self._pristine)
+
+    @cached_property
+    def _pristine(self) -> Codec:
+        """The codec that is copied, and never fitted itself."""
         codec = instantiated(self.settings)
         if not (isinstance(codec, Part) and hasattr(codec, "search")):
             raise ConfigError(f"method: {self.settings['_target_']} is not a Codec")
@@ -262,13 +322,22 @@ def _find_seed(settings: Any) -> int | None:
     return next((seed for child in children if (seed := _find_seed(child)) is not None), None)
 
 
-def shared(group: str, node: DictConfig) -> Any:
-    """Instantiate a node, once in a process for equal nodes: the runs of a sweep share data and models."""
-    missing = sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
-    if missing:
-        name = f"{group}.{missing[0].removeprefix(group + '.')}"
-        raise ConfigError(f"{name} must be given, as in {name}=VALUE")
-    return _shared(group, json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+def shared(group: str, node: Any) -> Any:
+    """Instantiate a node, composed or plain, once in a process for equal nodes: runs of a sweep share what they use."""
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    missing = next(_missing(plain, group), None)
+    if missing is not None:
+        raise ConfigError(f"{missing} must be given, as in {missing}=VALUE")
+    return _shared(group, json.dumps(plain, sort_keys=True))
+
+
+def _missing(node: Any, name: str) -> Iterator[str]:
+    """Yield the names of settings that have no value, in alphabetical order."""
+    if isinstance(node, Mapping):
+        for key in sorted(node):
+            yield from _missing(node[key], f"{name}.{key}")
+    elif node == MISSING:
+        yield name
 
 
 @functools.cache

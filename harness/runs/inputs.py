@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,9 @@ from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
 from harness.data.token_columns import refuse_missing_columns, with_columns
 from harness.data.training_queries import FitQueries
-from harness.runs.config import MethodSpec, run_id, shared
+from harness.runs.config import MethodFacts, MethodSpec, as_mapping, run_id, shared
 from harness.runs.record import Identity
-from methods.base import Codec
 from methods.representations import IN_WORDS, INSTEAD
-from methods.token_vectors import TokenColumn
 
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
@@ -72,7 +70,7 @@ class FitData:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a configuration stands for. Nothing is encoded or fitted before `problem` and `fit_data`.
+    """What a configuration stands for, but for the method. Nothing is encoded before `problem` and `fit_data`.
 
     Attributes
     ----------
@@ -81,7 +79,7 @@ class Inputs:
     fit_dataset : Dataset or None
         Another one that the method is fitted on.
     encoder : harness.data.models.encoder.Encoder
-    method : MethodSpec
+    method : MethodFacts
     split : Split or None
         Where the documents for fitting leave the collection.
     fit_rows : int64 or None
@@ -90,10 +88,6 @@ class Inputs:
         None for a method that wants none.
     wanted_queries : str
         Which of them the configuration asks for, "auto" and so on.
-    with_pairs : bool
-        Whether the method learns from the documents that answer them.
-    columns : sequence of TokenColumn
-        What the method reads of tokens beside their vectors.
     k : int
         Depth of the rankings.
     cache_dir : str
@@ -102,19 +96,23 @@ class Inputs:
     dataset: Dataset
     fit_dataset: Dataset | None
     encoder: Any
-    method: MethodSpec
+    method: MethodFacts
     split: Split | None
     fit_rows: Int64 | None
     fit_queries: FitQueries | None
     wanted_queries: str
-    with_pairs: bool
-    columns: Sequence[TokenColumn]
     k: int
     cache_dir: str
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> Inputs:
+    def of(cls, cfg: DictConfig | Mapping[str, Any], method: MethodFacts | None = None) -> Inputs:
         """Resolve a composed configuration, see `harness.runs.config.RunConfig`.
+
+        Parameters
+        ----------
+        cfg : DictConfig, or the same as plain data
+        method : MethodFacts or None
+            Of its method; None reads them off its node.
 
         Raises
         ------
@@ -123,31 +121,34 @@ class Inputs:
         DatasetError, ModelError
             If a dataset or a model cannot be loaded.
         """
-        if cfg.k < 1:
-            raise ConfigError(f"k must be at least 1, got {cfg.k}")
-        training_queries.check(cfg.fit_queries)
-        method = MethodSpec(cfg.method, cfg.index)
-        dataset = load_dataset("dataset", cfg.dataset)
-        fit_dataset = None if cfg.fit_dataset is None else load_dataset("fit_dataset", cfg.fit_dataset)
+        if isinstance(cfg, DictConfig):
+            method = method or MethodSpec(cfg.method, cfg.index).facts
+            cfg = as_mapping(cfg)
+        if cfg["k"] < 1:
+            raise ConfigError(f"k must be at least 1, got {cfg['k']}")
+        training_queries.check(cfg["fit_queries"])
+        assert method is not None
+        dataset = load_dataset("dataset", cfg["dataset"])
+        fit_dataset = None if cfg["fit_dataset"] is None else load_dataset("fit_dataset", cfg["fit_dataset"])
         encoder = model_of(cfg)
         split, fit_rows = None, None
-        if cfg.fit_disjoint:
-            if fit_dataset is not None or cfg.fit_sample is None:
-                lacks = cfg.fit_sample is None
+        if cfg["fit_disjoint"]:
+            if fit_dataset is not None or cfg["fit_sample"] is None:
+                lacks = cfg["fit_sample"] is None
                 wrong = "has no fit_sample=N" if lacks else "has a fit_dataset, which is disjoint anyway"
                 raise ConfigError(f"fit_disjoint=true divides the collection's own documents, but this run {wrong}")
-            split = split_off(dataset, cfg.fit_sample)
+            split = split_off(dataset, cfg["fit_sample"])
         else:
-            fit_rows = _drawn(fit_dataset or dataset, cfg.fit_sample)
-        fit_queries, codec = None, method.make()
-        _check_kinds(codec, encoder)
-        if codec.wants_columns:
-            refuse_missing_columns(codec.wants_columns, encoder)
-        if codec.wants_queries:
+            fit_rows = _drawn(fit_dataset or dataset, cfg["fit_sample"])
+        fit_queries = None
+        _check_kinds(method, encoder)
+        if method.wants_columns:
+            refuse_missing_columns(method.wants_columns, encoder)
+        if method.wants_queries:
             source = (fit_dataset or dataset) if split is None else split.fitted
             if fit_rows is not None:
                 source = _part(source, len(fit_rows))
-            fit_queries = _fit_queries(cfg.fit_queries, source, encoder, dataset)
+            fit_queries = _fit_queries(cfg["fit_queries"], source, encoder, dataset)
         return cls(
             dataset=dataset,
             fit_dataset=fit_dataset,
@@ -156,11 +157,9 @@ class Inputs:
             split=split,
             fit_rows=fit_rows,
             fit_queries=fit_queries,
-            wanted_queries=cfg.fit_queries,
-            with_pairs=codec.wants_pairs,
-            columns=tuple(codec.wants_columns),
-            k=cfg.k,
-            cache_dir=cfg.cache_dir,
+            wanted_queries=cfg["fit_queries"],
+            k=cfg["k"],
+            cache_dir=cfg["cache_dir"],
         )
 
     @cached_property
@@ -170,18 +169,22 @@ class Inputs:
         return Identity(
             dataset=self.dataset.fingerprint,
             model={role: dict(self.encoder.identity(role, self.dataset.task)) for role in roles},
-            method=self.method.identity(),
+            method=self.method.identity,
             k=self.k,
             fit_dataset=None if self.fit_dataset is None else self.fit_dataset.fingerprint,
             fit_disjoint=self.split is not None,
             fit_sample=self.fit_sample,
-            fit_queries=None if self.fit_queries is None else self.fit_queries.identity(self.with_pairs),
+            fit_queries=None if self.fit_queries is None else self.fit_queries.identity(self.method.wants_pairs),
         )
 
     @cached_property
     def run_id(self) -> str:
         """The hash of the identity."""
         return run_id(self.identity.to_json())
+
+    def of_method(self, method: MethodFacts) -> Inputs:
+        """Return the same for another method, which takes and wants what this one does."""
+        return dataclasses.replace(self, method=method)
 
     @property
     def fit_sample(self) -> int | None:
@@ -207,16 +210,16 @@ class Inputs:
     def problem(self) -> Problem:
         """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them."""
         found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
-        if not self.columns:
+        if not self.method.wants_columns:
             return found
         docs = self._with_columns(load_vectors(self.dataset, self.encoder, self.cache_dir).docs, self.dataset)
         return dataclasses.replace(found, docs=docs if self.split is None else take(docs, self.split.searched_rows))
 
     def _with_columns(self, docs: Any, dataset: Dataset) -> Any:
         """Return documents with what the method reads of tokens beside their vectors."""
-        if not self.columns:
+        if not self.method.wants_columns:
             return docs
-        return with_columns(docs, self.columns, dataset, self.encoder, Path(self.cache_dir).expanduser())
+        return with_columns(docs, self.method.wants_columns, dataset, self.encoder, Path(self.cache_dir).expanduser())
 
     def fit_data(self) -> FitData:
         """Return the vectors that the method is fitted with."""
@@ -237,27 +240,27 @@ class Inputs:
         )
 
 
-def _check_kinds(codec: Codec, encoder: Any) -> None:
+def _check_kinds(method: MethodFacts, encoder: Any) -> None:
     """Refuse a method that does not take what the model gives."""
     gives = kind_given(encoder)
-    if codec.takes != gives:
+    if method.takes != gives:
         raise ConfigError(
-            f"this method takes {IN_WORDS[codec.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
+            f"this method takes {IN_WORDS[method.takes]}, but {encoder.name} gives {IN_WORDS[gives]}: choose "
             f"{INSTEAD[gives]}"
         )
 
 
-def load_dataset(group: str, node: DictConfig) -> Dataset:
-    """Return the dataset that a configuration's node names, loaded once in a process."""
+def load_dataset(group: str, node: Any) -> Dataset:
+    """Return the dataset that a configuration's node names, composed or plain, loaded once in a process."""
     return _load(shared(group, node).load)
 
 
-def model_of(cfg: DictConfig) -> Any:
+def model_of(cfg: DictConfig | Mapping[str, Any]) -> Any:
     """Return the encoder that a configuration names."""
     queries = cfg.get("query_model")
     return two_models(
-        cached_as(shared("model", cfg.model), cfg.cache_dtype),
-        None if queries is None else cached_as(shared("query_model", queries), cfg.cache_dtype),
+        cached_as(shared("model", cfg["model"]), cfg["cache_dtype"]),
+        None if queries is None else cached_as(shared("query_model", queries), cfg["cache_dtype"]),
     )
 
 
@@ -324,10 +327,10 @@ def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Spli
     from harness.evaluation.measure import Problem
 
     vectors = load_vectors(dataset, encoder, cache_dir)
-    if split is not None:
-        docs = take(vectors.docs, split.searched_rows)
-        return Problem.of(split.searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
-    return Problem.of(dataset, vectors.docs, vectors.queries, k, vectors.old_queries, vectors.dictionary)
+    docs = vectors.docs if split is None else take(vectors.docs, split.searched_rows)
+    searched = dataset if split is None else split.searched
+    cache = Path(cache_dir).expanduser()
+    return Problem.of(searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary, cache)
 
 
 @functools.cache

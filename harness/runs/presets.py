@@ -17,6 +17,7 @@ from typing import Any
 from harness.base.errors import ConfigError
 from harness.base.suggestions import did_you_mean, nearest
 from harness.runs.catalogue import members, method_card, printed
+from harness.runs.plain_yaml import parsed
 from harness.runs.record import Record
 
 DOCUMENTED = {
@@ -212,7 +213,9 @@ def preset_identity(name: str) -> dict[str, Any]:
 
     from harness.runs.config import MethodSpec
 
-    node = OmegaConf.create(members("method")[name].read_text(encoding="utf-8"))
+    node = parsed(members("method")[name].read_text(encoding="utf-8"))
+    # what describes a method is none of its parameters, and most of its yaml
+    node = {key: value for key, value in node.items() if key != "about"}
     # presets and methods refer to the run's seed
     return MethodSpec(OmegaConf.create({"seed": 0, "method": node}).method).identity()
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import numpy as np
@@ -21,12 +21,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
-from harness.runs import provenance
-from harness.runs.config import as_mapping
+from harness.runs import provenance, recognition
+from harness.runs.config import MethodSpec, as_mapping
 from harness.runs.hybrid import is_hybrid, run_hybrid
 from harness.runs.inputs import Inputs, load_dataset, width_of
 from harness.runs.labels import relabelled
 from harness.runs.named_settings import named_settings
+from harness.runs.recognition import RECORDED
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
 from harness.runs.shares import ShareError, with_numbers
 from harness.runs.store import INDEX, Store
@@ -52,7 +53,7 @@ def main(cfg: DictConfig) -> int:
     overrides = list(HydraConfig.get().overrides.task)
     method = str(choices.get("method"))
     try:
-        run(cfg, method_name=method, overrides=overrides, listed=_is_listed(method))
+        run(cfg, method_name=method, overrides=overrides, listed=_is_listed(method), note=_note_name(overrides))
     except Exception as error:
         if was_interrupted(error):
             raise KeyboardInterrupt from error
@@ -73,7 +74,21 @@ def _is_listed(method: str) -> bool:
     return any(method in word.removeprefix("method=").split(",") for word in words)
 
 
-def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, listed: bool = False) -> str:
+def _note_name(overrides: list[str]) -> str | None:
+    """Return the name of the note by which a sweep recognises the run another time; a single run takes none."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return None
+    return recognition.note_name(overrides, hydra, hydra.sweeper.get("runs") or [])
+
+
+def run(
+    cfg: DictConfig,
+    method_name: str,
+    overrides: list[str] | None = None,
+    listed: bool = False,
+    note: str | None = None,
+) -> str:
     """Measure one configuration unless it is recorded already; return its run id, "" for one without parameters.
 
     Parameters
@@ -87,6 +102,8 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
     listed : bool
         Whether it is one of an experiment's list, which is for vectors of any width: its defaults are then scaled with
         the dimensions where its yaml says how, and if it does not fit the vectors it is skipped, with the reason.
+    note : str or None
+        Name of the note that is left once the run is on record, see `harness.runs.recognition`.
     """
     if is_hybrid(cfg):
         return run_hybrid(cfg, method_name, overrides or [], load_dataset("dataset", cfg.dataset), run)
@@ -95,7 +112,9 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
     try:
         cfg, overrides = with_numbers(cfg, overrides or [], partial(width_of, cfg), scaled=listed)
         with named_settings(cfg.method, method_name, overrides, cfg.index):
-            inputs = Inputs.of(cfg)
+            spec = MethodSpec(cfg.method, cfg.index)
+            config = as_mapping(cfg)
+            inputs = Inputs.of(config, spec.facts)
     except (ShareError, MethodError) as error:
         if not listed:
             raise
@@ -103,16 +122,19 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
         log.info("%-28s skipped: %s", f"{method_name} {params_of(overrides or [])}".strip(), error)
         return ""
     store = Store(Path(cfg.results_dir))
-    method = _named(inputs, method_name, overrides)
-    record = _begun(inputs, cfg, method, overrides)
-    if not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, _efforts(inputs, cfg)):
+    method = _named(inputs, spec, method_name, overrides)
+    record = _begun(inputs, config, method, overrides)
+    efforts = _efforts(spec, cfg)
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, efforts):
         renamed = relabelled(store, record)
-        log.info("%-28s recorded already%s: %s", method.setting, renamed, store.path(inputs.run_id))
+        log.info(RECORDED, method.setting, renamed, store.path(inputs.run_id))
+        if note is not None:
+            recognition.note(note, cfg, inputs, record, efforts)
         return inputs.run_id
     draft = store.draft(inputs.run_id)
     try:
         with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
-            measurement, costs = _measure(inputs, cfg, draft)
+            measurement, costs = _measure(inputs, spec, cfg, draft)
         record = record.finished(measurement, inputs.problem(), costs)
     except BaseException as error:
         shutil.rmtree(draft)
@@ -130,26 +152,28 @@ def run(cfg: DictConfig, method_name: str, overrides: list[str] | None = None, l
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
     path = store.commit(inputs.run_id, draft, record, inputs.dataset.query_ids, measurement.per_query, ranking)
     log.info("%-28s %s  -> %s", method.setting, record.summary(), path)
+    if note is not None:
+        recognition.note(note, cfg, inputs, record, efforts)
     return inputs.run_id
 
 
-def _named(inputs: Inputs, method_name: str, overrides: list[str]) -> MethodEntry:
+def _named(inputs: Inputs, spec: MethodSpec, method_name: str, overrides: list[str]) -> MethodEntry:
     """Return what tables call the method, how it was fitted, and what was changed in its yaml."""
     return MethodEntry(
         name=method_name,
-        params=" ".join([*inputs.conditions, *_index(inputs), params_of(overrides)]).strip(),
-        seed=inputs.method.seed,
-        family=inputs.method.about.get("family", ""),
-        scoring=scoring_of(inputs.method.settings),
+        params=" ".join([*inputs.conditions, *_index(spec), params_of(overrides)]).strip(),
+        seed=spec.seed,
+        family=spec.about.get("family", ""),
+        scoring=scoring_of(spec.settings),
     )
 
 
-def _index(inputs: Inputs) -> list[str]:
+def _index(spec: MethodSpec) -> list[str]:
     """Return what tables say of the structure that the codes are in."""
-    return [f"index={inputs.method.index}"] if inputs.method.index else []
+    return [f"index={spec.index}"] if spec.index else []
 
 
-def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list[str]) -> Record:
+def _begun(inputs: Inputs, config: dict[str, Any], method: MethodEntry, overrides: list[str]) -> Record:
     """Return what is known of a run before it."""
     return Record(
         run_id=inputs.run_id,
@@ -163,17 +187,17 @@ def _begun(inputs: Inputs, cfg: DictConfig, method: MethodEntry, overrides: list
         fit_dataset=None if inputs.fit_dataset is None else DatasetEntry.of(inputs.fit_dataset),
         method=method,
         fit_queries="none" if inputs.fit_queries is None else inputs.fit_queries.label,
-        config=as_mapping(cfg),
+        config=config,
         versions=provenance.versions(),
         machine=provenance.machine(),
     )
 
 
-def _efforts(inputs: Inputs, cfg: DictConfig) -> list[int]:
+def _efforts(spec: MethodSpec, cfg: DictConfig) -> list[int]:
     """Return the efforts that an index structure is to be searched with."""
-    if not inputs.method.index:
+    if not spec.index:
         return []
-    return inputs.method.efforts if cfg.measure.efforts is None else list(cfg.measure.efforts)
+    return spec.efforts if cfg.measure.efforts is None else list(cfg.measure.efforts)
 
 
 def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int]) -> bool:
@@ -185,14 +209,14 @@ def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int])
     return (not with_cost or bool(record.cost)) and set(efforts) <= set(asked)
 
 
-def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
+def _measure(inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
     """Return the measurement, and what the method costs if that is asked for."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.evaluation.measure import measure
 
     problem, fit_data = inputs.problem(), inputs.fit_data()
     measurement = measure(
-        inputs.method.make,
+        spec.make,
         problem,
         fit_docs=fit_data.docs,
         unseen_rows=fit_data.unseen_rows,
@@ -201,14 +225,14 @@ def _measure(inputs: Inputs, cfg: DictConfig, draft: Path) -> tuple[Measurement,
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
-        efforts=_efforts(inputs, cfg),
+        efforts=_efforts(spec, cfg),
     )
     if not cfg.measure.cost:
         return measurement, None
     from harness.evaluation.cost import measure_cost
 
     costs = measure_cost(
-        inputs.method.make,
+        spec.make,
         problem.docs,
         problem.queries,
         fit_docs=problem.docs if fit_data.docs is None else fit_data.docs,

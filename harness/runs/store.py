@@ -215,11 +215,14 @@ class Store:
             if not path.name.startswith(".") and (path / RECORD).is_file():
                 yield self.read(path.name)
 
-    def per_query(self, run_id: str) -> pd.DataFrame:
-        """Return every metric of every query of a run, one row a query; raises `StoreError` if it is damaged."""
+    def per_query(self, run_id: str, record: Record | None = None) -> pd.DataFrame:
+        """Return every metric of every query of a run, one row a query; raises `StoreError` if it is damaged.
+
+        The record may be given where it was read before.
+        """
         import pandas as pd
 
-        path = self._check_file(self.read(run_id), PER_QUERY)
+        path = self._check_file(record or self.read(run_id), PER_QUERY)
         try:
             frame = pd.read_parquet(path)
         except Exception as error:  # the readers of parquet fail in many ways

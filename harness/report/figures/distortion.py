@@ -102,7 +102,7 @@ def _distortion_points(page: Page) -> list[Point]:
             family=row["family"],
             on_frontier=bool(on),
         )
-        for (_, row), below, spread, on in zip(rows.iterrows(), decibels, spreads, on_frontier, strict=True)
+        for row, below, spread, on in zip(rows.to_dict("records"), decibels, spreads, on_frontier, strict=True)
     ]
 
 

@@ -107,8 +107,9 @@ def _place_in_turn(
 
 def overlaps(boxes: Float, others: Float) -> Bool:
     """Return whether boxes x0, y0, x1, y1 (n, 4) and (k, 4) overlap by more than an edge, bool (n, k)."""
-    a, b = boxes[:, None, :], others[None, :, :]
-    return np.asarray(((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])).all(axis=-1))
+    left, low, right, high = boxes.T[:, :, None]
+    found: Bool = (left < others[:, 2]) & (low < others[:, 3]) & (others[:, 0] < right) & (others[:, 1] < high)
+    return found
 
 
 def crosses(segments: Float, boxes: Float) -> Bool:

@@ -212,7 +212,7 @@ def draw_speed(page: Page, looks: Looks) -> Figure:
 
 
 def _scatter(axes: Axes, speed: pd.Series[float], settings: pd.DataFrame, share: str, looks: Looks) -> None:
-    for place, (_, row) in enumerate(settings.iterrows()):
+    for place, row in enumerate(settings.to_dict("records")):
         value = float(speed.iloc[place])
         if not (np.isfinite(value) and np.isfinite(row[share])):
             continue

@@ -19,7 +19,6 @@ from harness.analysis.representations import unit_of_page
 from harness.analysis.settings import Page, setting_name
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -151,7 +150,7 @@ def visible_floor(points: Sequence[Point]) -> float:
 
 def _points(page: Page) -> list[Point]:
     found = []
-    for _, row in page.settings.iterrows():
+    for row in page.settings.to_dict("records"):
         quality = float(row[page.quality])
         if np.isfinite(quality) and row[pareto.COST] > 0:
             low, high = _bar(page, row)
@@ -174,7 +173,7 @@ def has_intervals(page: Page) -> bool:
     return any(f"{name}_low" in page.settings for name in (page.quality, pareto.share_column(page.settings)))
 
 
-def _bar(page: Page, row: pd.Series[Any]) -> tuple[float, float]:
+def _bar(page: Page, row: Mapping[Any, Any]) -> tuple[float, float]:
     """Return the ends of a point's bar: the interval over queries, of the frontier alone, or else between seeds."""
     quality = float(row[page.quality])
     if has_intervals(page):

@@ -102,7 +102,7 @@ def spectra(page: Page, records: Callable[[str], Record]) -> Spectra | None:
     power: Steps | None = None
     found: dict[tuple[str, int], Allocation] = {}
     share = pareto.share_column(page.settings)
-    for _, row in page.settings.iterrows():
+    for row in page.settings.to_dict("records"):
         part = records(str(row["run_ids"]).split()[0]).spectrum
         if not part:
             continue

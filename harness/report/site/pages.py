@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -302,12 +303,20 @@ class _Site:
         self.links["run"] = _links("runs", frame["run_id"])
         self.environment = _environment(self)
         self.written: list[Path] = []
+        self.found: dict[tuple[str, float], Entry | None] = {}
 
     def label(self, page: Page) -> str:
         """Return what a collection is called: its dataset alone, if that was measured once."""
-        dataset = str(page.settings["dataset"].iloc[0])
-        alone = sum(other.settings["dataset"].iloc[0] == dataset for other in self.measured) == 1
-        return dataset if alone else page.title
+        return self.labels[page.stem]
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What the collections of all pages are called, by the pages' stems."""
+        datasets = {page.stem: str(page.settings["dataset"].iloc[0]) for page in self.measured}
+        counts = Counter(datasets.values())
+        return {
+            page.stem: dataset if counts[dataset := datasets[page.stem]] == 1 else page.title for page in self.measured
+        }
 
     def collection_of(self, page: Page) -> Collection | None:
         """Return the collection that a page is of, None where no two models were measured on one."""
@@ -422,6 +431,7 @@ class _Site:
                 about=self._about(runs, "model"),
                 failed=runs[runs["status"] != "ok"],
             )
+        methods_of = {page.stem: set(page.settings["method"]) for page in self.measured}
         for method, link in self.links["method"].items():
             own_entries = [entry for entry in self.all if entry.row["method"] == method]
             runs = self.frame[self.frame["method"] == method]
@@ -429,7 +439,7 @@ class _Site:
                 "method.html",
                 link,
                 method=method,
-                explored=[page for page in self.measured if (page.settings["method"] == method).any()],
+                explored=[page for page in self.measured if method in methods_of[page.stem]],
                 entries=own_entries,
                 card=self._about(runs, "method").get("about") or {},
                 failed=runs[runs["status"] != "ok"],
@@ -505,7 +515,11 @@ class _Site:
         return None if row is None else self.entries[page.stem][int(str(row.name))]
 
     def best(self, page: Page, budget: float) -> Entry | None:
-        return self._entry(page, pareto.best_within(page.settings, budget))
+        """Return the best of a page within a budget, or None; many pages of the site ask for the same."""
+        key = (page.stem, float(budget))
+        if key not in self.found:
+            self.found[key] = self._entry(page, pareto.best_within(page.settings, budget))
+        return self.found[key]
 
     def answers(self, pages: Iterable[Page], budgets: Sequence[int]) -> list[tuple[Page, list[Entry | None]]]:
         return [(page, [self.best(page, budget) for budget in budgets]) for page in pages]

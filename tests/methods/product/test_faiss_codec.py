@@ -121,6 +121,18 @@ def test_codebooks_do_not_depend_on_threads(codec: FaissCodec) -> None:
     assert np.array_equal(*states)
 
 
+@pytest.mark.parametrize("cores", ["1", "3"])
+def test_parts_that_are_trained_side_by_side_are_those_of_one_thread(
+    cores: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    docs = clustered_vectors(500, 24, seed=3)
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=3, bits=5, iterations=4, seed=7).fit(docs)
+    index = plain_index("PQ3x5np", docs, iterations=4)
+    index.reset()
+    assert np.array_equal(codec.state()["index_"], faiss.serialize_index(index))
+
+
 @pytest.mark.parametrize("factory", ["PQ16x4np", "RQ4x4", "PRQ4x2x4", "LSQ4x4", "PLSQ4x2x4"])
 def test_the_seed_reaches_every_quantiser(factory: str) -> None:
     docs = clustered_vectors(400, 64)
