@@ -218,7 +218,10 @@ def draw(found: Tuned) -> Picture:
         )
         grid = figure.add_gridspec(2, 2, height_ratios=(1, 1))
         _draw_methods(figure.add_subplot(grid[0, 0]), trials, found.result.best)
-        _draw_importance(figure.add_subplot(grid[0, 1]), trials)
+        # what a byte more or less is worth, everybody knows
+        _draw_importance(
+            figure.add_subplot(grid[0, 1]), [trial for trial in trials if _fills(trial, found.result.best)]
+        )
         _draw_parallel(figure.add_subplot(grid[1, :]), trials, found.result.best)
     return figure
 
@@ -231,9 +234,9 @@ def _draw_methods(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
     )[-SHOWN:]
     for row, name in enumerate(names):
         own = [trial for trial in trials if trial.candidate.method == name]
-        smaller = [trial.quality for trial in own if trial.nbytes < 0.9 * best.nbytes]
-        whole = [trial.quality for trial in own if trial.nbytes >= 0.9 * best.nbytes]
-        for values, face, label in ((smaller, "white", "smaller"), (whole, style.COLOURS[0], "fills the budget")):
+        smaller = [trial.quality for trial in own if not _fills(trial, best)]
+        whole = [trial.quality for trial in own if _fills(trial, best)]
+        for values, face in ((smaller, "white"), (whole, style.COLOURS[0])):
             panel.plot(
                 values,
                 [row] * len(values),
@@ -242,12 +245,15 @@ def _draw_methods(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
                 markersize=5,
                 markerfacecolor=face,
                 markeredgecolor=style.COLOURS[0],
-                label=label if row == len(names) - 1 else None,
             )
     panel.set_yticks(range(len(names)), names)
     panel.set_xlabel("overlap@10 with the float ranking")
-    panel.set_title("Settings by method")
-    panel.legend(loc="lower left", fontsize=7.5)
+    panel.set_title("Settings by method (open: smaller than the budget)")
+
+
+def _fills(trial: Trial, best: Trial) -> bool:
+    """Whether a setting is about as large as the best one."""
+    return trial.nbytes >= 0.9 * best.nbytes
 
 
 def _draw_importance(panel: Axes, trials: Sequence[Trial]) -> None:
@@ -260,7 +266,7 @@ def _draw_importance(panel: Axes, trials: Sequence[Trial]) -> None:
         return
     shown = list(shares.items())[:SHOWN][::-1]
     panel.barh([name for name, _ in shown], [100 * share for _, share in shown], color=style.COLOURS[2], height=0.6)
-    panel.set_xlabel("% of the variance of overlap@10 (permutation in a random forest)")
+    panel.set_xlabel("% of the variance of overlap@10, by a random forest")
 
 
 def _draw_parallel(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:
