@@ -73,9 +73,9 @@ def _key(queries: Any, docs: Any, k: int) -> str:
 
 
 def _parts(vectors: Any) -> list[Any]:
-    """Return the arrays that vectors are made of."""
+    """Return the arrays that a search reads of vectors: columns beside token vectors are none of its business."""
     if dataclasses.is_dataclass(vectors):
-        return [getattr(vectors, item.name) for item in dataclasses.fields(vectors)]
+        return [getattr(vectors, item.name) for item in dataclasses.fields(vectors) if item.name != "columns"]
     return [vectors]
 
 
