@@ -264,8 +264,10 @@ def _candidates(
 ) -> tuple[list[tuple[Candidate, Preset | None]], list[tuple[str, str]]]:
     """Return the settings to try, the likeliest first, and those that cannot be."""
     if needs.database is not None:
-        presets = of_store(needs.database)
-        return [(fixed(preset.name).as_written(1, width), preset) for preset in presets], []
+        switches = [(fixed(preset.name), preset) for preset in of_store(needs.database)]
+        # a store's switches for terms and for several vectors a document are other matters
+        for_vectors = [one for one in switches if one[0].node.about.get("takes", "vectors") == "vectors"]
+        return [(member.as_written(1, width), preset) for member, preset in for_vectors], []
     searched = {member.name: member for member in space()}
     # two tiers need a disk, which nobody offered
     known = [name for name, one in searched.items() if one.node.get("about", {}).get("family") != "two tiers"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.budgets import one_budget
+from harness.analysis.budgets import SPARE_BYTE, one_budget
 from harness.tuning.space import space
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def priors(results: Path) -> pd.DataFrame:
     parts = []
     for size in SIZES:
         # the sizes of signs and of other codes of all dimensions grow with the model
-        here = table[one_budget(table["least_bytes"], size) & one_budget(table["most_bytes"], size)]
+        here = table[one_budget(table["least_bytes"], size) & (table["most_bytes"] <= size + SPARE_BYTE)]
         best = here.groupby("method")["mean"].max().sort_values(ascending=False, kind="stable").round(4)
         parts.append(best[best.index.isin(searched)].reset_index().assign(bytes=size))
     return pd.concat(parts)[["bytes", "method", "mean"]].rename(columns={"mean": "kept"})

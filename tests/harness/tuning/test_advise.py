@@ -46,6 +46,8 @@ def test_a_database_gets_its_own_switches(vectors):
     found = advise(dataset, Needs(max_bytes=16, database="Qdrant"))
     assert found.choice.preset is not None and found.choice.preset.store == "Qdrant"
     assert all(rung.preset is not None for rung in found.ladder)
+    names = {rung.candidate.name for rung in found.ladder} | {name for name, _ in found.refused}
+    assert not [name for name in names if "sparse" in name or "multivector" in name]
 
 
 def test_from_files_to_an_answer_and_a_page(vectors, tmp_path, capsys):
