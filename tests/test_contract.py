@@ -138,7 +138,7 @@ def test_describes_itself(name: str) -> None:
     stores = {"store", "switch", "version", "evidence", "setting"} if "store" in about else set()
     described = {"family", "summary", "source", "bytes", "training", "queries"}
     assert about.get("long_mean", "loses") == "loses" and ("store" in about or "long_mean" not in about)
-    assert set(about) - {"exceptions", "shares", "test", "long_mean"} == described | stores
+    assert set(about) - {"exceptions", "shares", "test", "long_mean", "search"} == described | stores
     assert all(isinstance(about[key], str) and about[key] for key in stores)
     assert about.get("evidence", "source") in ("source", "docs", "paper")
     assert set(about.get("exceptions", {})) <= LAWS_WITH_EXCEPTIONS

@@ -51,6 +51,8 @@ def advice_lines(found: Advice, source: Sequence[str]) -> list[tuple[str, str]]:
         lines.append(("next", f"{named}; the choice {choice.outcome.quality:.3f} there"))
     lines += [("" if place else "vectors", text) for place, text in enumerate(_geometry(found))]
     lines.append(("evidence", _evidence(found)))
+    if not found.fitted_apart and found.needs.size > found.documents:
+        lines.append(("thin", "what is fitted on few documents knows them by heart: of many more it keeps less"))
     lines += [
         ("export", command) if not place else ("", command) for place, command in enumerate(_export(found, source))
     ]
@@ -114,8 +116,9 @@ def _geometry(found: Advice) -> list[str]:
 def _evidence(found: Advice) -> str:
     measured = len(found.ladder)
     looked = f"{len(found.choice.outcome.overlaps):,} {found.queries_are}, {found.sample:,} documents"
+    apart = f", fitted on {'others' if found.fitted_apart else 'them'}"
     late = f"; no time for {len(found.untried)} more" if found.untried else ""
-    return f"{measured} settings on {looked}, {found.seconds:.0f} s{late}"
+    return f"{measured} settings on {looked}{apart}, {found.seconds:.0f} s{late}"
 
 
 def _export(found: Advice, source: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ files. Whoever deletes it has all pictures drawn again.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -122,8 +123,10 @@ def _drawn(due: Sequence[Picture], out: Path) -> Iterator[str]:
         return (_draw(picture, out) for picture in due)
     from joblib import Parallel, delayed
 
+    # joblib sends tasks from a thread of its own, while the caller goes on with the very pages that they hold
+    own = copy.deepcopy(list(due))
     drawing: Iterator[str] = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
-        delayed(_draw)(picture, out) for picture in due
+        delayed(_draw)(picture, out) for picture in own
     )
     return drawing
 

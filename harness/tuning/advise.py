@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 MOST_DOCUMENTS = 10_000
 """Documents of the second rung; as many others are for fitting where there are enough."""
 
+LEAST_FITTED = 2_000
+"""Documents that methods are fitted on at least: of fewer than twice as many none is set aside for that."""
+
 RUNGS = 12
 """Settings of the ladder."""
 
@@ -121,6 +124,8 @@ class Advice:
         What these vectors mean for stores' switches.
     sample : int
         Documents that the choice was measured on.
+    fitted_apart : bool
+        Whether methods were fitted on other documents than those.
     seconds : float
     """
 
@@ -139,6 +144,7 @@ class Advice:
     geometry: Geometry
     warnings: Sequence[str]
     sample: int
+    fitted_apart: bool
     seconds: float
 
     @property
@@ -175,7 +181,10 @@ def advise(dataset: Dataset, needs: Needs, minutes: float = 5.0, seed: int = 0) 
     docs, queries, judgements_of = _vectors(dataset)
     if len(queries) < 2 * LEAST_QUERIES:
         raise ConfigError(f"{len(queries)} queries are too few: at least {2 * LEAST_QUERIES} are needed")
-    sample = _sample(dataset, docs, seed)
+    # of a sample of what is to be stored, what was fitted on it would be known by heart
+    is_sample = needs.corpus_size is not None and needs.corpus_size >= 2 * len(docs) >= 4 * LEAST_FITTED
+    most = min(MOST_DOCUMENTS, len(docs) // 2) if is_sample else MOST_DOCUMENTS
+    sample = _sample(dataset, docs, most, seed)
     chosen = np.random.default_rng(seed).permutation(len(queries))[: 2 * MOST_QUERIES]
     choosing, telling = np.sort(chosen[::2]), np.sort(chosen[1::2])
     whole = _look(docs, queries, sample, choosing)
@@ -204,6 +213,7 @@ def advise(dataset: Dataset, needs: Needs, minutes: float = 5.0, seed: int = 0) 
         geometry=geometry,
         warnings=long_mean.advice(geometry.mean_length, dataset.name, {}, needs.database),
         sample=len(whole.docs),
+        fitted_apart=whole.fit_docs is not whole.docs,
         seconds=time.monotonic() - begin,
     )
 
@@ -236,9 +246,9 @@ def _vectors(dataset: Dataset) -> tuple[Float32, Float32, JudgementsOf]:
     return dataset.doc_vectors, in_memory(dataset.query_vectors), judgements_of
 
 
-def _sample(dataset: Dataset, docs: Float32, seed: int) -> Int64:
+def _sample(dataset: Dataset, docs: Float32, most: int, seed: int) -> Int64:
     """Return rows of the documents that are looked at: drawn at random, and all that were judged."""
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(docs))[:MOST_DOCUMENTS])
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(docs))[:most])
     if dataset.qrels is None:
         return drawn
     judged = {doc_id for judgements in dataset.qrels.values() for doc_id in judgements}
@@ -251,7 +261,7 @@ def _look(docs: Float32, queries: Float32, rows: Int64, choosing: Int64) -> Look
     searched = as_float32(take_vectors(docs, rows))
     others = np.setdiff1d(np.arange(len(docs)), rows)
     fit_docs = searched
-    if len(others) >= MOST_DOCUMENTS:
+    if len(others) >= LEAST_FITTED:
         fit_docs = as_float32(take_vectors(docs, others[sampled(len(others), MOST_DOCUMENTS)]))
     # documents stand in for queries: none of the queries is for fitting
     fit_queries = fit_docs[sampled(len(fit_docs), MAX_QUERIES)]

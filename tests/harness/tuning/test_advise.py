@@ -82,6 +82,16 @@ def test_what_is_missing_is_said(vectors, tmp_path, capsys):
         advise(VectorFiles(docs=docs, held_out=100).load(), Needs(max_bytes=4), minutes=0)
 
 
+def test_a_sample_of_more_is_fitted_on_other_documents_than_are_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_FITTED", 200)
+    np.save(tmp_path / "docs.npy", clustered_vectors(600, 32))
+    dataset = VectorFiles(docs=str(tmp_path / "docs.npy"), held_out=100).load()
+    alone = advise(dataset, Needs(max_bytes=4))
+    sample = advise(dataset, Needs(max_bytes=4, corpus_size=1_000_000))
+    assert (alone.fitted_apart, alone.sample) == (False, 500)
+    assert (sample.fitted_apart, sample.sample) == (True, 250)
+
+
 def test_no_time_is_said(vectors):
     dataset = VectorFiles(docs=str(vectors / "docs.safetensors"), held_out=100).load()
     found = advise(dataset, Needs(max_bytes=4), minutes=1e-6)
