@@ -7,6 +7,7 @@ documents, the best of them on more (successive halving: Jamieson and Talwalkar,
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from harness.analysis import long_mean
 from harness.analysis.needs import Needs
 from harness.base.errors import ConfigError, VecbudgetError
+from harness.base.formatting import amount
 from harness.base.memmap import as_float32, in_memory, take_vectors
 from harness.base.sampling import sampled
 from harness.data.datasets import Dataset, VectorFiles
@@ -150,8 +152,12 @@ class Advice:
     @property
     def total_bytes(self) -> float:
         """Bytes in memory of the corpus asked for, what was fitted included."""
-        outcome = self.choice.outcome
-        return outcome.resident_bytes * self.needs.size + outcome.state_bytes
+        return memory_of(self.choice.outcome, self.needs)
+
+
+def memory_of(outcome: Outcome, needs: Needs) -> float:
+    """Return the bytes in memory of the corpus asked for, what was fitted included."""
+    return outcome.resident_bytes * needs.size + outcome.state_bytes
 
 
 def advise(dataset: Dataset, needs: Needs, minutes: float = 5.0, seed: int = 0) -> Advice:
@@ -190,7 +196,7 @@ def advise(dataset: Dataset, needs: Needs, minutes: float = 5.0, seed: int = 0) 
     whole = _look(docs, queries, sample, choosing)
     looks = [whole.part(FIRST_LOOK), whole] if len(sample) >= 2 * FIRST_LOOK else [whole]
     candidates, refused = _candidates(needs, budget, docs.shape[1])
-    ladder, untried = _climb(candidates, looks, budget, begin + 60 * minutes, refused, seed)
+    ladder, untried = _climb(candidates, looks, needs, begin + 60 * minutes, refused, seed)
     if not ladder:
         least = "; ".join(f"{name}: {why}" for name, why in refused[:3])
         raise ConfigError(f"nothing that was tried fits {budget:g} bytes a document: {least}")
@@ -282,12 +288,14 @@ def _candidates(
     # two tiers need a disk, which nobody offered
     known = [name for name, one in searched.items() if one.node.get("about", {}).get("family") != "two tiers"]
     plain = [fixed(name) for name in PLAIN]
+    # memory is for what was fitted, too
+    whole_bytes = int(budget) if needs.ram_bytes is None else math.ceil(budget) - 1
     members: list[Member] = [*(searched[name] for name in ranked(budget, known)), *plain]
     found: list[tuple[Candidate, Preset | None]] = []
     refused = []
     for member in members:
         try:
-            found.append((member.as_written(int(budget), width), None))
+            found.append((member.as_written(whole_bytes, width), None))
         except ConfigError as error:
             refused.append((member.name, str(error)))
     return found[: RUNGS + len(plain)], refused
@@ -296,7 +304,7 @@ def _candidates(
 def _climb(
     candidates: Sequence[tuple[Candidate, Preset | None]],
     looks: Sequence[Look],
-    budget: float,
+    needs: Needs,
     deadline: float,
     refused: list[tuple[str, str]],
     seed: int,
@@ -312,7 +320,7 @@ def _climb(
             untried.append(candidate.name)
             continue
         start = time.monotonic()
-        rung = _measured(candidate, preset, looks[0], budget, refused, seed)
+        rung = _measured(candidate, preset, looks[0], needs, refused, seed)
         spent[candidate.name] = time.monotonic() - start
         if rung is not None:
             first.append(rung)
@@ -324,7 +332,7 @@ def _climb(
         # the choice is fitted once more, to tell what it keeps
         if final and time.monotonic() + 2 * SECOND_RUNG * spent[rung.candidate.name] > deadline:
             continue
-        again = _measured(rung.candidate, rung.preset, looks[1], budget, refused, seed)
+        again = _measured(rung.candidate, rung.preset, looks[1], needs, refused, seed)
         if again is not None:
             final.append(again)
     final.sort(key=lambda rung: -rung.outcome.quality)
@@ -336,11 +344,13 @@ def _measured(
     candidate: Candidate,
     preset: Preset | None,
     look: Look,
-    budget: float,
+    needs: Needs,
     refused: list[tuple[str, str]],
     seed: int,
 ) -> Rung | None:
     """Return a setting with what it does; None for one that does not fit, which is noted."""
+    budget = needs.bytes_per_document
+    assert budget is not None
     try:
         outcome = measured(candidate.spec(seed).make, look, budget)
     except (MethodError, VecbudgetError) as error:
@@ -348,6 +358,9 @@ def _measured(
         return None
     if outcome.resident_bytes > budget:
         refused.append((candidate.name, f"{outcome.resident_bytes:.1f} bytes a document in memory"))
+        return None
+    if needs.ram_bytes is not None and memory_of(outcome, needs) > needs.ram_bytes:
+        refused.append((candidate.name, f"{amount(memory_of(outcome, needs))} with what was fitted"))
         return None
     log.info("%s: %.1f B, overlap@10 %.3f", candidate.name, outcome.resident_bytes, outcome.quality)
     return Rung(candidate, outcome, preset)

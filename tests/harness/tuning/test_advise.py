@@ -36,6 +36,16 @@ def test_the_choice_is_the_best_within_the_budget_and_is_told_by_other_queries(v
     assert found.total_bytes == found.choice.outcome.resident_bytes * 1e6 + found.choice.outcome.state_bytes
 
 
+def test_memory_holds_what_was_fitted_too(vectors):
+    dataset = VectorFiles(docs=str(vectors / "docs.safetensors"), held_out=100).load()
+    found = advise(dataset, Needs(ram_bytes=4e6, corpus_size=1_000_000))
+    assert found.total_bytes <= 4e6
+    # SVD and means are more than is left
+    tight = advise(dataset, Needs(ram_bytes=4_001_000, corpus_size=1_000_000))
+    assert tight.total_bytes <= 4_001_000
+    assert any("with what was fitted" in why for _, why in tight.refused)
+
+
 def test_with_room_it_is_a_plain_code(vectors):
     found = advise(VectorFiles(docs=str(vectors / "docs.safetensors"), held_out=100).load(), Needs(max_bytes=64))
     assert found.choice.candidate.name == "float16"
