@@ -46,11 +46,12 @@ def tune(
     VectorsError
         For input that is no matrix of finite numbers.
     ConfigError
-        If nothing keeps to the budget, or there are too few queries.
+        If nothing keeps to the budget, there are too few queries, or the folder holds a search of other vectors.
     MissingExtraError
         Without optuna.
     """
     # imported here, so that modules of the package do not wait for each other
+    from harness.base.files import array_checksum
     from harness.evaluation.index_build import teach
     from harness.tuning.objective import Objective
     from harness.tuning.space import space
@@ -60,7 +61,8 @@ def tune(
     vectors = as_vectors(docs, "docs")
     asked = None if queries is None else as_vectors(queries, "queries", vectors.shape[1])
     objective = Objective.from_arrays(vectors, asked, source="documents" if asked is None else "queries", seed=seed)
-    identity: dict[str, Any] = {"shape": list(vectors.shape), "seed": seed}
+    checksums = [None if given is None else array_checksum(given) for given in (vectors, asked)]
+    identity: dict[str, Any] = {"vectors": checksums, "seed": seed}
     with TemporaryDirectory(prefix="vecbudget-") as temporary:
         study = Study(folder or Path(temporary), space(methods), Limits(max_bytes), seed)
         study.search(objective, identity, trials=30 if minutes is None and trials is None else trials, minutes=minutes)

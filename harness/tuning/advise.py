@@ -267,7 +267,8 @@ def _look(docs: Float32, queries: Float32, rows: Int64, choosing: Int64) -> Look
     searched = as_float32(take_vectors(docs, rows))
     others = np.setdiff1d(np.arange(len(docs)), rows)
     fit_docs = searched
-    if len(others) >= LEAST_FITTED:
+    # of few that are left nothing can be learned
+    if len(others) >= max(LEAST_FITTED, len(rows) // 2):
         fit_docs = as_float32(take_vectors(docs, others[sampled(len(others), MOST_DOCUMENTS)]))
     # documents stand in for queries: none of the queries is for fitting
     fit_queries = fit_docs[sampled(len(fit_docs), MAX_QUERIES)]

@@ -125,7 +125,7 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
     study = Study(folder, members, search.limits, cfg.seed, search.sampler)
     identity = {
         "dataset": dataset.fingerprint,
-        "model": dict(encoder.identity("document", dataset.task)),
+        "model": {role: dict(encoder.identity(role, dataset.task)) for role in ("document", "query")},
         "queries": objective.source,
         "seed": cfg.seed,
         "sampler": search.sampler,

@@ -50,6 +50,9 @@ SIZES = (1.0, 0.75, 0.5, 0.25)
 AT_THE_BUDGET = 3
 """One trial in so many may choose a smaller size; the others fill the budget, which is what was asked for."""
 
+ENDED = ("COMPLETE", "PRUNED")
+"""States of Optuna's trials that came to an end of their own."""
+
 STANDARD_ERRORS = 2.0
 """A setting so many standard errors behind the best of its size at the first look is not looked at again."""
 
@@ -215,7 +218,7 @@ class Study:
 
     def _read(self, stored: optuna.trial.FrozenTrial) -> Trial | None:
         # of one that was killed or interrupted half is known at most
-        if stored.state.name not in ("COMPLETE", "PRUNED"):
+        if stored.state.name not in ENDED:
             return None
         seen = stored.user_attrs
         candidate = self._again(seen)
@@ -323,12 +326,12 @@ class Study:
             "changed": list(candidate.changed),
             "node": _plain(candidate),
         }
-        before = [one for one in self._finished(study) if one.candidate.node == candidate.node]
+        before = [one for one in self._finished(study) if one["node"] == seen["node"]]
         values = None
         if before:
-            seen |= {key: value for key, value in before[0].attributes.items() if key not in ("process", *seen)}
-            if before[0].state == "measured":
-                values = (before[0].nbytes, before[0].quality)
+            seen |= {key: value for key, value in before[0].items() if key not in ("process", *seen)}
+            if "overlaps" in seen:
+                values = (seen["resident_bytes"], float(np.mean(seen["overlaps"])) / TOP)
         else:
             try:
                 values = self._measured(candidate, objective, seen, study)
@@ -372,9 +375,9 @@ class Study:
     def _is_behind(self, found: NDArray[Any], nbytes: float, study: optuna.Study) -> bool:
         """Whether another setting that is no larger found more at the first look, beyond chance."""
         rivals = [
-            np.array(trial.attributes["first_overlaps"])
-            for trial in self._finished(study)
-            if "first_overlaps" in trial.attributes and trial.nbytes <= nbytes
+            np.array(one["first_overlaps"])
+            for one in self._finished(study)
+            if "first_overlaps" in one and one["resident_bytes"] <= nbytes
         ]
         best = max(rivals, key=lambda rival: float(rival.mean()), default=None)
         if best is None:
@@ -383,11 +386,11 @@ class Study:
         error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
         return bool(difference.mean() + STANDARD_ERRORS * error < 0)
 
-    def _finished(self, study: optuna.Study) -> Iterator[Trial]:
+    def _finished(self, study: optuna.Study) -> Iterator[Mapping[str, Any]]:
+        """Yield what was seen of each setting that was tried to its end."""
         for stored in study.get_trials(deepcopy=False):
-            trial = self._read(stored)
-            if trial is not None and trial.candidate.node:
-                yield trial
+            if stored.state.name in ENDED and stored.user_attrs["node"]:
+                yield stored.user_attrs
 
     def _stated(self, trial: optuna.Trial, seen: Mapping[str, Any]) -> None:
         for key, value in seen.items():

@@ -161,3 +161,10 @@ def test_arrays_in_a_fitted_codec_out():
         tune(docs, max_bytes=1, trials=1, methods=("rescore_binary_int8",))
     with pytest.raises(VectorsError, match="NaN"):
         tune(np.full((50, 4), np.nan), max_bytes=1)
+
+
+def test_a_search_that_is_kept_is_of_these_vectors(tmp_path):
+    options = {"max_bytes": 4, "trials": 1, "methods": CHEAP, "folder": tmp_path}
+    tune(clustered_vectors(300, 32), **options)
+    with pytest.raises(ConfigError, match="other vectors: choose another --out"):
+        tune(clustered_vectors(300, 32, seed=9), **options)
