@@ -238,6 +238,13 @@ def _tune(arguments: list[str]) -> int:
     parser.add_argument("--max-disk-bytes", type=int, metavar="B", help="of what is read for a short list (0)")
     parser.add_argument("--min-docs-per-second", type=float, metavar="N", help="documents encoded a second")
     parser.add_argument("--max-query-ms", type=float, metavar="MS", help="a query, on the documents looked at")
+    parser.add_argument(
+        "--corpus-size",
+        type=float,
+        default=1e6,
+        metavar="N",
+        help="documents that are to be stored: what is learned may add a byte to each (1000000)",
+    )
     parser.add_argument("--trials", type=int, metavar="N", help="settings to try in all, those of before included")
     parser.add_argument("--minutes", type=float, metavar="M", help="time to spend now (15, without --trials)")
     parser.add_argument("--methods", default="", metavar="A,B", help="among these only (all that may be searched)")
@@ -259,7 +266,13 @@ def _tune(arguments: list[str]) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("harness").setLevel(logging.INFO)
     search = Search(
-        limits=Limits(options.max_bytes, options.max_disk_bytes, options.min_docs_per_second, options.max_query_ms),
+        limits=Limits(
+            options.max_bytes,
+            options.max_disk_bytes,
+            options.min_docs_per_second,
+            options.max_query_ms,
+            options.corpus_size,
+        ),
         trials=options.trials,
         minutes=15.0 if options.trials is None and options.minutes is None else options.minutes,
         methods=tuple(name for name in options.methods.split(",") if name),

@@ -32,10 +32,17 @@ def portable(command: str, dataset: str) -> str:
         key, equals, value = text.partition("=")
         if key.lstrip("+~") in MACHINE or (key == "experiment" and named):
             continue
-        path = unquoted(value)
-        if PurePosixPath(path).is_absolute() or path.startswith("~"):
-            value = f"PATH/{PurePosixPath(path).name}"
-        elif PureWindowsPath(path).is_absolute():
-            value = f"PATH/{PureWindowsPath(path).name}"
-        kept.append(f"{key}{equals}{value}")
+        if equals:
+            text = f"{key}={_portable_path(unquoted(value), value)}"
+        # the value of an option such as --config-dir
+        elif kept and kept[-1].startswith("--"):
+            text = _portable_path(text, text)
+        kept.append(text)
     return shlex.join([*program, *kept])
+
+
+def _portable_path(path: str, otherwise: str) -> str:
+    """Return an absolute path as `PATH/name`."""
+    if PurePosixPath(path).is_absolute() or path.startswith("~"):
+        return f"PATH/{PurePosixPath(path).name}"
+    return f"PATH/{PureWindowsPath(path).name}" if PureWindowsPath(path).is_absolute() else otherwise

@@ -17,6 +17,7 @@ def tune(
     queries: ArrayLike | None = None,
     *,
     max_bytes: int,
+    corpus_size: float = 1_000_000,
     minutes: float | None = None,
     trials: int | None = None,
     methods: Sequence[str] = (),
@@ -33,6 +34,8 @@ def tune(
         None: documents stand in, and leave the collection meanwhile.
     max_bytes : int
         Of a document's codes.
+    corpus_size : float
+        Documents that are to be stored; what a method learns may add a byte to each of them.
     minutes, trials : float, int or None
         When to stop; 30 settings if neither is given.
     methods : sequence of str
@@ -64,7 +67,7 @@ def tune(
     checksums = [None if given is None else array_checksum(given) for given in (vectors, asked)]
     identity: dict[str, Any] = {"vectors": checksums, "seed": seed}
     with TemporaryDirectory(prefix="vecbudget-") as temporary:
-        study = Study(folder or Path(temporary), space(methods), Limits(max_bytes), seed)
+        study = Study(folder or Path(temporary), space(methods), Limits(max_bytes, corpus_size=corpus_size), seed)
         study.search(objective, identity, trials=30 if minutes is None and trials is None else trials, minutes=minutes)
         best = best_of(study.tried(), study.limits)
     look = objective.whole

@@ -149,11 +149,16 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
         with whole(folder / "method" / f"{own}.yaml") as path:
             path.write_text(_yaml(trial), encoding="utf-8")
     compared = [result.best] if result.usual in (None, result.best) else [result.best, result.usual]
-    tested = {
-        trial.number: _test(cfg, trial.candidate, name if trial is result.best else trial.candidate.method)
-        for trial in compared
-        if trial is not None
-    }
+    tested = {}
+    for trial in compared:
+        assert trial is not None
+        if trial is result.best:
+            # of a method that is no file of this program, the command names the folder
+            own = ["--config-dir", str(folder), f"method={name}"]
+        else:
+            settings = trial.candidate.settings
+            own = [f"method={USUAL}", *(f"method.{place}={settings[place]}" for place in trial.candidate.changed)]
+        tested[trial.number] = _test(cfg, trial.candidate, [*own, *overrides])
     result = dataclasses.replace(result, tested=tested)
     return Tuned(search, result, dataset.name, encoder.name, objective.in_words, folder, name, cfg.results_dir)
 
@@ -186,6 +191,7 @@ def _helpers(search: Search, overrides: Sequence[str], folder: Path) -> list[Pop
         "--max-disk-bytes": limits.max_disk_bytes,
         "--min-docs-per-second": limits.min_docs_per_second,
         "--max-query-ms": limits.max_query_ms,
+        "--corpus-size": limits.corpus_size,
         "--trials": search.trials,
         "--minutes": search.minutes,
         "--methods": ",".join(search.methods) or None,
@@ -209,12 +215,13 @@ def _yaml(trial: Trial) -> str:
     return OmegaConf.to_yaml(node)
 
 
-def _test(cfg: DictConfig, candidate: Candidate, name: str) -> Tested:
+def _test(cfg: DictConfig, candidate: Candidate, overrides: list[str]) -> Tested:
     """Measure a setting on the test queries, as any run: this is the only place where they are looked at."""
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg.method = candidate.node
-    run_id = run(cfg, name, [f"method={name}"])
+    name = next(text for text in overrides if text.startswith("method=")).removeprefix("method=")
+    run_id = run(cfg, name, overrides)
     per_query = Store(Path(cfg.results_dir)).per_query(run_id)
     metrics = {
         metric: per_query[metric].to_numpy(dtype=float)

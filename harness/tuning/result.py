@@ -93,11 +93,12 @@ class Result:
         best : Trial
             See `harness.tuning.study.best_of`.
         usual : str
-            The method whose first trial the best is compared with.
+            The method whose first trial, as its yaml has it, the best is compared with where it keeps to the limits.
         """
         good = [trial for trial in trials if trial.state == "measured"]
-        first = next((trial for trial in good if trial.candidate.method == usual), None)
-        return cls(trials, best, first, front(good), optimism(np.stack([trial.overlaps for trial in good])))
+        first = next((trial for trial in trials if trial.candidate.method == usual), None)
+        as_it_is = first if first in good else None
+        return cls(trials, best, as_it_is, front(good), optimism(np.stack([trial.overlaps for trial in good])))
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:

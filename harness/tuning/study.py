@@ -28,8 +28,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from harness.analysis.budgets import least_budget
 from harness.base.errors import ConfigError, MissingExtraError, StoreError, VecbudgetError
 from harness.evaluation.fidelity import TOP
+from harness.runs.frame import CORPUS_SIZE
 from harness.tuning.objective import Objective, Outcome, measured
 from harness.tuning.priors import ranked
 from harness.tuning.space import Candidate, Member
@@ -71,12 +73,15 @@ class Limits:
         Encoded.
     max_query_ms : float or None
         Of a query, over as many documents as were looked at.
+    corpus_size : float
+        Documents that are to be stored: what `fit` learned is spread over them, and may add a byte to each.
     """
 
     max_bytes: int
     max_disk_bytes: int | None = None
     min_docs_per_second: float | None = None
     max_query_ms: float | None = None
+    corpus_size: float = CORPUS_SIZE
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can keep to."""
@@ -85,6 +90,7 @@ class Limits:
             ("max-disk-bytes", self.max_disk_bytes),
             ("min-docs-per-second", self.min_docs_per_second),
             ("max-query-ms", self.max_query_ms),
+            ("corpus-size", self.corpus_size),
         ):
             if value is not None and not 0 < value < np.inf:
                 raise ConfigError(f"--{name} must be above 0, got {value:g}")
@@ -92,7 +98,9 @@ class Limits:
     def violation(self, outcome: Outcome) -> float:
         """Return by how much a setting goes beyond the limits, as a share of each; 0 or less if it does not."""
         on_disk = outcome.code_bytes - outcome.resident_bytes
-        beyond = [outcome.resident_bytes / self.max_bytes - 1]
+        resident = outcome.resident_bytes
+        least = float(least_budget(resident + outcome.state_bytes / self.corpus_size, resident))
+        beyond = [least / self.max_bytes - 1]
         beyond.append(on_disk / self.max_disk_bytes - 1 if self.max_disk_bytes else on_disk)
         if self.min_docs_per_second is not None:
             beyond.append(self.min_docs_per_second / outcome.documents_per_second - 1)
@@ -402,7 +410,7 @@ class Study:
             return f"{candidate.name}: {seen['why']}"
         size = f"{seen['resident_bytes']:.1f} B"
         if seen["violation"] > 0:
-            return f"{candidate.name}: {size}, beyond the limits"
+            return f"{candidate.name}: {size} and {seen['state_bytes']:,} B of state, beyond the limits"
         if "overlaps" not in seen:
             return f"{candidate.name}: {size}, overlap@10 {np.mean(seen['first_overlaps']) / TOP:.3f} at first, stopped"
         return f"{candidate.name}: {size}, overlap@10 {np.mean(seen['overlaps']) / TOP:.4f}"
@@ -472,10 +480,11 @@ def _why_nothing(trials: Sequence[Trial], limits: Limits) -> str:
     beyond = [trial for trial in trials if trial.state == "beyond"]
     if beyond:
         least = min(beyond, key=lambda trial: trial.nbytes)
+        seen = least.attributes
         return (
             f"none of {len(trials)} settings keeps to the limits (--max-bytes {limits.max_bytes}); the smallest, "
-            f"{least.candidate.name}, takes {least.nbytes:.1f} B in memory and encodes "
-            f"{least.attributes['docs_per_second']:,.0f} documents a second"
+            f"{least.candidate.name}, takes {least.nbytes:.1f} B in memory and {seen['state_bytes']:,} B of state in "
+            f"all, and encodes {seen['docs_per_second']:,.0f} documents a second"
         )
     failed = [trial for trial in trials if trial.state == "failed"]
     return f"none of {len(trials)} settings could be measured; {failed[0].why}" if failed else "nothing was tried"

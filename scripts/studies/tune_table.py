@@ -28,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from harness.analysis.budgets import within
 from harness.analysis.statistics import compare
 from harness.base.errors import VecbudgetError
 from harness.base.files import whole
@@ -107,16 +108,25 @@ class Listed:
                 if cfg.method.get("about", {}).get("family") == SECOND_TIER:
                     continue
                 outcome = measured(MethodSpec(cfg.method).make, self.objective.whole, self.most)
-                seen = {"bytes": outcome.code_bytes, "overlaps": outcome.overlaps.tolist()}
+                seen = {
+                    "bytes": outcome.code_bytes,
+                    "state": outcome.state_bytes,
+                    "overlaps": outcome.overlaps.tolist(),
+                }
             except (MethodError, VecbudgetError) as error:
                 seen = {"why": str(error)}
             self.found[name] = seen
             with whole(self.kept) as path:
                 path.write_text(json.dumps(self.found), encoding="utf-8")
 
-    def best(self, nbytes: int) -> list[str]:
+    def best(self, limits: Limits) -> list[str]:
         """Return the overrides of the setting within a budget that finds most."""
-        good = {name: seen for name, seen in self.found.items() if seen.get("overlaps") and seen["bytes"] <= nbytes}
+
+        def fits(seen: dict[str, Any]) -> bool:
+            size = seen["bytes"]
+            return bool(within(size + seen["state"] / limits.corpus_size, size, limits.max_bytes))
+
+        good = {name: seen for name, seen in self.found.items() if seen.get("overlaps") and fits(seen)}
         return max(good, key=lambda name: (float(np.mean(good[name]["overlaps"])), -good[name]["bytes"])).split()
 
 
@@ -142,7 +152,7 @@ def row_of(cell: Sequence[str], search: Search, listed: Listed) -> dict[str, Any
     best, usual = found.result.best, found.result.usual
     assert usual is not None
     own = found.result.tested[best.number]
-    job = listed.best(nbytes)
+    job = listed.best(search.limits)
     rivals = {"full": tested(listed, job), "usual": found.result.tested[usual.number]}
     row: dict[str, Any] = {
         "dataset": found.dataset,
@@ -214,6 +224,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--budgets", default="24,48,96")
+    parser.add_argument("--corpus-size", type=float, default=10e6, help="over which what is learned is spread (10e6)")
     parser.add_argument("--runs", type=Path, required=True, help="results folder of searches and runs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -236,7 +247,9 @@ def main() -> None:
         listed = Listed(cell, max(budgets), given.runs / f"full--{'--'.join(names)}.json".replace("/", "-"))
         listed.measure()
         for nbytes in due:
-            search = Search(limits=Limits(nbytes), minutes=given.minutes, trials=given.trials)
+            search = Search(
+                limits=Limits(nbytes, corpus_size=given.corpus_size), minutes=given.minutes, trials=given.trials
+            )
             rows.append(row_of(cell, search, listed))
             table = pd.DataFrame(rows)
             with whole(path) as csv:

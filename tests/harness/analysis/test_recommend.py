@@ -523,6 +523,7 @@ def test_what_is_typed_is_what_is_needed() -> None:
         (r"""vecbudget run '+model.path="C:\data\v.npy"'""", "vecbudget run +model.path=PATH/v.npy"),
         ("vecbudget run dataset=folder dataset.path=data/nq", "vecbudget run dataset=folder dataset.path=data/nq"),
         ("vecbudget run 'dataset.name=my data'", "vecbudget run 'dataset.name=my data'"),
+        ("vecbudget run --config-dir /home/me/tuned method=t", "vecbudget run --config-dir PATH/tuned method=t"),
     ],
 )
 def test_a_command_is_free_of_the_machine(command: str, expected: str) -> None:

@@ -44,6 +44,9 @@ def test_the_best_is_compared_with_the_first_of_the_usual_method():
     # of equal quality the smaller one
     assert best_of(trials, Limits(8)) is trials[3]
     assert Result.of(trials, trials[3], "usual").usual is trials[0]
+    beyond = Trial(0, trials[0].candidate, "beyond", {"resident_bytes": 9})
+    # one of its kind with other settings is not the method as it is
+    assert Result.of([beyond, *trials[1:]], trials[3], "usual").usual is None
     with pytest.raises(ConfigError, match="nothing was tried"):
         best_of([], Limits(8))
 

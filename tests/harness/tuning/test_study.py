@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,7 +72,10 @@ def test_limits_are_kept_and_named(tmp_path, objective):
     assert [one.state for one in two_tiers] == ["beyond"]
     with_disk = search(tmp_path / "room", objective, 1, Limits(4, 32), methods=("rescore_binary_int8",))
     assert [one.state for one in with_disk] == ["measured"]
-    for wrong in ({"max_bytes": 0}, {"max_bytes": 4, "max_query_ms": -1}):
+    # 32 x 32 float32 of a map are 4 bytes for each of 1,000 documents, and may be 1
+    few = search(tmp_path / "few", objective, 1, Limits(4, corpus_size=1000), methods=("itq",))
+    assert [one.state for one in few] == ["beyond"]
+    for wrong in ({"max_bytes": 0}, {"max_bytes": 4, "corpus_size": 0}, {"max_bytes": 4, "max_query_ms": -1}):
         with pytest.raises(ConfigError, match="must be above 0"):
             Limits(**wrong)
 
@@ -136,6 +140,22 @@ def test_killed_and_shared_by_two_processes(small_collection, tmp_path, capsys):
     records = [json.loads(path.read_text()) for path in runs]
     assert [record["method"]["name"] for record in records].count("tuned_4") == 1
     assert len(records) <= 2
+    # and so does the command that is on record
+    for record in records:
+        assert main(shlex.split(record["command"])[1:]) == 0
+    assert len(list((tmp_path / "results" / "runs").glob("*/run.json"))) == len(records)
+
+
+def test_both_settings_on_the_test_queries_are_made_again_by_their_commands(small_collection, tmp_path):
+    given = arguments(small_collection, tmp_path, 3)
+    given[given.index("--methods") + 1] = "transform_coding,transform_entropy"
+    assert main(given) == 0
+    runs = tmp_path / "results" / "runs"
+    commands = {record.parent: json.loads(record.read_text())["command"] for record in runs.glob("*/run.json")}
+    assert any("method=transform_coding method.nbytes=4" in command for command in commands.values())
+    for command in commands.values():
+        assert main(shlex.split(command)[1:]) == 0
+    assert {record.parent for record in runs.glob("*/run.json")} == set(commands)
 
 
 def test_what_cannot_be_searched_is_said(small_collection, tmp_path, capsys):
