@@ -27,7 +27,7 @@ def portable(command: str, dataset: str) -> str:
     """
     program, overrides = shlex.split(command)[:2], shlex.split(command)[2:]
     named = dataset == BUILT_IN or any(text.startswith("dataset=") for text in overrides)
-    kept = []
+    kept: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")
         if key.lstrip("+~") in MACHINE or (key == "experiment" and named):

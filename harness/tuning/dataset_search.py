@@ -154,11 +154,11 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
         assert trial is not None
         if trial is result.best:
             # of a method that is no file of this program, the command names the folder
-            own = ["--config-dir", str(folder), f"method={name}"]
+            stated = ["--config-dir", str(folder), f"method={name}"]
         else:
             settings = trial.candidate.settings
-            own = [f"method={USUAL}", *(f"method.{place}={settings[place]}" for place in trial.candidate.changed)]
-        tested[trial.number] = _test(cfg, trial.candidate, [*own, *overrides])
+            stated = [f"method={USUAL}", *(f"method.{place}={settings[place]}" for place in trial.candidate.changed)]
+        tested[trial.number] = _test(cfg, trial.candidate, [*stated, *overrides])
     result = dataclasses.replace(result, tested=tested)
     return Tuned(search, result, dataset.name, encoder.name, objective.in_words, folder, name, cfg.results_dir)
 
