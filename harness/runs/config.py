@@ -67,6 +67,13 @@ class RunConfig:
         Depth of the rankings that are kept.
     chunk_rows : int or None
         Documents encoded and searched at a time.
+    parts : int
+        Documents are encoded and searched in so many parts (`harness.runs.parts`); with a launcher, workers do them. It
+        changes no number, and has no part in a run's id or record.
+    estimate : bool
+        Only say what the parts would take: bytes, seconds, workers. The method is fitted for it, and stays so.
+    part : str or None
+        What a run with `parts` tells its workers.
     cache_dtype : {"float32", "float16"}
         What embeddings are kept as. float16 takes half the disk and rounds them: they are another model's to a run's id
         and in tables (`harness.data.models.float16`). Not for `model=vectors`.
@@ -95,6 +102,9 @@ class RunConfig:
     seed: int = 0
     k: int = 100
     chunk_rows: int | None = None
+    parts: int = 1
+    estimate: bool = False
+    part: str | None = None
     cache_dtype: str = "float32"
     results_dir: str = "results"
     cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"

@@ -31,6 +31,7 @@ from methods.representations import IN_WORDS, INSTEAD
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
     from harness.evaluation.measure import Problem
+    from harness.runs.parts import Parts
 
 Float32 = NDArray[np.float32]
 
@@ -207,13 +208,20 @@ class Inputs:
         """The documents that are searched, and the queries."""
         return self.dataset if self.split is None else self.split.searched
 
-    def problem(self) -> Problem:
-        """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them."""
-        found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
+    def problem(self, parts: Parts | None = None) -> Problem:
+        """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them.
+
+        With `parts` the ranking is made in these.
+        """
+        found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split, parts)
         if not self.method.wants_columns:
             return found
         docs = self._with_columns(load_vectors(self.dataset, self.encoder, self.cache_dir).docs, self.dataset)
         return dataclasses.replace(found, docs=docs if self.split is None else take(docs, self.split.searched_rows))
+
+    def vectors(self) -> Vectors:
+        """Return the vectors that are searched, and the queries', without ranking anything."""
+        return _searched_vectors(self.dataset, self.encoder, self.cache_dir, self.split)
 
     def _with_columns(self, docs: Any, dataset: Dataset) -> Any:
         """Return documents with what the method reads of tokens beside their vectors."""
@@ -322,15 +330,24 @@ _fit_queries = functools.lru_cache(maxsize=8)(training_queries.choose)
 
 
 @functools.lru_cache(maxsize=2)
-def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None) -> Problem:
+def _problem(
+    dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None, parts: Parts | None
+) -> Problem:
     # imported here, so that a sweep over finished runs does not wait for it
     from harness.evaluation.measure import Problem
 
-    vectors = load_vectors(dataset, encoder, cache_dir)
-    docs = vectors.docs if split is None else take(vectors.docs, split.searched_rows)
+    vectors = _searched_vectors(dataset, encoder, cache_dir, split)
     searched = dataset if split is None else split.searched
     cache = Path(cache_dir).expanduser()
-    return Problem.of(searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary, cache)
+    large_search = None if parts is None else parts.exact
+    docs, queries, old_queries = vectors.docs, vectors.queries, vectors.old_queries
+    return Problem.of(searched, docs, queries, k, old_queries, vectors.dictionary, cache, large_search)
+
+
+def _searched_vectors(dataset: Dataset, encoder: Any, cache_dir: str, split: Split | None) -> Vectors:
+    """Return a dataset's vectors, less the documents that left for fitting."""
+    vectors = load_vectors(dataset, encoder, cache_dir)
+    return vectors if split is None else dataclasses.replace(vectors, docs=take(vectors.docs, split.searched_rows))
 
 
 @functools.cache
