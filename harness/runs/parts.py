@@ -343,16 +343,15 @@ def _deal(folder: PartsFolder, plan: Plan, numbers: Sequence[int]) -> None:
 
 def _launched(names: Sequence[str]) -> list[str]:
     """Have workers do what they are told; return what each said, "" also of one that was killed."""
+    from hydra._internal.callbacks import Callbacks  # Hydra has no public name for it, and a launcher wants one
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
-    from hydra.core.utils import JobStatus
+    from hydra.core.utils import JobStatus, configure_log
     from hydra.types import HydraContext
 
     node = HydraConfig.get()
     overrides = list(node.overrides.task)
     config = GlobalHydra.instance().config_loader()
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
     composed = config.load_configuration(
         config_name=node.job.config_name,
         overrides=[*node.overrides.hydra, *overrides],
@@ -360,13 +359,15 @@ def _launched(names: Sequence[str]) -> list[str]:
     )
     with open_dict(composed):
         composed.hydra = node
-    context = HydraContext(config_loader=config, callbacks=hydra.callbacks)
+    context = HydraContext(config_loader=config, callbacks=Callbacks())
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
     try:
         returned = launcher.launch([[*overrides, f"part={name}"] for name in names], initial_job_idx=0)
     except RunsFailedError as error:
         log.warning("%s", str(error).partition(";")[0])
         return ["" for _ in names]
+    finally:
+        configure_log(node.job_logging, node.verbose)  # a launcher's log is a sweep's
     said = []
     for job in returned:
         if job.status == JobStatus.FAILED:
