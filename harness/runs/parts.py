@@ -285,17 +285,18 @@ def finish(folder: PartsFolder, plan: Plan) -> list[dict[str, float]]:
                 taken[number] = seconds
     if taken:
         log.info("%d of %d parts are done already", len(taken), len(numbers))
-    rounds = ROUNDS
+    rounds, dealt = ROUNDS, False
     while missing := [number for number in numbers if number not in taken]:
         if rounds == 0:
             raise RunsFailedError(
                 f"part {', '.join(map(str, missing))} of {plan.of}: no worker came to an end, perhaps for want of "
                 "memory; what is finished is kept, and the same command with fewer workers or more parts does the rest"
             )
-        if rounds < ROUNDS or len(missing) + len(taken) < len(numbers):
+        if dealt:
             log.warning("part %s of %d: made again", ", ".join(map(str, missing)), plan.of)
         with _Progress(folder, plan, len(taken), len(numbers)):
             _deal(folder, plan, missing)
+        dealt = True
         found = {number: _whole(folder, plan, number) for number in missing if folder.finished(number)}
         done = {number: seconds for number, seconds in found.items() if seconds is not None}
         rounds = ROUNDS if done else rounds - 1

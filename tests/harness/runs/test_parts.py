@@ -254,7 +254,7 @@ def test_a_worker_that_is_killed_is_made_up_for(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    # submitit's launcher itself submits again what died with others; a single job that died is lost
+    # submitit's launcher itself submits again what died in a job with others
     assert (tmp_path / "died").exists() and (launcher == "submitit_local" or " of 4: made again" in done.stderr)
     assert "B/vector" in done.stderr and "Traceback" not in done.stderr
     monkeypatch.syspath_prepend(str(tmp_path))
