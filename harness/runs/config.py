@@ -52,6 +52,11 @@ class RunConfig:
         Another model that encodes the queries, as in `model@query_model=minilm`: an index that outlived its model. The
         float32 ranking that results are compared with is the old model's own. A method such as `query_map` learns to
         bring the new queries to the old documents, by documents that both models encode (fit_queries=documents).
+    corpus_share : float or None
+        Search a share of the documents: all that are judged, and others drawn with `corpus_seed`
+        (`harness.data.datasets.subset`). None, or 1, is all.
+    corpus_seed : int
+        Of the documents that are drawn; it has no part in what methods draw.
     fit_sample : int or None
         Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
         then also has the error on documents that were not drawn.
@@ -96,6 +101,8 @@ class RunConfig:
     index: Any = None
     fit_dataset: Any = None
     query_model: Any = None
+    corpus_share: float | None = None
+    corpus_seed: int = 0
     fit_sample: int | None = None
     fit_disjoint: bool = False
     fit_queries: str = "auto"

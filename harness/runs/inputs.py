@@ -19,6 +19,8 @@ from harness.base.memmap import take
 from harness.base.sampling import sampled
 from harness.data import training_queries
 from harness.data.datasets import Dataset
+from harness.data.datasets.subset import subset
+from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
@@ -130,6 +132,12 @@ class Inputs:
         training_queries.check(cfg["fit_queries"])
         assert method is not None
         dataset = load_dataset("dataset", cfg["dataset"])
+        # records of before there were subsets do not say it
+        share = cfg.get("corpus_share")
+        if share is not None:
+            dataset = _subset(dataset, share, cfg["corpus_seed"])
+        if dataset.whole is not None and method.wants_columns:
+            raise ConfigError("corpus_share: this method reads more of tokens than vectors, which subsets do not have")
         fit_dataset = None if cfg["fit_dataset"] is None else load_dataset("fit_dataset", cfg["fit_dataset"])
         encoder = model_of(cfg)
         split, fit_rows = None, None
@@ -287,9 +295,13 @@ def width_of(cfg: DictConfig) -> int:
 
 @functools.lru_cache(maxsize=4)
 def load_vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
-    """Return a dataset's vectors, from the cache or encoded into it."""
+    """Return a dataset's vectors, from the cache or encoded into it; those of a subset are taken from the whole's."""
     from harness.data.embedding_cache import embed
 
+    # how a lexical model weighs terms depends on the documents that there are
+    if dataset.whole is not None and not isinstance(encoder, BM25Model):
+        vectors = load_vectors(dataset.whole, encoder, cache_dir)
+        return dataclasses.replace(vectors, docs=take(vectors.docs, dataset.whole_rows))
     return embed(dataset, encoder, Path(cache_dir).expanduser())
 
 
@@ -325,6 +337,8 @@ def _part(dataset: Dataset, count: int) -> Dataset:
     assert rows is not None
     return dataset.part(rows)
 
+
+_subset = functools.lru_cache(maxsize=4)(subset)
 
 _fit_queries = functools.lru_cache(maxsize=8)(training_queries.choose)
 

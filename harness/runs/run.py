@@ -107,6 +107,8 @@ def run(
         Name of the note that is left once the run is on record, see `harness.runs.recognition`.
     """
     if is_hybrid(cfg):
+        if cfg.corpus_share is not None or cfg.parts != 1:
+            raise ConfigError("corpus_share and parts are for one model's runs, not for a hybrid of several")
         return run_hybrid(cfg, method_name, overrides or [], load_dataset("dataset", cfg.dataset), run)
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
