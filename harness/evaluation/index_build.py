@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,14 +28,14 @@ class Built:
     Attributes
     ----------
     storage : Storage
-    training : sequence of mapping, and codebook_size : int
+    training : list of dict, and codebook_size : int
         See `methods.base.Part`.
     ranking : (float32 (m, k), int64 (m, k)), or None
         The best scores and rows of each query, where the documents were searched while the index was built.
     """
 
     storage: Storage
-    training: Sequence[Mapping[str, Any]]
+    training: list[dict[str, Any]]
     codebook_size: int
     ranking: tuple[Float32, Int64] | None = None
 

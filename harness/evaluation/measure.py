@@ -246,7 +246,7 @@ def measure(
             asked = in_memory(problem.queries)
             built = builder(learner, fit, problem.docs, asked, depth, chunk_rows, target, watch)
         del learner
-        storage, training, codebook_size = built.storage, list(map(dict, built.training)), built.codebook_size
+        storage, training, codebook_size = built.storage, built.training, built.codebook_size
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):

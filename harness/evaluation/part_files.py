@@ -21,8 +21,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class Plan:
     method: Mapping[str, Any] | None = None
     queries: str = ""
     state: str = ""
-    training: Sequence[Mapping[str, Any]] = ()
+    training: list[dict[str, Any]] = field(default_factory=list)
     codebook_size: int = 0
     fit_seconds: float = 0.0
 
@@ -130,12 +130,21 @@ class PartsFolder:
                 with whole(self.path / STATE_FILE) as draft:
                     write_state(draft, codec)
                 sums["state"] = file_checksum(self.path / STATE_FILE)
-            plan = dataclasses.replace(plan, **sums)
-            # last: where it is, the others are
-            with whole(self.path / PLAN) as draft:
-                draft.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n", encoding="utf-8")
-            sync(self.path)
+        # last: where it is, the others are
+        return self._save(dataclasses.replace(plan, **sums))
+
+    def _save(self, plan: Plan) -> Plan:
+        with writing(self.path / PLAN), whole(self.path / PLAN) as draft:
+            draft.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n", encoding="utf-8")
+        sync(self.path)
         return plan
+
+    def resumed(self, plan: Plan, docs: NDArray[Any], chunk_rows: int | None) -> Plan:
+        """Return a plan that another process left, with where the documents lie now, and in chunks of this process."""
+        place = FilePlace.of(docs) or plan.docs
+        if (place, chunk_rows) == (plan.docs, plan.chunk_rows):
+            return plan
+        return self._save(dataclasses.replace(plan, docs=place, chunk_rows=chunk_rows))
 
     def read_plan(self) -> Plan:
         """Return the plan; raises `StoreError` where there is none, or where it or a file that it names is damaged."""

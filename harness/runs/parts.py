@@ -117,7 +117,7 @@ class Parts:
         key = self.key("exact", name)
         folder = PartsFolder(self.cache_dir / FOLDER / key)
         with self.alone(key):
-            plan = _plan(folder)
+            plan = _plan(folder, docs, None)
             if plan is None:
                 plan = folder.write_plan(Plan(folder.place_of(docs), self.of, k, None), queries, None)
             _say_exact(self.of, docs, queries, k)
@@ -167,7 +167,7 @@ class IndexInParts:
         folder = self.folder
         if self.afresh:
             folder.remove()
-        plan = _plan(folder)
+        plan = _plan(folder, docs, chunk_rows)
         if plan is None:
             began = time.perf_counter()
             fit()
@@ -201,7 +201,7 @@ class IndexInParts:
         return Built(storage, plan.training, plan.codebook_size, ranking)
 
 
-def estimate(parts: Parts, inputs: Inputs, spec: MethodSpec, chunk_rows: int | None) -> None:
+def estimate(parts: Parts, inputs: Inputs, spec: MethodSpec) -> None:
     """Say what a run would take, before anything but the fit is done: bytes, seconds and workers."""
     vectors, fit = inputs.vectors(), inputs.fit_data()
     codec = teach(spec.make(), vectors.docs if fit.docs is None else fit.docs, fit.queries, fit.pairs)
@@ -254,10 +254,10 @@ def _in_bytes(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def _plan(folder: PartsFolder) -> Plan | None:
+def _plan(folder: PartsFolder, docs: NDArray[Any], chunk_rows: int | None) -> Plan | None:
     """Return the plan that another process left; None where there is none, or a damaged one, which is named."""
     try:
-        return folder.read_plan()
+        return folder.resumed(folder.read_plan(), docs, chunk_rows)
     except StoreError as error:
         if folder.path.exists():
             log.warning("%s; these parts are begun again", error)

@@ -139,7 +139,7 @@ def run(
             recognition.note(note, cfg, inputs, record, efforts)
         return inputs.run_id
     if cfg.estimate and parts is not None:
-        estimate(parts, inputs, spec, cfg.chunk_rows)
+        estimate(parts, inputs, spec)
         return ""
     builder = None if parts is None else _builder(parts, inputs, spec, cfg)
     with nullcontext() if builder is None else builder.parts.alone(builder.key):

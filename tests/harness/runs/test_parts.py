@@ -189,13 +189,24 @@ def test_a_part_that_cannot_be_done_says_which_and_why(tmp_path: Path) -> None:
 
 
 def test_damaged_plans_are_begun_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder, _ = planned(tmp_path, 40, 4)
-    assert parts._plan(folder) is not None
+    folder, plan = planned(tmp_path, 40, 4)
+    docs = np.load(plan.docs.file, mmap_mode="r")
+    assert parts._plan(folder, docs, None) == plan
     state = folder.path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING):
-        assert parts._plan(folder) is None
+        assert parts._plan(folder, docs, None) is None
     assert f"{state} differs from its checksum" in caplog.text and not folder.path.exists()
+
+
+def test_documents_that_moved_meanwhile_are_found(tmp_path: Path) -> None:
+    folder, plan = planned(tmp_path, 40, 4)
+    work(folder, 1, parts.instantiated)
+    moved = Path(plan.docs.file).rename(tmp_path / "moved.npy")
+    again = parts._plan(folder, np.load(moved, mmap_mode="r"), 7)
+    assert again is not None and (again.docs.file, again.chunk_rows) == (str(moved), 7)
+    assert folder.read_plan() == again
+    assert len(parts.finish(folder, again)) == 4
 
 
 def test_a_mapped_array_is_found_again_by_another_process(tmp_path: Path) -> None:
