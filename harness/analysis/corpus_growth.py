@@ -107,12 +107,13 @@ def _curves(runs: pd.DataFrame, metric: str, per_query: Callable[[str], pd.DataF
     for _, own in runs.groupby(["method", "params", "scoring"], sort=True):
         # by size: a mean for each query, and for each subset
         of_queries, of_subsets = {}, {}
-        for size, alike in own.groupby("n_docs"):
-            frames = [per_query(run_id).set_index("query_id").sort_index()[metric] for run_id in alike["run_id"]]
+        for size in sorted({int(count) for count in own["n_docs"]}):
+            run_ids = own.loc[own["n_docs"] == size, "run_id"]
+            frames = [per_query(run_id).set_index("query_id").sort_index()[metric] for run_id in run_ids]
             if all(one.index.equals(frames[0].index) for one in frames):
                 values = np.array([one.to_numpy(dtype=np.float64) for one in frames])
-                of_queries[int(size)] = values.mean(axis=0)
-                of_subsets[int(size)] = values.mean(axis=1)
+                of_queries[size] = values.mean(axis=0)
+                of_subsets[size] = values.mean(axis=1)
         scored.append((own, of_queries, of_subsets))
         if bool(REFERENCE.marks(own["method"]).all()):
             plain = of_queries

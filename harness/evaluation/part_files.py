@@ -125,13 +125,14 @@ class PartsFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with whole(self.path / QUERIES) as draft:
                 save_file({"queries": np.ascontiguousarray(queries)}, draft)
-            sums = {"queries": file_checksum(self.path / QUERIES)}
+            state = ""
             if codec is not None:
                 with whole(self.path / STATE_FILE) as draft:
                     write_state(draft, codec)
-                sums["state"] = file_checksum(self.path / STATE_FILE)
+                state = file_checksum(self.path / STATE_FILE)
+            queries_sum = file_checksum(self.path / QUERIES)
         # last: where it is, the others are
-        return self._save(dataclasses.replace(plan, **sums))
+        return self._save(dataclasses.replace(plan, queries=queries_sum, state=state))
 
     def _save(self, plan: Plan) -> Plan:
         with writing(self.path / PLAN), whole(self.path / PLAN) as draft:
@@ -150,8 +151,9 @@ class PartsFolder:
         """Return the plan; raises `StoreError` where there is none, or where it or a file that it names is damaged."""
         try:
             content = json.loads((self.path / PLAN).read_text(encoding="utf-8"))
-            place = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("docs").items()}
-            plan = Plan(docs=FilePlace(**place), **content)
+            place = content.pop("docs")
+            shape, strides = tuple(place["shape"]), tuple(place["strides"])
+            plan = Plan(docs=FilePlace(place["file"], place["dtype"], place["offset"], shape, strides), **content)
             for name, expected in ((QUERIES, plan.queries), (STATE_FILE, plan.state)):
                 if expected and file_checksum(self.path / name) != expected:
                     raise StoreError(f"{self.path / name} differs from its checksum; it is damaged")

@@ -9,8 +9,8 @@ from harness.analysis.corpus_growth import Growth, GrowthPage, growth_pages
 from harness.analysis.settings import file_stem
 from harness.base.files import whole, writing
 from harness.evaluation.metric_registry import metric
+from harness.report.figures import style
 from harness.report.figures.corpus_growth import draw_corpus_growth
-from harness.report.figures.style import save
 from harness.report.markdown import cell
 from harness.report.page import provenance
 from harness.report.table import Column, Table, numbers, words
@@ -41,7 +41,7 @@ def write_growth(frame: pd.DataFrame, out: Path, per_query: Callable[[str], pd.D
         stem = f"corpus-size--{file_stem(page.title, taken)}"
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-            written += save(draw_corpus_growth(page), out / stem)
+            written += style.save(draw_corpus_growth(page), out / stem)
             for ending, text in ((".md", markdown(page, f"{stem}.png", command)), (".csv", csv(page))):
                 with whole(out / f"{stem}{ending}") as draft:
                     draft.write_text(text, encoding="utf-8")

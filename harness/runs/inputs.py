@@ -299,7 +299,7 @@ def load_vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
     from harness.data.embedding_cache import embed
 
     # how a lexical model weighs terms depends on the documents that there are
-    if dataset.whole is not None and not isinstance(encoder, BM25Model):
+    if dataset.whole is not None and dataset.whole_rows is not None and not isinstance(encoder, BM25Model):
         vectors = load_vectors(dataset.whole, encoder, cache_dir)
         return dataclasses.replace(vectors, docs=take(vectors.docs, dataset.whole_rows))
     return embed(dataset, encoder, Path(cache_dir).expanduser())

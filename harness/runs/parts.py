@@ -350,7 +350,7 @@ def _launched(names: Sequence[str]) -> list[str]:
     from hydra.core.utils import JobStatus, configure_log
     from hydra.types import HydraContext
 
-    node = HydraConfig.get()
+    node: Any = HydraConfig.get()
     overrides = list(node.overrides.task)
     config = GlobalHydra.instance().config_loader()
     composed = config.load_configuration(

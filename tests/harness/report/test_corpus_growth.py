@@ -5,17 +5,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.analysis.corpus_growth import growth_pages
+from harness.report.figures.corpus_growth import draw_corpus_growth
 from harness.runs.frame import load_runs
+from harness.runs.store import Store
 from tests.conftest import Vecbudget
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_from_runs_to_the_page(small_collection: Path, tmp_path: Path, vecbudget: Vecbudget) -> None:
     given = ["dataset=folder", f"dataset.path={small_collection}", "model=vectors", "cache_dir=cache"]
     given += [f"model.path={small_collection / 'vectors.safetensors'}", "method=float32,binary"]
-    vecbudget("sweep", *given, "corpus_share=0.3,0.6,1", "corpus_seed=0,1", cwd=tmp_path, check=True)
+    vecbudget("sweep", *given, "corpus_share=0.3,0.6,1", cwd=tmp_path, check=True)
     runs = load_runs(tmp_path / "results", subsets=True)
-    # of the whole there is nothing to draw
-    assert len(runs) == 10 and sorted(set(runs["n_docs"])) == [120, 240, 400]
+    assert len(runs) == 6 and sorted(set(runs["n_docs"])) == [120, 240, 400]
     assert list(load_runs(tmp_path / "results")["n_docs"]) == [400, 400], "a subset is no collection of its own"
     done = vecbudget("report", "--no-site", cwd=tmp_path, check=True)
     name = next(line for line in done.stdout.splitlines() if "corpus-size--" in line and line.endswith(".md"))
@@ -29,3 +32,8 @@ def test_from_runs_to_the_page(small_collection: Path, tmp_path: Path, vecbudget
     assert (tmp_path / name).with_suffix(".png").is_file()
     pages = [path.name for path in (tmp_path / "results" / "report").glob("*.md")]
     assert not [page for page in pages if "seed" in page], "subsets have no pages of their own"
+    (page,) = growth_pages(runs, Store(tmp_path / "results").per_query)
+    score, lost = draw_corpus_growth(page).axes
+    assert [line.get_linestyle() for line in score.lines] == ["-", ":"] * 2, "what was not searched is dotted"
+    assert "extrapolated" in score.get_xlabel() and len(lost.lines) == 4
+    assert list(score.lines[0].get_xdata()) == [120, 240, 400]
