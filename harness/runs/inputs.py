@@ -131,11 +131,7 @@ class Inputs:
             raise ConfigError(f"k must be at least 1, got {cfg['k']}")
         training_queries.check(cfg["fit_queries"])
         assert method is not None
-        dataset = load_dataset("dataset", cfg["dataset"])
-        # records of before there were subsets do not say it
-        share = cfg.get("corpus_share")
-        if share is not None:
-            dataset = _subset(dataset, share, cfg["corpus_seed"])
+        dataset = collection_of(cfg)
         if dataset.whole is not None and method.wants_columns:
             raise ConfigError("corpus_share: this method reads more of tokens than vectors, which subsets do not have")
         fit_dataset = None if cfg["fit_dataset"] is None else load_dataset("fit_dataset", cfg["fit_dataset"])
@@ -269,6 +265,14 @@ def _check_kinds(method: MethodFacts, encoder: Any) -> None:
 def load_dataset(group: str, node: Any) -> Dataset:
     """Return the dataset that a configuration's node names, composed or plain, loaded once in a process."""
     return _load(shared(group, node).load)
+
+
+def collection_of(cfg: DictConfig | Mapping[str, Any]) -> Dataset:
+    """Return the collection that a configuration measures on, or the subset of it that is asked for."""
+    dataset = load_dataset("dataset", cfg["dataset"])
+    # configurations of before there were subsets do not say it
+    share = cfg.get("corpus_share")
+    return dataset if share is None else _subset(dataset, share, cfg["corpus_seed"])
 
 
 def model_of(cfg: DictConfig | Mapping[str, Any]) -> Any:
