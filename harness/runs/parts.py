@@ -344,10 +344,10 @@ def _deal(folder: PartsFolder, plan: Plan, numbers: Sequence[int]) -> None:
 
 def _launched(names: Sequence[str]) -> list[str]:
     """Have workers do what they are told; return what each said, "" also of one that was killed."""
-    from hydra._internal.callbacks import Callbacks  # Hydra has no public name for it, and a launcher wants one
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
-    from hydra.core.utils import JobStatus, configure_log
+    from hydra.core.utils import configure_log
+    from hydra.experimental.callback import Callback
     from hydra.types import HydraContext
 
     node: Any = HydraConfig.get()
@@ -360,7 +360,9 @@ def _launched(names: Sequence[str]) -> list[str]:
     )
     with open_dict(composed):
         composed.hydra = node
-    context = HydraContext(config_loader=config, callbacks=Callbacks())
+    # the callbacks of this run are no part's
+    nothing: Any = Callback()
+    context = HydraContext(config_loader=config, callbacks=nothing)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
     try:
         returned = launcher.launch([[*overrides, f"part={name}"] for name in names], initial_job_idx=0)
@@ -369,12 +371,9 @@ def _launched(names: Sequence[str]) -> list[str]:
         return ["" for _ in names]
     finally:
         configure_log(node.job_logging, node.verbose)  # a launcher's log is a sweep's
-    said = []
-    for job in returned:
-        if job.status == JobStatus.FAILED:
-            raise job._return_value
-        said.append(job.return_value if isinstance(job.return_value, str) else "")
-    return said
+    # a job that raised raises here; one whose worker was killed returns a number
+    said = [job.return_value for job in returned]
+    return [text if isinstance(text, str) else "" for text in said]
 
 
 def task(cfg: DictConfig) -> str:
