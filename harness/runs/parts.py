@@ -96,7 +96,8 @@ class Parts:
     def key(self, *determined_by: Any) -> str:
         """Return the name of a folder of parts: a hash of all that determines its files, and of the code that runs."""
         content = json.dumps([self.of, code_hash(), *determined_by], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:24]
+        # a letter first, since digits with an e among them would be a number to Hydra
+        return f"p{hashlib.sha256(content.encode()).hexdigest()[:23]}"
 
     def alone(self, key: str) -> AbstractContextManager[Any]:
         """Return what keeps other processes from dealing out the same parts meanwhile."""
