@@ -100,6 +100,7 @@ def test_the_record_is_that_of_one_process(kind: str, vectors: Path, tmp_path: P
         folder = tmp_path / str(of)
         run(configuration(vectors, folder, *settings, f"parts={of}"), name, [*settings, f"parts={of}"])
         assert content(folder) == expected
+        assert "parts" not in next(Store(folder).records()).command, "it says nothing of what came out"
         assert not [path for path in (folder / "cache" / "parts").iterdir() if path.is_dir()], "nothing is left over"
 
 
