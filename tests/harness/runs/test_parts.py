@@ -54,7 +54,16 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     queries[:4] = docs[0]
     np.save(folder / "docs.npy", docs)
     np.save(folder / "queries.npy", queries)
+    ids = [f"d{number:03d}" for number in np.random.default_rng(5).permutation(N)]
+    (folder / "docs.txt").write_text("\n".join(ids))
+    (folder / "queries.txt").write_text("\n".join(ids[: len(queries)]))
     return folder
+
+
+def with_ids(vectors: Path) -> list[str]:
+    """Say that documents have ids, which are not in their order, and that a query is not to find its own."""
+    files = [f"dataset.doc_ids={vectors / 'docs.txt'}", f"dataset.query_ids={vectors / 'queries.txt'}"]
+    return [*files, "dataset.skip_identical_ids=true"]
 
 
 def given(vectors: Path) -> list[str]:
@@ -93,6 +102,8 @@ METHODS = {
 @pytest.mark.parametrize("kind", METHODS)
 def test_the_record_is_that_of_one_process(kind: str, vectors: Path, tmp_path: Path) -> None:
     settings = ["keep_index=true", "fit_sample=500", *METHODS[kind]]
+    if kind == "fitted":
+        settings += with_ids(vectors)
     name = METHODS[kind][0].partition("=")[2]
     run(configuration(vectors, tmp_path / "1", *settings), name, settings)
     expected = content(tmp_path / "1")
