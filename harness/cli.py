@@ -83,7 +83,8 @@ def _report(arguments: list[str]) -> int:
     from harness.runs.frame import load_runs
     from harness.runs.store import Store
 
-    frame = load_runs(options.results, options.corpus_size)
+    everything = load_runs(options.results, options.corpus_size, subsets=True)
+    frame = everything[everything["subset_of"] == ""].reset_index(drop=True)
     out = options.out or options.results / "report"
     table = TableOptions(
         columns=tuple(name for name in options.columns.split(",") if name),
@@ -98,7 +99,14 @@ def _report(arguments: list[str]) -> int:
     def per_query(run_id: str) -> Any:
         return store.per_query(run_id, records(run_id))
 
-    for path in write_report(frame, out, per_query=per_query, options=table, records=records, site=site):
+    written = []
+    if len(frame) < len(everything):
+        from harness.report.corpus_growth import write_growth
+
+        written += write_growth(everything, out, per_query, "vecbudget report")
+    if len(frame) or not written:
+        written += write_report(frame, out, per_query=per_query, options=table, records=records, site=site)
+    for path in written:
         sys.stdout.write(f"{path}\n")
     return 0
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,3 +173,58 @@ class Growing:
         if not self._held:
             return np.empty((0, self.width), dtype=self.dtype)
         return self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """Where a memory-mapped array lies, so that another process can map the same bytes.
+
+    Attributes
+    ----------
+    file : str
+        Absolute path.
+    dtype : str
+        As `numpy.dtype.str` writes it.
+    offset : int
+        Of the first element, in bytes.
+    shape, strides : tuple of int
+        Strides in bytes; negative for rows in reverse.
+    """
+
+    file: str
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: Array) -> FilePlace | None:
+        """Return the place of an array of numbers; None for one in memory, or mapped from a file without a name."""
+        if array.dtype.kind not in "fiu":  # bfloat16 has no name that NumPy reads
+            return None
+        base: object = array
+        while isinstance(base, np.ndarray) and isinstance(base.base, np.ndarray):
+            base = base.base
+        if not isinstance(base, np.memmap) or base.filename is None or mapping_of(base) is None:
+            return None
+        # the offset of a view is not kept by NumPy: only that of the array that made the map
+        moved = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        file = str(Path(str(base.filename)).resolve())
+        return cls(file, array.dtype.str, base.offset + moved, array.shape, array.strides)
+
+    def open(self) -> Array:
+        """Map the array, read-only.
+
+        Raises
+        ------
+        DatasetError
+            If the file is missing, or shorter than it was.
+        """
+        steps = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
+        first = self.offset + sum(step for step in steps if step < 0)
+        after = self.offset + sum(step for step in steps if step > 0) + np.dtype(self.dtype).itemsize
+        try:
+            octets = np.memmap(self.file, dtype=np.uint8, mode="r", offset=first, shape=(after - first,))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{self.file}: its vectors cannot be read again ({error})") from None
+        return np.ndarray(self.shape, self.dtype, buffer=octets, offset=self.offset - first, strides=self.strides)

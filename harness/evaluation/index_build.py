@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,43 @@ from methods.base import Codec, Codes
 Float32 = NDArray[np.float32]
 
 Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Built:
+    """An index that was built, and what its fitted codec told of itself before it was dropped.
+
+    Attributes
+    ----------
+    storage : Storage
+    training : list of dict, and codebook_size : int
+        See `methods.base.Part`.
+    ranking : (float32 (m, k), int64 (m, k)), or None
+        The best scores and rows of each query, where the documents were searched while the index was built.
+    """
+
+    storage: Storage
+    training: list[dict[str, Any]]
+    codebook_size: int
+    ranking: tuple[Float32, Int64] | None = None
+
+
+class Builder(Protocol):
+    """What builds an index otherwise than in one process."""
+
+    def __call__(
+        self,
+        codec: Codec,
+        fit: Callable[[], Codec],
+        docs: Float32,
+        queries: Float32,
+        depth: int,
+        chunk_rows: int | None,
+        target: Path,
+        watch: Stopwatch,
+    ) -> Built:
+        """Fit a codec by `fit`, which returns it, encode documents and leave the index in a folder."""
+        ...
 
 
 def encode(codec: Codec, docs: Float32, chunk_rows: int | None = None) -> Codes:

@@ -97,6 +97,7 @@ def write_index(
     codes: Codes | Iterable[Codes],
     n: int | None = None,
     dictionary: bytes | None = None,
+    state: Mapping[str, NDArray[Any]] | None = None,
 ) -> Storage:
     """Write codes and state, and size the files.
 
@@ -110,6 +111,9 @@ def write_index(
         Documents in all chunks.
     dictionary : bytes or None
         A lexical model's terms.
+    state : mapping of str to ndarray, or None
+        The codec's state as a file of it has it: one that was loaded can return its numbers in other types. None asks
+        the codec.
 
     Raises
     ------
@@ -120,23 +124,9 @@ def write_index(
     # of an index that stood here before
     for name in (CHECKSUMS_FILE, DICTIONARY_FILE):
         (directory / name).unlink(missing_ok=True)
-    with writing(directory / CODES_FILE):
-        if isinstance(codes, Codes):
-            sums[CODES_FILE] = _write(directory / CODES_FILE, codes.to_arrays(), {"n": str(codes.n)})
-        else:
-            assert n is not None
-            chunks = iter(codes)
-            first = next(chunks)
-            if first.ragged:
-                # where a byte string lies in the file depends on all others
-                whole = Codes.concatenate([first, *chunks])
-                if whole.n != n:
-                    raise StoreError(f"{directory / CODES_FILE}: {whole.n} documents were encoded, expected {n}")
-                sums[CODES_FILE] = _write(directory / CODES_FILE, whole.to_arrays(), {"n": str(whole.n)})
-            else:
-                sums[CODES_FILE] = _write_chunks(directory / CODES_FILE, itertools.chain([first], chunks), n)
+    sums[CODES_FILE] = write_codes(directory / CODES_FILE, codes, n)
     with writing(directory / STATE_FILE):
-        sums[STATE_FILE] = _write(directory / STATE_FILE, codec.state(), {})
+        sums[STATE_FILE] = _write(directory / STATE_FILE, codec.state() if state is None else state, {})
     if dictionary is not None:
         with writing(directory / DICTIONARY_FILE):
             terms = {"terms": np.frombuffer(dictionary, dtype=np.uint8)}
@@ -144,6 +134,35 @@ def write_index(
     with writing(directory / CHECKSUMS_FILE):
         (directory / CHECKSUMS_FILE).write_text(_as_text(sums), encoding="utf-8")
     return storage_of(directory, codec)
+
+
+def write_codes(path: Path, codes: Codes | Iterable[Codes], n: int | None = None) -> Checksums:
+    """Write a file of codes, all at once or chunk by chunk as in `write_index`; return its checksums.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written, or the chunks have another number of documents.
+    """
+    with writing(path):
+        if isinstance(codes, Codes):
+            return _write(path, codes.to_arrays(), {"n": str(codes.n)})
+        assert n is not None
+        chunks = iter(codes)
+        first = next(chunks)
+        if not first.ragged:
+            return _write_chunks(path, itertools.chain([first], chunks), n)
+        # where a byte string lies in the file depends on all others
+        whole = Codes.concatenate([first, *chunks])
+        if whole.n != n:
+            raise StoreError(f"{path}: {whole.n} documents were encoded, expected {n}")
+        return _write(path, whole.to_arrays(), {"n": str(whole.n)})
+
+
+def write_state(path: Path, codec: Codec) -> None:
+    """Write a file of a fitted codec's state alone; raises `StoreError` if it cannot be written."""
+    with writing(path):
+        _write(path, codec.state(), {})
 
 
 def storage_of(directory: Path, codec: Codec) -> Storage:
@@ -186,19 +205,39 @@ def read_index(directory: Path, fresh: Codec, mapped: bool = False) -> tuple[Cod
     arrays, learned = _read(path, mapped), _read(state)
     dictionary = {name: _read(directory / name) for name in (DICTIONARY_FILE,) if (directory / name).exists()}
     _verify(directory, {CODES_FILE: arrays, STATE_FILE: learned, **dictionary})
+    codes = _codes(path, arrays)
+    return _with_state(state, learned, fresh), codes
+
+
+def read_codes(path: Path, mapped: bool = False) -> Codes:
+    """Return the codes of a file; raises `StoreError` for one that is damaged. No checksum is compared."""
+    return _codes(path, _read(path, mapped))
+
+
+def read_state(path: Path, fresh: Codec) -> Codec:
+    """Load a file of state into a fresh codec; raises `StoreError` if it is damaged. No checksum is compared."""
+    return _with_state(path, _read(path), fresh)
+
+
+def _codes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Codes:
+    """Return the codes that arrays of a file are."""
     n = _contents(path)[1].get("n", "")
     if not (n.isascii() and n.isdecimal() and len(n) < 19):
         raise StoreError(f"{path}: not a readable index file (it says '{n[:40]}' where it has the number of documents)")
     try:
-        codes = Codes.from_arrays(int(n), arrays)
+        return Codes.from_arrays(int(n), arrays)
     except (MethodError, TypeError) as error:
         raise StoreError(f"{path}: not a readable index file ({error})") from error
+
+
+def _with_state(state: Path, learned: Mapping[str, NDArray[Any]], fresh: Codec) -> Codec:
+    """Return a codec with what a file says that it learned."""
     for name in learned:
         # other attributes of a codec are its methods
         if not re.fullmatch(r"([A-Za-z0-9]\w*\.)*[A-Za-z]\w*_", name):
             raise StoreError(f"{state}: not a readable index file ('{name}' is no name of a fitted parameter)")
     try:
-        return fresh.load_state(learned), codes
+        return fresh.load_state(learned)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(f"{state}: not the state of {type(fresh).__name__} ({error})") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ LEAST_PRODUCTS = 1 << 30
 """Multiplications below which a search is quicker than finding its file."""
 
 
-def exact_ranking(queries: Any, docs: Any, k: int, cache_dir: Path | None = None) -> tuple[Float32, Int64]:
+Search = Callable[[Any, Any, int, str], tuple[Float32, Int64]]
+"""From queries, documents, a depth, and the name of this search to what `search_uncompressed` returns of them."""
+
+
+def exact_ranking(
+    queries: Any, docs: Any, k: int, cache_dir: Path | None = None, large_search: Search | None = None
+) -> tuple[Float32, Int64]:
     """Return what `harness.evaluation.exact_search.search_uncompressed` does, from the cache if it is there.
 
     Parameters
@@ -44,13 +51,16 @@ def exact_ranking(queries: Any, docs: Any, k: int, cache_dir: Path | None = None
         At most n.
     cache_dir : Path or None
         None keeps nothing.
+    large_search : callable or None
+        What makes a ranking that is worth keeping; None is `search_uncompressed`.
     """
     if cache_dir is None or _products(queries, docs) < LEAST_PRODUCTS:
         return search_uncompressed(queries, docs, k)
-    path = cache_dir / FOLDER / f"{_key(queries, docs, k)}.safetensors"
+    key = _key(queries, docs, k)
+    path = cache_dir / FOLDER / f"{key}.safetensors"
     kept = _read(path, (len(queries), k), len(docs))
     if kept is None:
-        kept = search_uncompressed(queries, docs, k)
+        kept = search_uncompressed(queries, docs, k) if large_search is None else large_search(queries, docs, k, key)
         _write(path, *kept)
     return kept
 

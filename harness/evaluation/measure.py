@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,9 +21,9 @@ from harness.data.datasets import Dataset
 from harness.evaluation.effort import EffortCurve, effort_curve
 from harness.evaluation.exact_search import own_rows, search, without_own
 from harness.evaluation.geometry import Geometry
-from harness.evaluation.index_build import built_index
+from harness.evaluation.index_build import Builder, Built, built_index, teach
 from harness.evaluation.index_files import Storage, read_index
-from harness.evaluation.kept_ranking import exact_ranking
+from harness.evaluation.kept_ranking import Search, exact_ranking
 from harness.evaluation.metric_registry import computed
 from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.rate_distortion import Limits
@@ -80,12 +80,13 @@ class Problem:
         old_queries: Float32 | None = None,
         dictionary: bytes | None = None,
         cache_dir: Path | None = None,
+        large_search: Search | None = None,
     ) -> Problem:
-        """Rank with the float32 vectors themselves; with `cache_dir` see `harness.evaluation.kept_ranking`."""
+        """Rank with the float32 vectors themselves; for the last two see `harness.evaluation.kept_ranking`."""
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
         reference = queries if old_queries is None else old_queries
-        scores, rows = exact_ranking(reference, docs, wide, cache_dir)
+        scores, rows = exact_ranking(reference, docs, wide, cache_dir, large_search)
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = Judgements.of(dataset)
@@ -200,6 +201,7 @@ def measure(
     chunk_rows: int | None = None,
     directory: Path | None = None,
     efforts: Sequence[int] = (),
+    builder: Builder | None = None,
 ) -> Measurement:
     """Run one method from fit to per-query metrics.
 
@@ -224,23 +226,31 @@ def measure(
         Where the index is written and left; None is a temporary directory.
     efforts : sequence of int
         Efforts with which a structure is searched besides its own.
+    builder : Builder or None
+        What builds the index; None is `harness.evaluation.index_build.built_index`.
     """
     watch = Stopwatch()
     with TemporaryDirectory(prefix="vecbudget-") as temporary:
         target = Path(temporary) if directory is None else directory
         target.mkdir(parents=True, exist_ok=True)
         examples = problem.docs if fit_docs is None else fit_docs
+        depth = k if problem.own is None else k + 1
         learner = make()
-        storage = built_index(
-            learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch, problem.dictionary
-        )
-        training, codebook_size = learner.training(), learner.codebook_size
+        if builder is None:
+            storage = built_index(
+                learner, examples, fit_queries, fit_pairs, problem.docs, chunk_rows, target, watch, problem.dictionary
+            )
+            built = Built(storage, learner.training(), learner.codebook_size)
+        else:
+            fit = partial(teach, learner, examples, fit_queries, fit_pairs)
+            asked = in_memory(problem.queries)
+            built = builder(learner, fit, problem.docs, asked, depth, chunk_rows, target, watch)
         del learner
+        storage, training, codebook_size = built.storage, built.training, built.codebook_size
         with watch.stage("load"):
             codec, codes = read_index(target, make(), mapped=chunk_rows is not None)
         with watch.stage("search"):
-            depth = k if problem.own is None else k + 1
-            scores, ranking = search(codec, in_memory(problem.queries), codes, depth, chunk_rows)
+            scores, ranking = built.ranking or search(codec, in_memory(problem.queries), codes, depth, chunk_rows)
             if problem.own is not None:
                 scores, ranking = without_own(scores, ranking, problem.own, k)
     curve = None

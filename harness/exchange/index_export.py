@@ -30,7 +30,7 @@ from harness.evaluation.index_files import CODES_FILE, STATE_FILE
 from harness.exchange.store_loaders import LIBRARIES, chosen_preset, write_store
 from harness.runs import run as runs
 from harness.runs.config import RunConfig
-from harness.runs.inputs import Split, load_dataset, load_vectors, model_of, split_off
+from harness.runs.inputs import Split, collection_of, load_vectors, model_of, split_off
 from harness.runs.record import Record
 from harness.runs.store import INDEX, Store
 from methods.base import Codec, MethodError
@@ -162,7 +162,7 @@ class _Run:
 
     @cached_property
     def _whole(self) -> Dataset:
-        dataset = load_dataset("dataset", self.cfg.dataset)
+        dataset = collection_of(self.cfg)
         if dataset.fingerprint != self.record.identity.dataset:
             raise StoreError(
                 f"{dataset.name} is not the collection that run {self.run_id} was made on (its fingerprint is "

@@ -52,6 +52,11 @@ class RunConfig:
         Another model that encodes the queries, as in `model@query_model=minilm`: an index that outlived its model. The
         float32 ranking that results are compared with is the old model's own. A method such as `query_map` learns to
         bring the new queries to the old documents, by documents that both models encode (fit_queries=documents).
+    corpus_share : float or None
+        Search a share of the documents: all that are judged, and others drawn with `corpus_seed`
+        (`harness.data.datasets.subset`). None, or 1, is all.
+    corpus_seed : int
+        Of the documents that are drawn; it has no part in what methods draw.
     fit_sample : int or None
         Fit on so many documents, drawn without replacement (and always the same ones); None fits on all. The record
         then also has the error on documents that were not drawn.
@@ -67,6 +72,13 @@ class RunConfig:
         Depth of the rankings that are kept.
     chunk_rows : int or None
         Documents encoded and searched at a time.
+    parts : int
+        Documents are encoded and searched in so many parts (`harness.runs.parts`); with a launcher, workers do them. It
+        changes no number, and has no part in a run's id or record.
+    estimate : bool
+        Only say what the parts would take: bytes, seconds, workers. The method is fitted for it, and stays so.
+    part : str or None
+        What a run with `parts` tells its workers.
     cache_dtype : {"float32", "float16"}
         What embeddings are kept as. float16 takes half the disk and rounds them: they are another model's to a run's id
         and in tables (`harness.data.models.float16`). Not for `model=vectors`.
@@ -89,12 +101,17 @@ class RunConfig:
     index: Any = None
     fit_dataset: Any = None
     query_model: Any = None
+    corpus_share: float | None = None
+    corpus_seed: int = 0
     fit_sample: int | None = None
     fit_disjoint: bool = False
     fit_queries: str = "auto"
     seed: int = 0
     k: int = 100
     chunk_rows: int | None = None
+    parts: int = 1
+    estimate: bool = False
+    part: str | None = None
     cache_dtype: str = "float32"
     results_dir: str = "results"
     cache_dir: str = "${oc.env:VECBUDGET_CACHE,${oc.env:HOME,.}/.cache/vecbudget}"

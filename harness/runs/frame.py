@@ -19,7 +19,9 @@ CORPUS_SIZE = 1_000_000
 """Documents over which shared state is spread in the headline bytes per vector."""
 
 
-def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE) -> pd.DataFrame:
+def load_runs(
+    results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZE, subsets: bool = False
+) -> pd.DataFrame:
     """Return one row a run.
 
     Parameters
@@ -27,6 +29,9 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     results_dir : path
     corpus_size : int
         `bytes_per_vector` is the code bytes and a share of the state: state_bytes / corpus_size.
+    subsets : bool
+        Also runs on subsets of a collection (`corpus_share`), which are collections of their own to nobody but
+        `harness.analysis.corpus_growth`.
 
     Returns
     -------
@@ -44,7 +49,7 @@ def load_runs(results_dir: Path | str = "results", corpus_size: int = CORPUS_SIZ
     import pandas as pd
 
     store = Store(Path(results_dir))
-    records = list(store.records())
+    records = [record for record in store.records() if subsets or not record.dataset.subset_of]
     rows = [_checked_row(store, record, corpus_size) for record in records]
     frame = pd.DataFrame(rows, columns=None if rows else list(_row(EMPTY, corpus_size)))
     frame["seed"] = frame["seed"].astype("Int64")
@@ -71,7 +76,7 @@ def _checked_row(store: Store, record: Record, corpus_size: int) -> dict[str, An
 
 TEXT_COLUMNS = (
     *("run_id", "status", "error", "model", "dataset", "method", "params", "family", "scoring", "fit_queries"),
-    *("representation", "parts"),
+    *("representation", "parts", "subset_of"),
     *("command", "git_commit", "created", *IDS, "collection_id"),
 )
 
@@ -114,6 +119,7 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "representation": record.representation,
         "parts": " ".join(record.parts),
         "n_docs": dataset.n_docs,
+        "subset_of": dataset.subset_of,
         "n_queries": dataset.n_queries,
         "code_bytes_per_vector": storage.code_bytes_per_vector,
         "resident_bytes_per_vector": storage.resident_bytes_per_vector,

@@ -53,7 +53,7 @@ def collections(store: Store) -> list[tuple[Dataset, list[Record]]]:
     """
     usable: dict[str, list[Record]] = {}
     for record in store.records():
-        if record.ok and not record.parts and not record.identity.fit_disjoint:
+        if record.ok and not record.parts and not record.identity.fit_disjoint and not record.dataset.subset_of:
             usable.setdefault(record.identity.dataset, []).append(record)
     found = []
     for fingerprint, records in usable.items():

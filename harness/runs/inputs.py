@@ -19,6 +19,8 @@ from harness.base.memmap import take
 from harness.base.sampling import sampled
 from harness.data import training_queries
 from harness.data.datasets import Dataset
+from harness.data.datasets.subset import subset
+from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import kind_given
 from harness.data.models.float16 import cached_as
 from harness.data.models.query_model import two_models
@@ -31,6 +33,7 @@ from methods.representations import IN_WORDS, INSTEAD
 if TYPE_CHECKING:
     from harness.data.embedding_cache import Vectors
     from harness.evaluation.measure import Problem
+    from harness.runs.parts import Parts
 
 Float32 = NDArray[np.float32]
 
@@ -128,7 +131,9 @@ class Inputs:
             raise ConfigError(f"k must be at least 1, got {cfg['k']}")
         training_queries.check(cfg["fit_queries"])
         assert method is not None
-        dataset = load_dataset("dataset", cfg["dataset"])
+        dataset = collection_of(cfg)
+        if dataset.whole is not None and method.wants_columns:
+            raise ConfigError("corpus_share: this method reads more of tokens than vectors, which subsets do not have")
         fit_dataset = None if cfg["fit_dataset"] is None else load_dataset("fit_dataset", cfg["fit_dataset"])
         encoder = model_of(cfg)
         split, fit_rows = None, None
@@ -207,13 +212,20 @@ class Inputs:
         """The documents that are searched, and the queries."""
         return self.dataset if self.split is None else self.split.searched
 
-    def problem(self) -> Problem:
-        """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them."""
-        found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split)
+    def problem(self, parts: Parts | None = None) -> Problem:
+        """Return vectors, exact ranking and judgements that methods are measured on; kept for the next run of them.
+
+        With `parts` the ranking is made in these.
+        """
+        found = _problem(self.dataset, self.encoder, self.cache_dir, self.k, self.split, parts)
         if not self.method.wants_columns:
             return found
         docs = self._with_columns(load_vectors(self.dataset, self.encoder, self.cache_dir).docs, self.dataset)
         return dataclasses.replace(found, docs=docs if self.split is None else take(docs, self.split.searched_rows))
+
+    def vectors(self) -> Vectors:
+        """Return the vectors that are searched, and the queries', without ranking anything."""
+        return _searched_vectors(self.dataset, self.encoder, self.cache_dir, self.split)
 
     def _with_columns(self, docs: Any, dataset: Dataset) -> Any:
         """Return documents with what the method reads of tokens beside their vectors."""
@@ -255,6 +267,14 @@ def load_dataset(group: str, node: Any) -> Dataset:
     return _load(shared(group, node).load)
 
 
+def collection_of(cfg: DictConfig | Mapping[str, Any]) -> Dataset:
+    """Return the collection that a configuration measures on, or the subset of it that is asked for."""
+    dataset = load_dataset("dataset", cfg["dataset"])
+    # configurations of before there were subsets do not say it
+    share = cfg.get("corpus_share")
+    return dataset if share is None else _subset(dataset, share, cfg["corpus_seed"])
+
+
 def model_of(cfg: DictConfig | Mapping[str, Any]) -> Any:
     """Return the encoder that a configuration names."""
     queries = cfg.get("query_model")
@@ -279,9 +299,13 @@ def width_of(cfg: DictConfig) -> int:
 
 @functools.lru_cache(maxsize=4)
 def load_vectors(dataset: Dataset, encoder: Any, cache_dir: str) -> Vectors:
-    """Return a dataset's vectors, from the cache or encoded into it."""
+    """Return a dataset's vectors, from the cache or encoded into it; those of a subset are taken from the whole's."""
     from harness.data.embedding_cache import embed
 
+    # how a lexical model weighs terms depends on the documents that there are
+    if dataset.whole is not None and dataset.whole_rows is not None and not isinstance(encoder, BM25Model):
+        vectors = load_vectors(dataset.whole, encoder, cache_dir)
+        return dataclasses.replace(vectors, docs=take(vectors.docs, dataset.whole_rows))
     return embed(dataset, encoder, Path(cache_dir).expanduser())
 
 
@@ -318,19 +342,30 @@ def _part(dataset: Dataset, count: int) -> Dataset:
     return dataset.part(rows)
 
 
+_subset = functools.lru_cache(maxsize=4)(subset)
+
 _fit_queries = functools.lru_cache(maxsize=8)(training_queries.choose)
 
 
 @functools.lru_cache(maxsize=2)
-def _problem(dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None) -> Problem:
+def _problem(
+    dataset: Dataset, encoder: Any, cache_dir: str, k: int, split: Split | None, parts: Parts | None
+) -> Problem:
     # imported here, so that a sweep over finished runs does not wait for it
     from harness.evaluation.measure import Problem
 
-    vectors = load_vectors(dataset, encoder, cache_dir)
-    docs = vectors.docs if split is None else take(vectors.docs, split.searched_rows)
+    vectors = _searched_vectors(dataset, encoder, cache_dir, split)
     searched = dataset if split is None else split.searched
     cache = Path(cache_dir).expanduser()
-    return Problem.of(searched, docs, vectors.queries, k, vectors.old_queries, vectors.dictionary, cache)
+    large_search = None if parts is None else parts.exact
+    docs, queries, old_queries = vectors.docs, vectors.queries, vectors.old_queries
+    return Problem.of(searched, docs, queries, k, old_queries, vectors.dictionary, cache, large_search)
+
+
+def _searched_vectors(dataset: Dataset, encoder: Any, cache_dir: str, split: Split | None) -> Vectors:
+    """Return a dataset's vectors, less the documents that left for fitting."""
+    vectors = load_vectors(dataset, encoder, cache_dir)
+    return vectors if split is None else dataclasses.replace(vectors, docs=take(vectors.docs, split.searched_rows))
 
 
 @functools.cache

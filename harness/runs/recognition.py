@@ -36,7 +36,10 @@ from methods.base import MethodError
 FOLDER = "recognised"
 """Of the notes, in the cache."""
 
-READ = ("dataset", "fit_dataset", "model", "query_model", "fit_queries", "fit_sample", "fit_disjoint", "k")
+READ = (
+    *("dataset", "corpus_share", "corpus_seed", "fit_dataset", "model", "query_model"),
+    *("fit_queries", "fit_sample", "fit_disjoint", "k"),
+)
 """Settings that, beside the method, make a run's id."""
 
 ALSO_READ = ("cache_dtype", "cache_dir", "results_dir")

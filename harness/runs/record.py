@@ -138,7 +138,8 @@ class ModelEntry(Entry):
 class DatasetEntry(Entry):
     """A collection of `n_docs` documents and `n_queries` queries, as far as it was searched.
 
-    `metric` is how a dataset's own vectors are compared ("dot", "cosine" or "l2"): their inner products rank so.
+    `metric` is how a dataset's own vectors are compared ("dot", "cosine" or "l2"): their inner products rank so. Of a
+    subset, `subset_of` names the whole, and `subset_seed` says how it was drawn.
     """
 
     name: str
@@ -148,6 +149,8 @@ class DatasetEntry(Entry):
     n_queries: int
     has_qrels: bool | None = None
     metric: str = "dot"
+    subset_of: str = ""
+    subset_seed: int = 0
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
@@ -160,6 +163,8 @@ class DatasetEntry(Entry):
             n_queries=len(dataset.query_ids),
             has_qrels=dataset.qrels is not None,
             metric=dataset.metric,
+            subset_of="" if dataset.whole is None else dataset.whole.name,
+            subset_seed=dataset.subset_seed,
         )
 
 

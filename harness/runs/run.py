@@ -27,6 +27,7 @@ from harness.runs.hybrid import is_hybrid, run_hybrid
 from harness.runs.inputs import Inputs, load_dataset, width_of
 from harness.runs.labels import relabelled
 from harness.runs.named_settings import named_settings
+from harness.runs.parts import IndexInParts, Parts, checked, estimate
 from harness.runs.recognition import RECORDED
 from harness.runs.record import DatasetEntry, MethodEntry, ModelEntry, Record, params_of, scoring_of
 from harness.runs.shares import ShareError, with_numbers
@@ -106,6 +107,8 @@ def run(
         Name of the note that is left once the run is on record, see `harness.runs.recognition`.
     """
     if is_hybrid(cfg):
+        if cfg.corpus_share is not None or cfg.parts != 1:
+            raise ConfigError("corpus_share and parts are for one model's runs, not for a hybrid of several")
         return run_hybrid(cfg, method_name, overrides or [], load_dataset("dataset", cfg.dataset), run)
     if cfg.measure.repeats < 1:
         raise ConfigError(f"measure.repeats must be at least 1, got {cfg.measure.repeats}")
@@ -121,6 +124,10 @@ def run(
         # without parameters there is no identity, and so no record
         log.info("%-28s skipped: %s", f"{method_name} {params_of(overrides or [])}".strip(), error)
         return ""
+    parts = _parts(cfg, spec)
+    # how the work was dealt out says nothing of what came out of it
+    config = {key: value for key, value in config.items() if key not in DEALT_OUT}
+    overrides = [text for text in overrides if text.lstrip("+~").partition("=")[0] not in DEALT_OUT]
     store = Store(Path(cfg.results_dir))
     method = _named(inputs, spec, method_name, overrides)
     record = _begun(inputs, config, method, overrides)
@@ -131,11 +138,40 @@ def run(
         if note is not None:
             recognition.note(note, cfg, inputs, record, efforts)
         return inputs.run_id
-    draft = store.draft(inputs.run_id)
+    if cfg.estimate and parts is not None:
+        estimate(parts, inputs, spec)
+        return ""
+    builder = None if parts is None else _builder(parts, inputs, spec, cfg)
+    with nullcontext() if builder is None else builder.parts.alone(builder.key):
+        # another process may have dealt out the same parts meanwhile
+        if builder is not None and not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, efforts):
+            log.info(RECORDED, method.setting, "", store.path(inputs.run_id))
+            return inputs.run_id
+        ended = _carried_out(store, record, inputs, spec, cfg, method_name, overrides, listed, builder)
+        if builder is not None and ended:
+            builder.folder.remove()
+    if note is not None and ended:
+        recognition.note(note, cfg, inputs, record, efforts)
+    return inputs.run_id
+
+
+def _carried_out(
+    store: Store,
+    record: Record,
+    inputs: Inputs,
+    spec: MethodSpec,
+    cfg: DictConfig,
+    method_name: str,
+    overrides: list[str],
+    listed: bool,
+    builder: IndexInParts | None,
+) -> bool:
+    """Measure a run and put it on record; return whether it finished. One that failed leaves a record and raises."""
+    setting, draft = record.method.setting, store.draft(inputs.run_id)
     try:
         with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
-            measurement, costs = _measure(inputs, spec, cfg, draft)
-        record = record.finished(measurement, inputs.problem(), costs)
+            measurement, costs = _measure(inputs, spec, cfg, draft, builder)
+        record = record.finished(measurement, inputs.problem(None if builder is None else builder.parts), costs)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
@@ -146,15 +182,35 @@ def run(
             ended = ended if skipped else replace(ended, traceback=traceback.format_exc())
             store.commit(inputs.run_id, store.draft(inputs.run_id), ended)
             if skipped:
-                log.info("%-28s skipped: %s", method.setting, reason)
-                return inputs.run_id
+                log.info("%-28s skipped: %s", setting, reason)
+                return False
         raise
     ranking = {"rows": measurement.ranking.astype(np.int32), "scores": measurement.scores}
     path = store.commit(inputs.run_id, draft, record, inputs.dataset.query_ids, measurement.per_query, ranking)
-    log.info("%-28s %s  -> %s", method.setting, record.summary(), path)
-    if note is not None:
-        recognition.note(note, cfg, inputs, record, efforts)
-    return inputs.run_id
+    log.info("%-28s %s  -> %s", setting, record.summary(), path)
+    return True
+
+
+DEALT_OUT = ("parts", "part", "estimate")
+"""Options that say who works at a run, as its launcher does: no part of its record."""
+
+
+def _parts(cfg: DictConfig, spec: MethodSpec) -> Parts | None:
+    """Return how a run is dealt out; None where it is not, or cannot be."""
+    of = checked(cfg.parts)
+    if of == 1 and not cfg.estimate:
+        return None
+    codec = spec.make()
+    if codec.takes == "vectors" and codec.row_wise:
+        return Parts(of, Path(cfg.cache_dir).expanduser())
+    why = "it encodes all documents together" if codec.takes == "vectors" else "parts are for one vector a document"
+    log.info("parts=%d: this process does all of it, since %s", of, why)
+    return None
+
+
+def _builder(parts: Parts, inputs: Inputs, spec: MethodSpec, cfg: DictConfig) -> IndexInParts:
+    """Return what builds a run's index in parts."""
+    return IndexInParts(parts, parts.key("index", inputs.run_id), spec.settings, cfg.overwrite)
 
 
 def _named(inputs: Inputs, spec: MethodSpec, method_name: str, overrides: list[str]) -> MethodEntry:
@@ -209,12 +265,14 @@ def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int])
     return (not with_cost or bool(record.cost)) and set(efforts) <= set(asked)
 
 
-def _measure(inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path) -> tuple[Measurement, Costs | None]:
+def _measure(
+    inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path, builder: IndexInParts | None
+) -> tuple[Measurement, Costs | None]:
     """Return the measurement, and what the method costs if that is asked for."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.evaluation.measure import measure
 
-    problem, fit_data = inputs.problem(), inputs.fit_data()
+    problem, fit_data = inputs.problem(None if builder is None else builder.parts), inputs.fit_data()
     measurement = measure(
         spec.make,
         problem,
@@ -226,6 +284,7 @@ def _measure(inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path) -> 
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
         efforts=_efforts(spec, cfg),
+        builder=builder,
     )
     if not cfg.measure.cost:
         return measurement, None

@@ -72,6 +72,10 @@ class Dataset:
     source_queries : int
     doc_vectors, query_vectors : array (n, d), (m, d), or None
         For a dataset that consists of vectors, of the type that they are stored as (`harness.base.memmap.blocks`).
+    whole : Dataset or None
+        The collection that this is a subset of (`harness.data.datasets.subset`), drawn with `subset_seed`.
+    whole_rows : int64 (n,) or None
+        The documents' rows in it.
     """
 
     name: str
@@ -94,6 +98,9 @@ class Dataset:
     source_queries: int = 0
     doc_vectors: NDArray[np.float32] | None = field(default=None, repr=False)
     query_vectors: NDArray[np.float32] | None = field(default=None, repr=False)
+    whole: Dataset | None = field(default=None, repr=False)
+    whole_rows: NDArray[np.int64] | None = field(default=None, repr=False)
+    subset_seed: int = 0
 
     @classmethod
     def build(
@@ -200,6 +207,7 @@ class Dataset:
             titles=of(self.titles),
             source_rows=self.source_rows[rows],
             doc_vectors=None if self.doc_vectors is None else self.doc_vectors[rows],
+            whole_rows=None if self.whole_rows is None else self.whole_rows[rows],
         )
 
     @cached_property

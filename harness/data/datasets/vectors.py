@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from harness.data.datasets.row_numbers import RowNumbers
 from harness.data.metric import Comparable, Metric, for_inner_products
 from harness.data.vector_files import VectorSource, hdf5, hdf5_layout, read_vectors
 from harness.data.vector_files.arrays import npz_names, tensor_names
-from harness.data.vector_files.read import existing_files
+from harness.data.vector_files.read import existing_files, vector_files
+from harness.data.vector_files.remote import RemoteFile
+from harness.data.vector_files.source import NamedFile
 
 Array = NDArray[Any]
 Files = str | list[str]
@@ -42,7 +44,8 @@ class VectorFiles(Options):
     docs : str or list of str
         A file, several, a folder of them or a pattern such as "part-*.parquet": .npy, .npz, .safetensors, .pt, .fvecs,
         .bvecs, .fbin, .u8bin, .i8bin, .parquet, .arrow, .feather, .csv, .jsonl, or .hdf5 or .h5 as ann-benchmarks
-        publishes it. A file of named arrays has "docs" or only one; a HDF5 file has its documents in "train".
+        publishes it. A file of named arrays has "docs" or only one; a HDF5 file has its documents in "train". A URL
+        (s3://, gs://, hf://, https://) is a .parquet or .npy file, a folder of them, or a pattern, read in ranges.
     queries : str, list of str or None
         Likewise. None is the array "queries" of a file of named arrays that has one, or "test" of a HDF5 file; without
         it, `held_out` documents leave the corpus and are the queries: drawn at random (always the same), but the last
@@ -152,7 +155,7 @@ class VectorFiles(Options):
                 raise ConfigError(f"dataset.{name} must be at least 1, got {getattr(self, name)}")
 
     def _read(self, files: str | Sequence[str], role: str, ids_file: str | None) -> _Rows:
-        paths = existing_files(files)
+        paths = vector_files(files)
         query = role == "queries"
         source = VectorSource(
             role,
@@ -166,7 +169,9 @@ class VectorFiles(Options):
             if len(ids) != len(stored.vectors):
                 raise DatasetError(f"{ids_file or paths[0]}: {len(ids)} ids for {len(stored.vectors)} vectors")
             _refuse_repeated(ids_file or str(paths[0]), ids)
-        path = paths[0] if len(paths) == 1 or not isinstance(files, str) else Path(files)
+        path: NamedFile = paths[0]
+        if len(paths) > 1 and isinstance(files, str):
+            path = replace(path, url=files) if isinstance(path, RemoteFile) else Path(files)
         return _Rows(path=path, vectors=stored.vectors, ids=ids, metric=stored.metric)
 
     def _comparable(self, docs: _Rows, queries: Array) -> Comparable:
@@ -239,7 +244,7 @@ class VectorFiles(Options):
 class _Rows:
     """What one file holds; `ids` is None where rows are known by their number, `metric` is the file's own word."""
 
-    path: Path
+    path: NamedFile
     vectors: Array
     ids: list[str] | None
     metric: str | None = None
@@ -264,8 +269,10 @@ class _Rows:
         )
 
 
-def _holds_queries(path: Path) -> bool:
+def _holds_queries(path: NamedFile) -> bool:
     """Whether a file of documents has queries beside them."""
+    if not isinstance(path, Path):
+        return False  # those of other file systems hold one matrix each
     suffix = path.suffix.lower()
     if suffix in (".safetensors", ".npz"):
         return "queries" in (tensor_names(path) if suffix == ".safetensors" else npz_names(path))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness.base.errors import DatasetError
 from harness.base.memmap import Growing
 from harness.data.text_lines import json_objects, opened, record_batches
-from harness.data.vector_files.source import StoredVectors, VectorSource
+from harness.data.vector_files.source import NamedFile, StoredVectors, VectorSource
 
 ID_COLUMNS = ("id", "_id")
 """Columns that hold ids unless `id_column` says otherwise; else a named index of pandas."""
@@ -45,7 +45,7 @@ def read_table(path: Path, source: VectorSource) -> StoredVectors:
     try:
         chosen = choose_columns(path, schema_of(path), source)
         wanted = [*chosen.vectors, *([chosen.ids] if chosen.ids else [])]
-        return _from_batches(path, chosen, record_batches(path, wanted))
+        return batches_as_vectors(path, chosen, record_batches(path, wanted))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DatasetError(f"{path}: not a readable {path.suffix.lower().lstrip('.')} file: {reason}") from None
@@ -62,7 +62,7 @@ def read_csv(path: Path, source: VectorSource) -> StoredVectors:
             first = batches.read_next_batch()
             texts = [name for place, name in enumerate(schema.names) if _holds_lists(first.column(place))]
             chosen = choose_columns(path, schema, source, texts)
-            return _from_batches(path, chosen, _chain(first, batches))
+            return batches_as_vectors(path, chosen, _chain(first, batches))
     except StopIteration:
         raise DatasetError(f"{path} holds no rows") from None
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -99,12 +99,13 @@ def read_jsonl(path: Path, source: VectorSource) -> StoredVectors:
     return StoredVectors(rows.matrix(), ids if id_column is not None else None)
 
 
-def choose_columns(path: Path, schema: Any, source: VectorSource, list_texts: Sequence[str] = ()) -> Chosen:
+def choose_columns(path: NamedFile, schema: Any, source: VectorSource, list_texts: Sequence[str] = ()) -> Chosen:
     """Return which columns of a table are vectors and ids.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
+        For errors.
     schema : pyarrow.Schema
     source : VectorSource
         Its `vector_column` is a column of lists, or a pattern such as "emb_*" of a column a dimension.
@@ -189,7 +190,7 @@ def _numbered(names: Iterable[str]) -> dict[str, dict[int, str]]:
     return groups
 
 
-def _only_list(path: Path, lists: Sequence[str], source: VectorSource) -> str:
+def _only_list(path: NamedFile, lists: Sequence[str], source: VectorSource) -> str:
     if len(lists) == 1:
         return lists[0]
     if not lists:
@@ -260,11 +261,11 @@ def _chain(first: Any, others: Iterable[Any]) -> Iterator[Any]:
     yield from others
 
 
-def _from_batches(path: Path, chosen: Chosen, batches: Iterable[Any]) -> StoredVectors:
+def batches_as_vectors(path: NamedFile, chosen: Chosen, batches: Iterable[Any]) -> StoredVectors:
     """Return the matrix and the ids of a table whose batches come one after another."""
     rows: Growing | None = None
     ids: list[str] = []
-    part: Callable[[Path, Chosen, Any, int], NDArray[Any]] = _list_rows if chosen.lists else _column_rows
+    part: Callable[[NamedFile, Chosen, Any, int], NDArray[Any]] = _list_rows if chosen.lists else _column_rows
     for batch in batches:
         if not batch.num_rows:
             continue
@@ -286,7 +287,7 @@ def _from_batches(path: Path, chosen: Chosen, batches: Iterable[Any]) -> StoredV
     return StoredVectors(matrix, None if chosen.ids is None else ids)
 
 
-def _column_rows(path: Path, chosen: Chosen, batch: Any, count: int) -> NDArray[Any]:
+def _column_rows(path: NamedFile, chosen: Chosen, batch: Any, count: int) -> NDArray[Any]:
     columns = []
     for name in chosen.vectors:
         column = batch.column(name)
@@ -295,7 +296,7 @@ def _column_rows(path: Path, chosen: Chosen, batch: Any, count: int) -> NDArray[
     return np.column_stack(columns)
 
 
-def _list_rows(path: Path, chosen: Chosen, batch: Any, count: int) -> NDArray[Any]:
+def _list_rows(path: NamedFile, chosen: Chosen, batch: Any, count: int) -> NDArray[Any]:
     """Return a column of equally long lists as a matrix."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -325,7 +326,7 @@ def _list_rows(path: Path, chosen: Chosen, batch: Any, count: int) -> NDArray[An
     return matrix
 
 
-def _refuse_nulls(path: Path, name: str, column: Any, count: int) -> None:
+def _refuse_nulls(path: NamedFile, name: str, column: Any, count: int) -> None:
     if column.null_count:
         row = count + int(np.argmax(np.asarray(column.is_null())))
         raise DatasetError(f"{path}: row {row} (from 0) has no '{name}'")

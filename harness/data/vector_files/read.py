@@ -19,7 +19,8 @@ from harness.data.vector_files.arrays import read_npy, read_npz, read_pt, read_s
 from harness.data.vector_files.big_ann import BINS, VECS, read_bin, read_vecs
 from harness.data.vector_files.columns import TABLE_READERS
 from harness.data.vector_files.hdf5 import read_hdf5
-from harness.data.vector_files.source import Reader, StoredVectors, VectorSource, as_matrix
+from harness.data.vector_files.remote import RemoteFile, is_remote, read_remote, remote_files
+from harness.data.vector_files.source import NamedFile, Reader, StoredVectors, VectorSource, as_matrix
 
 READERS: dict[str, Reader] = {
     ".npy": read_npy,
@@ -63,6 +64,13 @@ def existing_files(given: str | Sequence[str]) -> list[Path]:
     raise DatasetError(f"there is no file {path}{there}")
 
 
+def vector_files(given: str | Sequence[str]) -> list[Path | RemoteFile]:
+    """Return the files that `existing_files` does, and those of other file systems (`remote`) where URLs name them."""
+    if not isinstance(given, str):
+        return [path for item in given for path in vector_files(item)] if given else [*existing_files(given)]
+    return [*remote_files(given)] if is_remote(given) else [*existing_files(given)]
+
+
 def _of_folder(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and kind_of(path) in READERS)
     kinds = sorted({kind_of(path) for path in files})
@@ -72,12 +80,14 @@ def _of_folder(folder: Path) -> list[Path]:
     raise DatasetError(f"{folder} holds {what}; name them, as in {folder}/*{kinds[0] if kinds else '.npy'}")
 
 
-def read_vectors(paths: Sequence[Path], source: VectorSource, packed_bits: bool | None = None) -> StoredVectors:
+def read_vectors(
+    paths: Sequence[Path | RemoteFile], source: VectorSource, packed_bits: bool | None = None
+) -> StoredVectors:
     """Read the vectors of one role from files, one below the other.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of Path or RemoteFile
     source : VectorSource
     packed_bits : bool or None
         Whether bytes are eight bits each, as `numpy.packbits` packs them, and not numbers; they become +1 and -1,
@@ -112,11 +122,14 @@ def read_vectors(paths: Sequence[Path], source: VectorSource, packed_bits: bool 
     return replace(first, vectors=rows.matrix(), ids=ids)
 
 
-def _one(path: Path, source: VectorSource, packed_bits: bool | None) -> StoredVectors:
-    reader = READERS.get(kind_of(path))
-    if reader is None:
-        raise DatasetError(f"{path}: unknown kind of file '{path.suffix}'; there are {', '.join(READERS)}")
-    stored = reader(path, source)
+def _one(path: Path | RemoteFile, source: VectorSource, packed_bits: bool | None) -> StoredVectors:
+    if isinstance(path, RemoteFile):
+        stored = read_remote(path, source)
+    else:
+        reader = READERS.get(kind_of(path))
+        if reader is None:
+            raise DatasetError(f"{path}: unknown kind of file '{path.suffix}'; there are {', '.join(READERS)}")
+        stored = reader(path, source)
     vectors = as_matrix(path, stored.vectors)
     if packed_bits:
         vectors = _unpacked(path, vectors)
@@ -129,7 +142,7 @@ def _one(path: Path, source: VectorSource, packed_bits: bool | None) -> StoredVe
     return replace(stored, vectors=vectors)
 
 
-def _unpacked(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
+def _unpacked(path: NamedFile, values: NDArray[Any]) -> NDArray[np.float32]:
     """Return bits as +1 and -1 of unit length; int8 are the bytes less 128, as sentence-transformers writes them."""
     if values.dtype not in (np.uint8, np.int8):
         raise DatasetError(f"{path}: dataset.packed_bits=true is for bytes, but it holds {values.dtype}")
@@ -142,7 +155,7 @@ def _unpacked(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
     return rows.matrix()
 
 
-def _refuse_non_finite(path: Path, vectors: NDArray[Any]) -> None:
+def _refuse_non_finite(path: NamedFile, vectors: NDArray[Any]) -> None:
     """Refuse numbers that are no finite float32; rows are looked at in blocks."""
     if vectors.dtype.kind in "iu":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,25 @@ from numpy.typing import NDArray
 from harness.base.errors import DatasetError
 
 Array = NDArray[Any]
+
+
+class NamedFile(Protocol):
+    """A file of this machine, a `Path`, or of another (`harness.data.vector_files.remote`)."""
+
+    @property
+    def name(self) -> str:
+        """Without its folders."""
+        ...
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """The name's ending, with its point."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,7 @@ def named_array(path: Path, names: list[str], role: str, what: str) -> str:
     raise DatasetError(f"{path}: expected {what} '{role}', or only one; there are {', '.join(names) or 'none'}")
 
 
-def as_matrix(path: Path, values: Array) -> Array:
+def as_matrix(path: NamedFile, values: Array) -> Array:
     """Refuse what is no matrix of real numbers with something in it."""
     if values.ndim != 2 or 0 in values.shape:
         raise DatasetError(f"{path}: expected a matrix (rows x dimensions) with something in it, got {values.shape}")

@@ -38,6 +38,7 @@ SETTINGS = {
     "binary": ["method=binary_hamming"],
     "pgvector": ["method=pgvector_bit"],
     "disjoint": ["method=int8", "fit_sample=100", "fit_disjoint=true"],
+    "subset": ["method=int8", "corpus_share=0.5"],
     "float32": ["method=float32"],
 }
 
