@@ -221,7 +221,7 @@ class Record(Entry):
     config : dict
         The composed configuration.
     versions, machine : dict
-        See `harness.runs.provenance`.
+        See `harness.base.provenance`.
     dim : int or None
         Of the float32 vectors, or terms of the vocabulary; None for a run that did not finish.
     representation : str
@@ -243,6 +243,9 @@ class Record(Entry):
         What learned parts report of their training.
     geometry : dict of str to float, or None
         See `harness.evaluation.geometry.Geometry`; None for other than vectors, and in records older than this.
+    encoding : dict or None
+        By role, what making the vectors took when they were made, see `harness.data.encoding_cost.measure`; None where
+        nobody measured it then.
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
@@ -292,6 +295,7 @@ class Record(Entry):
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
     geometry: dict[str, float] | None = None
+    encoding: dict[str, dict[str, Any]] | None = None
     limits_about: str | None = None
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None

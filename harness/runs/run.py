@@ -20,8 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from harness.base import provenance
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
-from harness.runs import provenance, recognition
+from harness.runs import recognition
 from harness.runs.config import MethodSpec, as_mapping
 from harness.runs.hybrid import is_hybrid, run_hybrid
 from harness.runs.inputs import Inputs, load_dataset, width_of
@@ -135,7 +136,7 @@ def run(
     try:
         with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
             measurement, costs = _measure(inputs, spec, cfg, draft)
-        record = record.finished(measurement, inputs.problem(), costs)
+        record = replace(record.finished(measurement, inputs.problem(), costs), encoding=inputs.encoding)
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
