@@ -37,6 +37,8 @@ class EncodeConfig:
     measure : bool
         Time the model though its vectors are in the cache: what encoding takes is measured when vectors are made, and
         those of older versions lack it.
+    seed : int
+        Of a method that compresses the table of a static model.
     cache_dtype, cache_dir : str
         As a run's.
     results_dir : str
@@ -47,6 +49,7 @@ class EncodeConfig:
     dataset: Any = None
     shard: str | None = None
     measure: bool = False
+    seed: int = 0
     cache_dtype: str = RunConfig.cache_dtype
     cache_dir: str = RunConfig.cache_dir
     results_dir: str = RunConfig.results_dir

@@ -44,8 +44,18 @@ class ModelFolder:
 
     def read(self, filename: str) -> Any:
         """Return a JSON file's content, None where there is no such file."""
+        path = self.path_of(filename)
+        return None if path is None else read_json(path)
+
+    def path_of(self, filename: str) -> Path | None:
+        """Return where a file lies, None where there is no such file."""
         path = self.path / filename
-        return read_json(path) if path.is_file() else None
+        return path if path.is_file() else None
+
+    @property
+    def path_or_name(self) -> str:
+        """What loading calls it."""
+        return str(self.path)
 
     def load(self, make: Any, **settings: Any) -> Any:
         """Return the model in memory."""
@@ -123,11 +133,21 @@ class HubModel:
 
     def read(self, filename: str) -> Any:
         """Return a JSON file's content, None where the model has no such file."""
+        path = self.path_of(filename)
+        return None if path is None else read_json(path)
+
+    @property
+    def path_or_name(self) -> str:
+        """What loading calls it."""
+        return self.name
+
+    def path_of(self, filename: str) -> Path | None:
+        """Return where a file lies in the cache, which gets it from the hub; None where the model has none."""
         from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
         hit = try_to_load_from_cache(self.name, filename, revision=self._commit)
         if isinstance(hit, str):
-            return read_json(Path(hit))
+            return Path(hit)
         snapshot = self._cached_snapshot
         # A sentinel means: known not to exist. Git's own file is only there after a download of the whole model.
         if hit is not None or (snapshot is not None and (snapshot / ".gitattributes").is_file()):
@@ -136,7 +156,7 @@ class HubModel:
         # by the name that was asked for, so that the cache learns which commit it stands for
         revision = self.revision if snapshot is None else self._commit
         try:
-            return read_json(Path(hf_hub_download(self.name, filename, revision=revision)))
+            return Path(hf_hub_download(self.name, filename, revision=revision))
         except errors.LocalEntryNotFoundError as error:
             raise self._unreachable(error) from error
         except errors.EntryNotFoundError:

@@ -91,6 +91,15 @@ class SavedModel(Options):
         """What it ran on: "cpu", or the name of an accelerator."""
         return accelerator(self._model.device)
 
+    def path_of(self, filename: str) -> Path | None:
+        """Return where one of its files lies, None where it has none of that name."""
+        return self._files.path_of(filename)
+
+    @property
+    def loaded(self) -> Any:
+        """The model in memory, an object of sentence-transformers."""
+        return self._model
+
     @property
     def _is_changed(self) -> bool:
         """Whether the weights in memory are not those of the files."""
