@@ -135,6 +135,11 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         "peak_memory_bytes": nan if record.peak_memory_bytes is None else record.peak_memory_bytes,
         **_cost(record.cost or {}),
         **_encoding(record),
+        **{
+            f"{name}_documents_{end}": (record.document_intervals or {}).get(name, {}).get(end, nan)
+            for name in DOCUMENT_INTERVALS
+            for end in ("low", "high")
+        },
         "command": record.command,
         "git_commit": record.git_commit,
         "created": record.created,
@@ -185,6 +190,9 @@ def _cost(cost: Mapping[str, Any]) -> dict[str, Any]:
 
 COST_COLUMNS = tuple(_cost({}))
 """Every column of a measured cost; see `harness.evaluation.cost`."""
+
+DOCUMENT_INTERVALS = ("recall_at_2", "ndcg_at_10")
+"""Metrics with columns `<metric>_documents_low` and `_high`: where queries share documents, intervals over these."""
 
 ENCODING_SPREADS = {
     "model_docs_per_second": ("document", "texts_per_second"),

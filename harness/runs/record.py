@@ -234,6 +234,9 @@ class Record(Entry):
         Means over the queries of the run, and of an exact search of the float32 vectors.
     retention : float or None
         nDCG@10 over that of the float32 vectors; None without judgements.
+    document_intervals : dict or None
+        95 % intervals of some metrics over the choice of documents, where queries share their relevant ones, see
+        `harness.evaluation.shared_documents`; None where they do not.
     storage : StorageEntry
     limits : dict
         Errors of documents and of scores, and how far from their bounds, see `harness.evaluation.rate_distortion`.
@@ -290,6 +293,7 @@ class Record(Entry):
     metrics: dict[str, float] = field(default_factory=dict)
     float32: dict[str, float] = field(default_factory=dict)
     retention: float | None = None
+    document_intervals: dict[str, dict[str, float]] | None = None
     storage: StorageEntry = field(default_factory=StorageEntry)
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None

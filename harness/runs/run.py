@@ -136,7 +136,11 @@ def run(
     try:
         with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
             measurement, costs = _measure(inputs, spec, cfg, draft)
-        record = replace(record.finished(measurement, inputs.problem(), costs), encoding=inputs.encoding)
+        record = replace(
+            record.finished(measurement, inputs.problem(), costs),
+            encoding=inputs.encoding,
+            document_intervals=_document_intervals(measurement, inputs),
+        )
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
@@ -244,6 +248,13 @@ def _measure(inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path) -> 
         repeats=cfg.measure.repeats,
     )
     return measurement, costs
+
+
+def _document_intervals(measurement: Measurement, inputs: Inputs) -> dict[str, dict[str, float]] | None:
+    """Return the intervals over documents where queries share these."""
+    from harness.evaluation.shared_documents import document_intervals
+
+    return document_intervals(measurement.per_query, inputs.searched.query_ids, inputs.searched.qrels)
 
 
 def _alone(cfg: DictConfig) -> AbstractContextManager[None]:
