@@ -297,7 +297,7 @@ def _legend(page: Page) -> str:
 
 SHARED_NOTE = (
     "The queries share their relevant documents, as LIMIT's do, and are no independent draws: these intervals are over "
-    "the choice of documents (vertex bootstrap, 2,000 resamples, percentile). All intervals and p-values below are over "
+    "the choice of documents (vertex bootstrap, 2,000 resamples, percentile). Intervals and p-values below are over "
     "queries, and too narrow here; and a share of a float32 near chance means little."
 )
 
