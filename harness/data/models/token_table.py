@@ -150,7 +150,7 @@ def read_static(files: Any) -> TokenTable | None:
         rows = rows[tensors["mapping"].astype(np.int64)]
     if "weights" in tensors:
         rows = rows * tensors["weights"].astype(np.float32)[:, None]
-    tokens = 1 + max(_vocabulary(tokenizer).values())
+    tokens = 1 + max(_plain_tokenizer(tokenizer).get_vocab().values())
     if len(rows) < tokens:
         raise ModelError(f"{weights} has {len(rows)} rows, but its tokenizer has {tokens} tokens")
     size = files.shipped_bytes()
@@ -188,7 +188,7 @@ def distilled(folder: str, revision: str | None, sif: float | None, device: str)
     tokenizer = teacher.path_of("tokenizer.json")
     if tokenizer is None:
         raise ModelError(f"{folder} has no tokenizer.json: only fast tokenizers are distilled")
-    vocabulary = _vocabulary(tokenizer)
+    vocabulary = _plain_tokenizer(tokenizer).get_vocab()
     special = {entry["content"] for entry in read_json(tokenizer).get("added_tokens", [])}
     by_id = sorted((number, token) for token, number in vocabulary.items())
     kept = np.array([number for number, token in by_id if token not in special and not re.fullmatch(UNUSED, token)])
@@ -220,23 +220,23 @@ def _zipf_weights(count: int, sif: float | None) -> NDArray[np.float64]:
     return weights
 
 
-def _vocabulary(tokenizer: Path) -> dict[str, int]:
+@functools.lru_cache(maxsize=2)
+def _plain_tokenizer(path: Path) -> Any:
+    """Return a tokenizer without padding and limits, read once: reading takes longer than the tokens of many texts."""
     from tokenizers import Tokenizer
 
     try:
-        found: dict[str, int] = Tokenizer.from_file(str(tokenizer)).get_vocab()
+        found = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises no class of its own
-        raise ModelError(f"{tokenizer} is no tokenizer: {first_line(error)}") from error
+        raise ModelError(f"{path} is no tokenizer: {first_line(error)}") from error
+    found.no_padding()
+    found.no_truncation()
     return found
 
 
 def _markers(tokenizer: Path) -> tuple[list[int], list[int]]:
     """Return the tokens that a tokenizer puts before and after a text."""
-    from tokenizers import Tokenizer
-
-    found = Tokenizer.from_file(str(tokenizer))
-    found.no_padding()
-    encoding = found.encode("a")
+    encoding = _plain_tokenizer(tokenizer).encode("a")
     inside = [place for place, marker in enumerate(encoding.special_tokens_mask) if not marker]
     return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
 
@@ -244,11 +244,8 @@ def _markers(tokenizer: Path) -> tuple[list[int], list[int]]:
 def mean_vectors(table: TokenTable, texts: Sequence[str], max_length: int | None) -> Float32:
     """Return the mean of each text's token vectors, float32 (n, d); a text without known tokens gets zeros."""
     from scipy.sparse import csr_array
-    from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(table.tokenizer))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = _plain_tokenizer(table.tokenizer)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
     unknown = None if table.counts_unknown else _unknown_id(tokenizer)
     found = []
