@@ -197,6 +197,7 @@ def _recommend(arguments: list[str]) -> int:
     parser.add_argument("--max-query-ms", metavar="MS", help="milliseconds that a query may take")
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="collections that count (all)")
     parser.add_argument("--model", metavar="NAME", help="the embedding model, if there are several on record")
+    parser.add_argument("--model-mb", metavar="MB", help="choose a model too: its files take at most so many megabytes")
     parser.add_argument("--database", metavar="STORE", help="among this vector store's switches; bytes are in memory")
     parser.add_argument(
         "--trust-fitted", action="store_true", help="figures count that were seen on documents known by heart"
@@ -219,9 +220,16 @@ def _recommend(arguments: list[str]) -> int:
         corpus_size=options.corpus_size,
         ram=options.ram,
         database=options.database,
+        model_mb=options.model_mb,
         trust_fitted=options.trust_fitted,
     )
     frame, per_query, records = _records(options.results)
+    if needs.model_bytes is not None:
+        from harness.analysis.recommend_models import recommend_over_models
+        from harness.report.recommendation import models_text
+
+        sys.stdout.write(models_text(*recommend_over_models(frame, needs, per_query, records)))
+        return 0
     budget = needs.bytes_per_document
     ended = frame[frame["status"] == "ok"]
     kinds = ended["representation"].nunique() if "representation" in ended else 1
@@ -583,6 +591,7 @@ Examples:
   vecbudget compare "pq m=48" "opq m=48"
   vecbudget advise docs.parquet --ram 8GB --corpus-size 40e6
   vecbudget recommend --ram 8GB --corpus-size 40e6
+  vecbudget recommend --model-mb 50 --max-bytes 64
   vecbudget recommend --database qdrant --ram 8GB --corpus-size 40e6
 
 `vecbudget run --help` and `vecbudget run --cfg job` show the configuration; so do sweep, encode and inspect.

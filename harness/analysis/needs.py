@@ -43,6 +43,9 @@ class Needs:
     database : str or None
         A vector store, as `harness.runs.presets.store_named` returns it: its presets are what there is to choose
         from, and bytes per vector are those in memory. None is every method.
+    model_bytes : float or None
+        Of the model's files, as they would be shipped: then models are chosen among too
+        (`harness.analysis.recommend_models`).
     trust_fitted : bool
         Whether figures count that were seen on documents known by heart, see `harness.analysis.memory`.
 
@@ -61,6 +64,7 @@ class Needs:
     corpus_size: int | None = None
     ram_bytes: float | None = None
     database: str | None = None
+    model_bytes: float | None = None
     trust_fitted: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +77,13 @@ class Needs:
             raise ConfigError("--ram needs --corpus-size: for how many vectors is the memory?")
         if self.confidence is not None and self.min_retention is None:
             raise ConfigError("--confidence goes with --min-retention: with which confidence is how much to be kept?")
+        if self.model_bytes is not None and (self.min_retention is not None or self.model is not None):
+            raise ConfigError(
+                "--model-mb chooses among models by their scores: it goes with --max-bytes or --ram, and not with "
+                "--min-retention, which is a share of one model's, nor with --model"
+            )
         for name, value, example in (
+            ("model-mb", None if self.model_bytes is None else self.model_bytes / UNITS["m"], "50"),
             ("max-bytes", self.max_bytes, "64"),
             ("max-query-ms", self.max_query_ms, "5"),
             ("corpus-size", self.corpus_size, "40e6"),
@@ -102,6 +112,7 @@ class Needs:
         corpus_size: str | None = None,
         ram: str | None = None,
         database: str | None = None,
+        model_mb: str | None = None,
         trust_fitted: bool = False,
     ) -> Needs:
         """Read what was typed after each option.
@@ -114,6 +125,7 @@ class Needs:
         size = _number("corpus-size", corpus_size, "a number of vectors such as 40e6")
         if size is not None and not 1 <= size < np.inf:
             raise ConfigError(f"--corpus-size must be at least 1 and finite, such as 40e6, got {corpus_size}")
+        megabytes = _number("model-mb", model_mb, "a number of megabytes such as 50")
         return cls(
             max_bytes=_number("max-bytes", max_bytes, "a number of bytes per vector such as 64"),
             min_retention=_number("min-retention", min_retention, "a share of float32's score such as 0.99"),
@@ -124,6 +136,7 @@ class Needs:
             corpus_size=None if size is None else int(size),
             ram_bytes=_bytes_of("ram", ram),
             database=None if database is None else store_named(database),
+            model_bytes=None if megabytes is None else megabytes * UNITS["m"],
             trust_fitted=trust_fitted,
         )
 

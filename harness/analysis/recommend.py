@@ -91,6 +91,8 @@ class Setting:
         Whether its figures are those of documents that it knows by heart, or of others that stand in for them.
     fitted_on_few : str
         Why it knows documents by heart, there; "" if it does not. See `harness.analysis.memory`.
+    run_ids : tuple of str
+        For each collection its runs, one a seed, with spaces between them.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Setting:
     by_heart: bool = False
     unseen: bool = False
     fitted_on_few: str = ""
+    run_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -678,6 +681,10 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                 by_heart=bool(entry["by_heart"]),
                 unseen=bool(entry["unseen"]),
                 fitted_on_few=_fitted_on_few(evidence, entry["places"]),
+                run_ids=tuple(
+                    str(part.page.settings["run_ids"].iloc[place])
+                    for part, place in zip(evidence.parts, entry["places"], strict=True)
+                ),
             )
         )
     return found

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis import pareto
 from harness.evaluation import metric_registry
-from harness.runs.frame import COST_COLUMNS, LIMITS
+from harness.runs.frame import COST_COLUMNS, DOCUMENT_INTERVALS, ENCODING_COLUMNS, LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +92,9 @@ def optional_measures() -> list[str]:
         *(entry.name for entry in metric_registry.REGISTRY if entry.listed and entry.name not in MEASURES),
         *(f"{part}_{name}" for part in ("vector", "score") for name in LIMITS),
         *COST_COLUMNS,
+        *ENCODING_COLUMNS,
+        *(f"{name}_documents_{end}" for name in DOCUMENT_INTERVALS for end in ("low", "high")),
+        "recall_at_2",
         "points_per_centroid",
         "points_per_parameter",
     ]

@@ -4,6 +4,7 @@
     <cache_dir>/<key>.json      what the key was made of, the shape, and a checksum of the data
     <cache_dir>/<key>.partial   the same .npy while it is being written, with <key>.progress saying how far it is
     <cache_dir>/<key>.lock      held by the process that writes
+    <cache_dir>/<key>.cost.json what encoding took, see `harness.data.encoding_cost`
     <cache_dir>/<key>-3of8.*    the same files of the third of eight parts of a corpus, until all are there and joined
 
 The key is the hash of the texts, of their role and of everything that determines the model's vectors. Texts, not the
@@ -24,7 +25,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from harness.base.errors import CacheError, ModelError
 from harness.base.files import reserve
 from harness.base.memmap import release
+from harness.data import encoding_cost
 from harness.data.models.bm25 import BM25Model
 from harness.data.models.encoder import ByBatch, Encoder, Identity, Role, kind_given
 from harness.data.models.float16 import Rounded
@@ -89,6 +91,8 @@ class Vectors:
         The document model's own, where `queries` are another model's (`harness.data.models.query_model`).
     dictionary : bytes or None
         What a search needs of the corpus beside the documents' codes: the terms of a lexical model.
+    encoding : dict by role
+        What making them took (`harness.data.encoding_cost.measure`), as far as that is known.
     """
 
     docs: Any
@@ -98,6 +102,7 @@ class Vectors:
     identity: Mapping[Role, Identity]
     old_queries: Float32 | None = None
     dictionary: bytes | None = None
+    encoding: Mapping[Role, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def dim(self) -> int:
@@ -140,9 +145,12 @@ def embed(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> Vectors:
     if isinstance(encoder, TwoModels):
         old = embed(dataset, encoder.documents, cache_dir)
         queries = as_queries(query_texts, "queries")
-        return Vectors(old.docs, queries, None, as_queries, cache.identity, old.queries)
+        of_documents = {role: cost for role, cost in old.encoding.items() if role == "document"}
+        encoding = of_documents | cache.costs({"query": query_texts})
+        return Vectors(old.docs, queries, None, as_queries, cache.identity, old.queries, encoding=encoding)
     docs = cache.get(doc_texts, "document", "documents")
-    return _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
+    found = _vectors(docs, as_queries(query_texts, "queries"), None, as_queries, cache.identity, encoder)
+    return replace(found, encoding=cache.costs({"document": doc_texts, "query": query_texts}))
 
 
 def _terms(dataset: Dataset, encoder: BM25Model) -> Vectors:
@@ -175,10 +183,13 @@ def _supplied(dataset: Dataset, encoder: TermVectorModel | TokenVectorModel) -> 
     )
 
 
-def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None) -> None:
+def fill(
+    dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | None = None, *, measured: bool = False
+) -> None:
     """Leave the dataset's vectors in the cache, or those of a part of its documents.
 
-    Whoever finishes the last part joins them. The queries go with the first one.
+    Whoever finishes the last part joins them. The queries go with the first one. `measured` times the model again,
+    whose vectors may have been there already.
 
     Raises
     ------
@@ -191,15 +202,19 @@ def fill(dataset: Dataset, encoder: Encoder, cache_dir: Path, shard: Shard | Non
         raise ModelError(f"model={encoder.NAME} has its {encoder.HELD} already: there is nothing to encode")
     if isinstance(encoder, BM25Model):
         raise ModelError(f"model={encoder.name} weighs terms anew in every run: there is nothing to encode")
-    if shard is None:
-        embed(dataset, encoder, cache_dir)
-        return
     doc_texts, query_texts = _texts(dataset, encoder)
     cache: Any = Cache(cache_dir, dataset, encoder, _identity(dataset, encoder))
     if kind_given(encoder) != "vectors":
         from harness.data.ragged_cache import RaggedCache
 
         cache = RaggedCache(cache_dir, dataset, encoder)
+    if shard is None:
+        embed(dataset, encoder, cache_dir)
+        if measured:
+            encoder.encode(query_texts[:1], "query", dataset.task)  # loads it
+            cache.measure(doc_texts, "document")
+            cache.measure(query_texts, "query")
+        return
     cache.put_part(doc_texts, "document", "documents", shard)
     if shard.part == 1:
         cache.get(query_texts, "query", "queries")
@@ -258,6 +273,7 @@ class Cache:
                 of = files.parts_begun()
                 if of is None:
                     self._write(files, Share(np.arange(len(texts)), chunks), texts, role, what)
+                    self.measure(texts, role)
                 else:
                     parts = files.parts(chunks, of)
                     # those that nobody works at come first
@@ -327,7 +343,19 @@ class Cache:
             if files.is_finished or whole.data.exists():
                 return False
             self._write(files, share, texts, role, f"{what} ({shard})")
+            self.measure(texts, role)
         return True
+
+    def measure(self, texts: Sequence[str], role: Role) -> None:
+        """Time the encoder on some of the texts, and leave what it took beside their vectors."""
+        cost = encoding_cost.measure(self.encoder, texts, role, self.dataset.task)
+        with writing(self.directory):
+            encoding_cost.keep(self._files(texts, role).cost, cost)
+
+    def costs(self, texts: Mapping[Role, Sequence[str]]) -> dict[Role, dict[str, Any]]:
+        """Return by role what encoding texts took, as far as it is on record."""
+        found = {role: encoding_cost.kept(self._files(own, role).cost) for role, own in texts.items()}
+        return {role: cost for role, cost in found.items() if cost is not None}
 
     def _join(self, files: CacheFiles, parts: Mapping[Shard, tuple[CacheFiles, Share]], n: int, what: str) -> None:
         """Make one file of all parts, reading and writing each from its beginning to its end."""
@@ -480,6 +508,11 @@ class CacheFiles:
     def progress(self) -> Path:
         """How many those are."""
         return self.stem.with_suffix(".progress")
+
+    @property
+    def cost(self) -> Path:
+        """What encoding took."""
+        return self.stem.with_suffix(".cost.json")
 
     @property
     def lock(self) -> Path:

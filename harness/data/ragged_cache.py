@@ -3,6 +3,7 @@
     <cache_dir>/<key>.safetensors    the arrays; its header says what they are, and has their checksum
     <cache_dir>/<key>.chunks/        the same of portions of the texts, until all are there and joined
     <cache_dir>/<key>.lock           held by the process that writes
+    <cache_dir>/<key>.cost.json      what encoding took, see `harness.data.encoding_cost`
 
 The key is made as that of `harness.data.embedding_cache`, and the portions are the chunks in which that one encodes.
 Terms are read into memory; token vectors, of which a document has hundreds, are memory-mapped, and joined in
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import CacheError, ModelError
 from harness.base.memmap import release
+from harness.data import encoding_cost
 from harness.data.embedding_cache import (
     CacheFiles,
     Vectors,
@@ -90,7 +92,8 @@ class RaggedCache:
             with held:
                 if not whole.path.exists():
                     chunks = length_chunks(text_lengths(texts))
-                    self._encode(texts, role, what, files, chunks, range(len(chunks)))
+                    if self._encode(texts, role, what, files, chunks, range(len(chunks))):
+                        self.measure(texts, role)
                     self._join(files, whole, chunks)
         found: Ragged = whole.read()
         return found
@@ -103,7 +106,8 @@ class RaggedCache:
             return
         chunks = length_chunks(text_lengths(texts))
         own = range(shard.part - 1, len(chunks), shard.of)
-        self._encode(texts, role, f"{what} ({shard})", files, chunks, own)
+        if self._encode(texts, role, f"{what} ({shard})", files, chunks, own):
+            self.measure(texts, role)
         if all(file.path.exists() for file in self._chunk_files(files, chunks)):
             # who holds the lock joins them
             held = hold(files.lock, f"the {what} of {self.dataset.name}", wait=False)
@@ -111,6 +115,17 @@ class RaggedCache:
                 with held:
                     if not whole.path.exists():
                         self._join(files, whole, chunks)
+
+    def measure(self, texts: Sequence[str], role: Role) -> None:
+        """Time the encoder on some of the texts, and leave what it took beside what it gave."""
+        cost = encoding_cost.measure(self.encoder, texts, role, self.dataset.task)
+        with writing(self.directory):
+            encoding_cost.keep(self._files(texts, role)[0].cost, cost)
+
+    def costs(self, texts: Mapping[Role, Sequence[str]]) -> dict[Role, dict[str, Any]]:
+        """Return by role what encoding texts took, as far as it is on record."""
+        found = {role: encoding_cost.kept(self._files(own, role)[0].cost) for role, own in texts.items()}
+        return {role: cost for role, cost in found.items() if cost is not None}
 
     def _files(self, texts: Sequence[str], role: Role) -> tuple[CacheFiles, RaggedFile]:
         kind = kind_given(self.encoder)
@@ -141,8 +156,8 @@ class RaggedCache:
         files: CacheFiles,
         chunks: Sequence[NDArray[np.int64]],
         own: range,
-    ) -> None:
-        """Leave some chunks of the texts on disk, each as soon as it is there."""
+    ) -> int:
+        """Leave some chunks of the texts on disk, each as soon as it is there; return how many texts were encoded."""
         folder, work = _chunk_folder(files), encoding_work(text_lengths(texts))
         with writing(files.directory):
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +183,7 @@ class RaggedCache:
         if encoded < mine:
             log.info("%d of %d %s of %s were encoded already", mine - encoded, mine, what, self.dataset.name)
         log.info("%d %s of %s encoded in %.1f s", encoded, what, self.dataset.name, time.perf_counter() - started)
+        return encoded
 
     def _as_kept(self, found: Ragged) -> Ragged:
         if isinstance(found, TokenVectors):
@@ -199,7 +215,9 @@ def ragged_vectors(
             "there is no inner product of the two"
         )
     roles: tuple[Role, Role] = ("document", "query")
-    return Vectors(docs, queries, None, as_queries, {role: encoder.identity(role, dataset.task) for role in roles})
+    identity = {role: encoder.identity(role, dataset.task) for role in roles}
+    encoding = cache.costs({"document": doc_texts, "query": query_texts})
+    return Vectors(docs, queries, None, as_queries, identity, encoding=encoding)
 
 
 def _wide(rows: Ragged, what: str) -> str:

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.base.memmap import in_memory, take
+from harness.base.resources import peak_memory_bytes, status_bytes
+from harness.base.spread import Spread
 from harness.evaluation.exact_search import search
 from harness.evaluation.index_build import encode, teach
 from harness.evaluation.index_files import read_index, write_index
-from harness.evaluation.resources import peak_memory_bytes, status_bytes
 from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]
@@ -52,40 +53,6 @@ RESOLVED_S = 0.5
 """Load is told of stages that took so long: the system counts in hundredths of a second on each processor."""
 
 SAMPLING_S = 0.005
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median, least and greatest of repeated measurements."""
-
-    median: float
-    low: float
-    high: float
-    repeats: int
-
-    @classmethod
-    def of(cls, values: ArrayLike) -> Spread:
-        """Summarise measurements."""
-        found = np.asarray(values, dtype=np.float64)
-        return cls(float(np.median(found)), float(found.min()), float(found.max()), len(found))
-
-    def agrees(self, other: Spread) -> bool:
-        """Whether the ranges overlap."""
-        return self.low <= other.high and other.low <= self.high
-
-    def per(self, amount: float) -> Spread:
-        """Return the rate at which an amount is worked off."""
-        least = 1e-9
-        return Spread(
-            amount / max(self.median, least),
-            amount / max(self.high, least),
-            amount / max(self.low, least),
-            self.repeats,
-        )
-
-    def over(self, count: float) -> Spread:
-        """Return the share of each of so many."""
-        return Spread(self.median / count, self.low / count, self.high / count, self.repeats)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.memmap import as_float32, blocks
+from harness.base.resources import Stopwatch
 from harness.evaluation.index_files import Storage, write_index
 from harness.evaluation.kept_lengths import refuse_lost_lengths
-from harness.evaluation.resources import Stopwatch
 from methods.base import Codec, Codes
 
 Float32 = NDArray[np.float32]

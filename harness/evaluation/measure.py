@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.memmap import in_memory
+from harness.base.resources import Stopwatch, peak_memory_bytes
 from harness.data.datasets import Dataset
 from harness.evaluation.effort import EffortCurve, effort_curve
 from harness.evaluation.exact_search import own_rows, search, without_own
@@ -27,7 +28,6 @@ from harness.evaluation.kept_ranking import Search, exact_ranking
 from harness.evaluation.metric_registry import computed
 from harness.evaluation.rankings import ExactRanking, Rankings
 from harness.evaluation.rate_distortion import Limits
-from harness.evaluation.resources import Stopwatch, peak_memory_bytes
 from harness.evaluation.retrieval_metrics import Judgements, PerQuery
 from harness.evaluation.ties import Collection
 from methods.base import Codec

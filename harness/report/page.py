@@ -59,6 +59,8 @@ def page_markdown(
             *marks(page.runs),
             *([f"![Quality against bytes per vector]({figure})"] if figure else []),
         ]
+        if _shares_documents(page):
+            blocks += ["## Recall@2, over the choice of documents", _shared_table(page), SHARED_NOTE]
         blocks += ["## Pareto table", _settings_table(page), _legend(page)]
         if _has_tokens(page):
             blocks += ["## How the bytes divide", _tokens_table(page), TOKENS_NOTE]
@@ -291,6 +293,34 @@ def _legend(page: Page) -> str:
         listed = ", ".join(f"{cell(setting_name(row))} {row['ndcg_at_10_ties']:.4f}" for _, row in tied.iterrows())
         notes.append(f"**Ties** move these; their mean nDCG@10 over all orders of tied documents: {listed}.")
     return "\n".join(f"- {note}" for note in notes)
+
+
+SHARED_NOTE = (
+    "The queries share their relevant documents, as LIMIT's do, and are no independent draws: these intervals are over "
+    "the choice of documents (vertex bootstrap, 2,000 resamples, percentile). Intervals and p-values below are over "
+    "queries, and too narrow here; and a share of a float32 near chance means little."
+)
+
+
+def _shares_documents(page: Page) -> bool:
+    column = "recall_at_2_documents_low"
+    return column in page.settings and bool(page.settings[column].notna().any())
+
+
+def _shared_table(page: Page) -> str:
+    def between(name: str) -> Callable[[pd.Series[Any]], str]:
+        return lambda row: formatting.interval(row, f"{name}_documents", 3)
+
+    rows = page.settings.sort_values("recall_at_2", ascending=False, kind="stable")
+    columns = [
+        words("method", setting_name),
+        numbers(unit_of_page(page), pareto.COST, formatting.size),
+        numbers("recall@2", "recall_at_2", 4),
+        words("95 % interval", between("recall_at_2")),
+        numbers("nDCG@10", REFERENCE.judged_metric, 4),
+        words("its 95 % interval", between("ndcg_at_10")),
+    ]
+    return Table(columns, rows).markdown()
 
 
 def _budget_table(page: Page) -> str:

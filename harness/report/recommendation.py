@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from harness.analysis import statistics
@@ -9,7 +11,8 @@ from harness.analysis.budgets import SAME_BUDGET, one_budget
 from harness.analysis.evidence import Estimate
 from harness.analysis.needs import Needs
 from harness.analysis.recommend import Recommendation, Rival, Setting
-from harness.base.formatting import amount, at_least, count, milliseconds, per_vector, percent
+from harness.analysis.recommend_models import ModelChoice
+from harness.base.formatting import amount, at_least, count, digits, milliseconds, per_vector, percent
 from harness.report import markdown
 from harness.runs.presets import DOCUMENTED, Preset
 
@@ -58,6 +61,25 @@ def recommendation_text(answer: Recommendation) -> str:
         lines.append(("thin", f"{made} ({answer.preset.version}): the store itself may do otherwise"))
     lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
     return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
+
+
+def models_text(choices: Sequence[ModelChoice], notes: Sequence[str]) -> str:
+    """Return the models that were compared, in a line each, and then what is recommended with the first."""
+    lines = [f"Recommended model: {choices[0].model}"]
+    for choice in choices:
+        assert choice.answer.choice is not None
+        speed = "" if np.isnan(choice.docs_per_second) else f", {digits(choice.docs_per_second)} documents/s"
+        sure = "" if choice.p == 1 else f" (p {markdown.p_value(choice.p)} against the highest)"
+        lines.append(
+            f"  {'*' if choice is choices[0] else ' '} {choice.model}: {amount(choice.model_bytes)}{speed}; "
+            f"{choice.answer.measure} {choice.quality:.4f}{sure} with {choice.answer.choice.name}"
+        )
+    if len(choices) > 1:
+        lines.append(
+            f"  of models within {100 * statistics.MARGIN:g} % of the highest and not significantly less, the smallest"
+        )
+    lines += [f"  left out   {note}" for note in notes]
+    return "\n".join(lines) + "\n\n" + recommendation_text(choices[0].answer)
 
 
 def _quality(answer: Recommendation, choice: Setting) -> str:

@@ -18,7 +18,7 @@ from hydra.utils import get_class, get_object, instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from harness.base.errors import ConfigError, VecbudgetError
-from methods import public_name
+from harness.base.part_identity import describe
 from methods.base import Codec, MethodError, Part, field_types
 from methods.representations import Kind
 from methods.token_vectors import TokenColumn
@@ -134,8 +134,10 @@ def build(node: Any, group: str) -> Any:
     """Instantiate a `model` or `dataset` node; the constructor's own error is what the user sees."""
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{group}: choose one of the group, as in {group}=NAME ('vecbudget list {group}s')")
-    settings = OmegaConf.to_container(node, resolve=True)
+    settings = as_mapping(node)
     try:
+        if settings.get("table") is not None:
+            settings["table"] = _without_decoration(settings["table"])
         return instantiated(settings)
     except (ConfigError, MethodError) as error:
         # the person set an option of the group, whatever our class is called
@@ -239,7 +241,7 @@ class MethodSpec:
         """What the rest of a run must know of it."""
         codec = self._pristine
         columns = tuple(codec.wants_columns)
-        return MethodFacts(_describe(codec), codec.takes, codec.wants_queries, codec.wants_pairs, columns)
+        return MethodFacts(describe(codec), codec.takes, codec.wants_queries, codec.wants_pairs, columns)
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the method, see `MethodFacts`."""
@@ -279,6 +281,14 @@ def _settings(node: DictConfig, group: str, given: tuple[str, ...] = ()) -> tupl
     return about, {key: value for key, value in settings.items() if key not in own}
 
 
+def _without_decoration(method: Any) -> Any:
+    """Return what the class of a method takes of its resolved yaml: a method inside a model (`model.table`)."""
+    if not isinstance(method, dict) or "_target_" not in method:
+        raise ConfigError("model.table must be a method, as in +method@model.table=pq")
+    taken = field_types(get_class(current_names(method)["_target_"]))
+    return {key: value for key, value in method.items() if key in taken or key == "_target_"}
+
+
 def held_by(structure: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a method whose codes an index structure holds.
 
@@ -305,13 +315,6 @@ def _without_renormalize(method: Mapping[str, Any]) -> tuple[dict[str, Any], Any
         return plain, own
     plain["codec"], inner = _without_renormalize(method["codec"])
     return plain, next((value for value in (True, "auto") if value in (own, inner)), False)
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, Part):
-        parameters = {name: _describe(parameter) for name, parameter in value.parameters().items()}
-        return {"_target_": public_name(type(value)), **parameters}
-    return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def as_mapping(node: DictConfig, resolve: bool = True) -> dict[str, Any]:

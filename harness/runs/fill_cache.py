@@ -12,7 +12,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from harness.base.errors import VecbudgetError, was_interrupted
+from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.data.models.float16 import cached_as
 from harness.data.shards import Shard
 from harness.runs.config import RunConfig, shared
@@ -34,6 +34,11 @@ class EncodeConfig:
         The part of the documents to encode, 3/8 for the third of eight; None for all. `shard=1-8/8` is a sweep over
         parts, which a launcher deals out to workers: `hydra/launcher=joblib`. Whoever finishes the last part joins
         them.
+    measure : bool
+        Time the model though its vectors are in the cache: what encoding takes is measured when vectors are made, and
+        those of older versions lack it.
+    seed : int
+        Of a method that compresses the table of a static model.
     cache_dtype, cache_dir : str
         As a run's.
     results_dir : str
@@ -43,6 +48,8 @@ class EncodeConfig:
     model: Any = None
     dataset: Any = None
     shard: str | None = None
+    measure: bool = False
+    seed: int = 0
     cache_dtype: str = RunConfig.cache_dtype
     cache_dir: str = RunConfig.cache_dir
     results_dir: str = RunConfig.results_dir
@@ -73,7 +80,7 @@ def encode(cfg: DictConfig) -> None:
     Raises
     ------
     ConfigError
-        For a part that is none, or another type than float32 and float16.
+        For a part that is none or is to be timed, or another type than float32 and float16.
     ModelError, CacheError
         See `harness.data.embedding_cache.fill`.
     """
@@ -81,7 +88,10 @@ def encode(cfg: DictConfig) -> None:
 
     shard = None if cfg.shard is None else Shard.parse(cfg.shard)
     encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
-    fill(load_dataset("dataset", cfg.dataset), encoder, Path(cfg.cache_dir).expanduser(), shard)
+    if cfg.measure and shard is not None:
+        raise ConfigError("measure=true times the model on the whole collection: leave shard out")
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    fill(load_dataset("dataset", cfg.dataset), encoder, cache_dir, shard, measured=cfg.measure)
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:

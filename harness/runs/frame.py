@@ -42,7 +42,8 @@ def load_runs(
         bytes_per_vector index_bytes compression_ratio`, a column for each mean metric, `retention` (nDCG@10
         over that of the float32 vectors), `vector_`, `score_` and `unseen_vector_` with each of `LIMITS` (mean squared
         errors and how far from their bounds, `harness.evaluation.rate_distortion.Distance`; those about zero, of before
-        version 0.3, only where there are no others), `<stage>_seconds`, where cost was measured `COST_COLUMNS`, and
+        version 0.3, only where there are no others), `<stage>_seconds`, where cost was measured `COST_COLUMNS`,
+        where it is known what encoding took `ENCODING_COLUMNS`, and
         what the names stand for (see `harness.runs.distinct_names`, which also marks names that stand for several
         things). What a record lacks is NaN.
     """
@@ -139,6 +140,12 @@ def _row(record: Record, corpus_size: int) -> dict[str, Any]:
         **{f"{stage}_seconds": record.seconds.get(stage, nan) for stage in STAGES},
         "peak_memory_bytes": nan if record.peak_memory_bytes is None else record.peak_memory_bytes,
         **_cost(record.cost or {}),
+        **_encoding(record),
+        **{
+            f"{name}_documents_{end}": (record.document_intervals or {}).get(name, {}).get(end, nan)
+            for name in DOCUMENT_INTERVALS
+            for end in ("low", "high")
+        },
         "command": record.command,
         "git_commit": record.git_commit,
         "created": record.created,
@@ -189,6 +196,48 @@ def _cost(cost: Mapping[str, Any]) -> dict[str, Any]:
 
 COST_COLUMNS = tuple(_cost({}))
 """Every column of a measured cost; see `harness.evaluation.cost`."""
+
+DOCUMENT_INTERVALS = ("recall_at_2", "ndcg_at_10")
+"""Metrics with columns `<metric>_documents_low` and `_high`: where queries share documents, intervals over these."""
+
+ENCODING_SPREADS = {
+    "model_docs_per_second": ("document", "texts_per_second"),
+    "model_queries_per_second": ("query", "texts_per_second"),
+    "model_query_ms": ("query", "single_ms"),
+    "model_doc_cpu_ms": ("document", "cpu_ms_per_text"),
+}
+"""Columns of what making the vectors took, each also with `_low` and `_high`, and where a record has them."""
+
+
+def _encoding(record: Record) -> dict[str, Any]:
+    """Return what making the vectors took; NaN where it was not measured.
+
+    `model_bytes` are those of the model, or of both where documents and queries have one each; `query_model_bytes` are
+    those of the queries' alone, which answering needs.
+    """
+    encoding, nan = record.encoding or {}, float("nan")
+    sizes = {role: cost.get("model_bytes", nan) for role, cost in encoding.items()}
+    # one model for both roles is shipped once
+    by_model = {_model_name(record.identity.model.get(role, {})): size for role, size in sizes.items()}
+    columns: dict[str, Any] = {
+        "model_bytes": sum(by_model.values()) if by_model else nan,
+        "query_model_bytes": sizes.get("query", nan),
+    }
+    for name, (role, entry) in ENCODING_SPREADS.items():
+        spread = encoding.get(role, {}).get(entry, {})
+        for suffix, end in (("", "median"), ("_low", "low"), ("_high", "high")):
+            columns[name + suffix] = spread.get(end, nan)
+    peaks = [cost["peak_memory_bytes"] for cost in encoding.values() if "peak_memory_bytes" in cost]
+    return columns | {"model_peak_bytes": max(peaks, default=nan)}
+
+
+def _model_name(identity: Mapping[str, Any]) -> str:
+    """Return what makes an identity's model one, whatever the role: all but the prompt."""
+    return json.dumps({key: value for key, value in identity.items() if key != "prompt"}, sort_keys=True, default=str)
+
+
+ENCODING_COLUMNS = tuple(_encoding(EMPTY))
+"""Every column of what making the vectors took; see `harness.data.encoding_cost`."""
 
 
 def _limit(record: Record, part: str, name: str) -> float:

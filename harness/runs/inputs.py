@@ -227,6 +227,12 @@ class Inputs:
         """Return the vectors that are searched, and the queries', without ranking anything."""
         return _searched_vectors(self.dataset, self.encoder, self.cache_dir, self.split)
 
+    @property
+    def encoding(self) -> dict[str, dict[str, Any]] | None:
+        """What making the vectors took, by role; None where that is not known."""
+        found = load_vectors(self.dataset, self.encoder, self.cache_dir).encoding
+        return {role: dict(cost) for role, cost in found.items()} or None
+
     def _with_columns(self, docs: Any, dataset: Dataset) -> Any:
         """Return documents with what the method reads of tokens beside their vectors."""
         if not self.method.wants_columns:

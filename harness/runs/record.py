@@ -226,7 +226,7 @@ class Record(Entry):
     config : dict
         The composed configuration.
     versions, machine : dict
-        See `harness.runs.provenance`.
+        See `harness.base.provenance`.
     dim : int or None
         Of the float32 vectors, or terms of the vocabulary; None for a run that did not finish.
     representation : str
@@ -239,6 +239,9 @@ class Record(Entry):
         Means over the queries of the run, and of an exact search of the float32 vectors.
     retention : float or None
         nDCG@10 over that of the float32 vectors; None without judgements.
+    document_intervals : dict or None
+        95 % intervals of some metrics over the choice of documents, where queries share their relevant ones, see
+        `harness.evaluation.shared_documents`; None where they do not.
     storage : StorageEntry
     limits : dict
         Errors of documents and of scores, and how far from their bounds, see `harness.evaluation.rate_distortion`.
@@ -248,6 +251,9 @@ class Record(Entry):
         What learned parts report of their training.
     geometry : dict of str to float, or None
         See `harness.evaluation.geometry.Geometry`; None for other than vectors, and in records older than this.
+    encoding : dict or None
+        By role, what making the vectors took when they were made, see `harness.data.encoding_cost.measure`; None where
+        nobody measured it then.
     limits_about : str or None
         "mean"; None in records of before version 0.3, whose errors and bounds are about zero.
     points_per_centroid : float or None
@@ -292,11 +298,13 @@ class Record(Entry):
     metrics: dict[str, float] = field(default_factory=dict)
     float32: dict[str, float] = field(default_factory=dict)
     retention: float | None = None
+    document_intervals: dict[str, dict[str, float]] | None = None
     storage: StorageEntry = field(default_factory=StorageEntry)
     limits: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
     geometry: dict[str, float] | None = None
+    encoding: dict[str, dict[str, Any]] | None = None
     limits_about: str | None = None
     points_per_centroid: float | None = None
     points_per_parameter: float | None = None

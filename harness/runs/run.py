@@ -20,8 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from harness.base import provenance
 from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
-from harness.runs import provenance, recognition
+from harness.runs import recognition
 from harness.runs.config import MethodSpec, as_mapping
 from harness.runs.hybrid import is_hybrid, run_hybrid
 from harness.runs.inputs import Inputs, load_dataset, width_of
@@ -171,7 +172,12 @@ def _carried_out(
     try:
         with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
             measurement, costs = _measure(inputs, spec, cfg, draft, builder)
-        record = record.finished(measurement, inputs.problem(None if builder is None else builder.parts), costs)
+        problem = inputs.problem(None if builder is None else builder.parts)
+        record = replace(
+            record.finished(measurement, problem, costs),
+            encoding=inputs.encoding,
+            document_intervals=_document_intervals(measurement, inputs),
+        )
     except BaseException as error:
         shutil.rmtree(draft)
         # an interruption leaves nothing; a failure leaves a record of itself
@@ -302,6 +308,13 @@ def _measure(
         repeats=cfg.measure.repeats,
     )
     return measurement, costs
+
+
+def _document_intervals(measurement: Measurement, inputs: Inputs) -> dict[str, dict[str, float]] | None:
+    """Return the intervals over documents where queries share these."""
+    from harness.evaluation.shared_documents import document_intervals
+
+    return document_intervals(measurement.per_query, inputs.searched.query_ids, inputs.searched.qrels)
 
 
 def _alone(cfg: DictConfig) -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ from harness.data.models.openai import OpenAIModel
 from harness.data.models.sentence_transformer import SentenceTransformerModel
 from harness.data.models.sparse_encoder import SparseEncoderModel
 from harness.data.models.splade_tiny import SpladeTiny
+from harness.data.models.static import StaticModel
 from harness.data.models.term_vectors import TermVectorModel
 from harness.data.models.token_states import TokenStatesModel
 from harness.data.models.token_vectors import TokenVectorModel
@@ -39,6 +40,7 @@ __all__ = [
     "SentenceTransformerModel",
     "SparseEncoderModel",
     "SpladeTiny",
+    "StaticModel",
     "TermVectorModel",
     "TokenStatesModel",
     "TokenVectorModel",

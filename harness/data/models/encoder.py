@@ -39,6 +39,11 @@ class Encoder(Protocol):
     One that gives terms with weights in place of vectors says so with an attribute `gives = "terms"`, and `encode`
     returns `methods.representations.SparseVectors`; a vocabulary that comes from the corpus, which a query needs, it
     gives with `supply`, see `harness.data.models.bm25`.
+
+    One that runs here says what must be shipped with an attribute `model_bytes`, the bytes of its files: weights,
+    tokenizer, configuration; of a model that was cut or compressed, of the files with what is left of it. It is asked
+    after the model has encoded, and only then; a model that says it is timed as well (`harness.data.encoding_cost`),
+    and may say in `ran_on` which accelerator it ran on.
     """
 
     @property

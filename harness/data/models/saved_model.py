@@ -13,6 +13,7 @@ from harness.base.errors import ConfigError, MissingExtraError, ModelError
 from harness.base.options import Options
 from harness.data.models.encoder import Role, check_device, check_positive, chosen_device, first_line
 from harness.data.models.hub import HubModel, ModelFolder, locate_model
+from harness.data.models.model_size import accelerator, weight_bytes
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,37 @@ class SavedModel(Options):
         if self.dtype != "float32":
             changed.append(f"dtype={self.dtype}")
         return " ".join([base, *changed])
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the files as they would be shipped; of a model that was changed, with the weights that are left."""
+        if not self._is_changed:
+            return self._files.shipped_bytes()
+        return self._files.shipped_bytes(weights=False) + weight_bytes(self._model)
+
+    @property
+    def ran_on(self) -> str:
+        """What it ran on: "cpu", or the name of an accelerator."""
+        return accelerator(self._model.device)
+
+    def path_of(self, filename: str) -> Path | None:
+        """Return where one of its files lies, None where it has none of that name."""
+        return self._files.path_of(filename)
+
+    @property
+    def loaded(self) -> Any:
+        """The model in memory, an object of sentence-transformers."""
+        return self._model
+
+    @property
+    def _is_changed(self) -> bool:
+        """Whether the weights in memory are not those of the files."""
+        return self.dtype != "float32"
+
+    @property
+    def _model(self) -> Any:
+        """The model in memory."""
+        raise NotImplementedError
 
     @cached_property
     def _files(self) -> ModelFolder | HubModel:

@@ -104,6 +104,10 @@ class SentenceTransformerModel(SavedModel):
             )
 
     @property
+    def _is_changed(self) -> bool:
+        return super()._is_changed or self.layers is not None
+
+    @property
     def _normalizes(self) -> bool:
         if self.normalize is not None:
             return self.normalize

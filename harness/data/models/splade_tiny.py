@@ -73,6 +73,16 @@ class SpladeTiny(Options):
             )
         return self._packaged.encode(texts, role, task)
 
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the files as they would be shipped."""
+        return self._packaged.model_bytes
+
+    @property
+    def ran_on(self) -> str:
+        """What it ran on."""
+        return self._packaged.ran_on
+
     @cached_property
     def _folder(self) -> Path:
         # the package is asked for its files and not imported, which would run its code

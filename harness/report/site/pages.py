@@ -61,6 +61,8 @@ COLUMNS = {
     "index": ("index MB", "Codes and shared state of this collection, as they lie on disk"),
     "encode": ("encode s", "To encode the collection"),
     "search": ("search ms/query", "Exhaustive search"),
+    "model": ("model MB", "The model's files as they would be shipped"),
+    "docs": ("documents/s", "That the model encodes, measured when the vectors were made"),
 }
 """Keys of a table's columns, their headings, and what they mean."""
 
@@ -154,6 +156,8 @@ class Entry:
             "index": formatting.digits(row["index_bytes"] / 1e6),
             "encode": formatting.digits(row["encode_seconds"]),
             "search": formatting.digits(self._search_ms),
+            "model": formatting.digits(self._known("model_bytes") / 1e6),
+            "docs": formatting.digits(self._known("model_docs_per_second")),
         }
 
     @cached_property
@@ -171,8 +175,13 @@ class Entry:
             "index": row["index_bytes"],
             "encode": row["encode_seconds"],
             "search": self._search_ms,
+            "model": self._known("model_bytes") / 1e6,
+            "docs": self._known("model_docs_per_second"),
         }
         return {key: formatting.exact(value) for key, value in values.items()}
+
+    def _known(self, column: str) -> float:
+        return float(self.row.get(column, np.nan))
 
     @property
     def _search_ms(self) -> float:

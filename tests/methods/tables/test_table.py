@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from methods.base import Codec, MethodError
+from methods.tables.multi_hash import MultiHash
 from methods.tables.table import (
     Deduplicate,
     QuotientRemainder,
@@ -13,7 +14,7 @@ from methods.tables.table import (
 )
 from tests.conftest import clustered_vectors
 
-ALL = [TensorTrain, QuotientRemainder, Robe]
+ALL = [TensorTrain, QuotientRemainder, Robe, MultiHash]
 
 
 def error(codec: Codec, docs: np.ndarray) -> float:
@@ -81,6 +82,18 @@ def test_a_product_table_is_found_again() -> None:
     codes = codec.encode(docs)
     assert codes.shared["quotient"].shape == (11, 8) and codes.shared["remainder"].shape == (5, 8)
     assert error(codec, docs) < 1e-5
+
+
+def test_a_multi_hash_table_is_the_least_squares_fit() -> None:
+    docs = clustered_vectors(60, 8)
+    codec = MultiHash(nbytes=8, hashes=3, iterations=200).fit(docs)
+    codes = codec.encode(docs)
+    size = len(codes.shared["table"])
+    assert size == 60 * 8 // 16
+    adding = np.zeros((60, size))
+    np.add.at(adding, (np.arange(60)[:, None], codec._places(0, 60, size)), 1.0)
+    best = adding @ np.linalg.lstsq(adding, docs, rcond=None)[0]
+    np.testing.assert_allclose(codec.decode(codes), best, atol=0.02)
 
 
 def test_robe_stores_the_mean_of_what_meets() -> None:

@@ -1,0 +1,109 @@
+"""Learned methods by what they were shown: nothing, a few documents, all of them (FEET).
+
+The protocol of Lee, Lee and Chiang (2024, arXiv 2411.01322) for foundation models, carried over to codes: *frozen* is a
+code that learns nothing from the collection (or its mean alone), *few-shot* one fitted on n documents
+(`fit_sample=n`), *full* one fitted on all; and the change against frozen, in per cent, at equal bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis import pareto
+from harness.analysis.budgets import one_budget
+from harness.analysis.settings import ELSEWHERE, Page, setting_name
+from harness.evaluation.reference import REFERENCE
+from harness.runs.catalogue import members, method_card
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOTS = re.compile(r"(?:^|\s)fit_sample=(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Feet:
+    """The table of one page.
+
+    Attributes
+    ----------
+    page : Page
+    shots : tuple of int
+        Documents that settings were fitted on, ascending, without all of them.
+    table : DataFrame
+        A row a setting: `setting bytes_per_vector frozen frozen_setting full`, and `shot_<n>` for each of `shots`; and
+        with `_change` behind the last ones the change against frozen, 0.1 being 10 %. NaN is what was not measured.
+    """
+
+    page: Page
+    shots: tuple[int, ...]
+    table: pd.DataFrame
+
+
+def feet(pages: Sequence[Page]) -> list[Feet]:
+    """Return the tables of the pages on which a method was fitted on several numbers of documents.
+
+    Parameters
+    ----------
+    pages : sequence of Page
+    """
+    return [found for page in pages if len(page.settings) and (found := _of(page)) is not None]
+
+
+def _of(page: Page) -> Feet | None:
+    import pandas as pd
+
+    settings = page.settings
+    shots = [_shots(params) for params in settings["params"]]
+    counts = tuple(sorted({count for count in shots if count is not None}))
+    if not counts:
+        return None
+    by_setting: dict[str, dict[int | None, pd.Series[Any]]] = {}
+    for count, (_, row) in zip(shots, settings.iterrows(), strict=True):
+        plain = " ".join(part for part in str(row["params"]).split() if not part.startswith(ELSEWHERE))
+        other = [part for part in str(row["params"]).split() if part.startswith(ELSEWHERE)]
+        # another collection, or documents that left this one, are another question
+        if len(other) == (0 if count is None else 1) and not _is_frozen(str(row["method"])):
+            by_setting.setdefault(setting_name({**row, "params": plain}), {})[count] = row
+    frozen = settings[[_is_frozen(str(method)) for method in settings["method"]]]
+    frozen = frozen[~REFERENCE.marks(frozen["method"]) & frozen[page.quality].notna()]
+    rows = []
+    for name, found in by_setting.items():
+        if not any(count is not None for count in found):
+            continue
+        cost = float(next(iter(found.values()))[pareto.COST])
+        same = frozen[one_budget(frozen["code_bytes_per_vector"], cost)]
+        best = same.sort_values(page.quality, ascending=False, kind="stable").iloc[:1]
+        base = float(best[page.quality].iloc[0]) if len(best) else np.nan
+        row: dict[str, Any] = {
+            "setting": name,
+            pareto.COST: cost,
+            "frozen": base,
+            "frozen_setting": setting_name(best.iloc[0]) if len(best) else "",
+        }
+        for key, count in (*((f"shot_{count}", count) for count in counts), ("full", None)):
+            row[key] = float(found[count][page.quality]) if count in found else np.nan
+            row[f"{key}_change"] = row[key] / base - 1 if base > 0 else np.nan
+        rows.append(row)
+    if not rows:
+        return None
+    return Feet(page, counts, pd.DataFrame(rows).sort_values([pareto.COST, "setting"], ignore_index=True))
+
+
+def _shots(params: str) -> int | None:
+    found = SHOTS.search(params)
+    return None if found is None else int(found[1])
+
+
+@functools.cache
+def _is_frozen(method: str) -> bool:
+    """Whether a method learns nothing, as its yaml says, or the documents' mean at most, as rotations do."""
+    entry = members("method").get(method)
+    card = {} if entry is None else method_card(entry)
+    return (card.get("training") is False or card.get("family") == "rotation") and not card.get("queries")
