@@ -12,7 +12,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from harness.base.errors import VecbudgetError, was_interrupted
+from harness.base.errors import ConfigError, VecbudgetError, was_interrupted
 from harness.data.models.float16 import cached_as
 from harness.data.shards import Shard
 from harness.runs.config import RunConfig, shared
@@ -34,6 +34,8 @@ class EncodeConfig:
         The part of the documents to encode, 3/8 for the third of eight; None for all. `shard=1-8/8` is a sweep over
         parts, which a launcher deals out to workers: `hydra/launcher=joblib`. Whoever finishes the last part joins
         them.
+    layers : list of int or None
+        Fill the cache for `model.layers=K` for each of these K, by one pass of the whole model; 0 are the embeddings.
     cache_dtype, cache_dir : str
         As a run's.
     results_dir : str
@@ -43,6 +45,7 @@ class EncodeConfig:
     model: Any = None
     dataset: Any = None
     shard: str | None = None
+    layers: list[int] | None = None
     cache_dtype: str = RunConfig.cache_dtype
     cache_dir: str = RunConfig.cache_dir
     results_dir: str = RunConfig.results_dir
@@ -80,10 +83,21 @@ def encode(cfg: DictConfig) -> None:
     from harness.data.embedding_cache import fill
 
     shard = None if cfg.shard is None else Shard.parse(cfg.shard)
+    if cfg.layers is not None:
+        if shard is not None or cfg.cache_dtype != "float32":
+            raise ConfigError("layers=[...] encodes whole collections, as float32: leave shard and cache_dtype out")
+        from harness.data.layer_pass import fill_layers
+
+        dataset = load_dataset("dataset", cfg.dataset)
+        fill_layers(dataset, shared("model", cfg.model), list(cfg.layers), Path(cfg.cache_dir).expanduser())
+        return
     encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
     fill(load_dataset("dataset", cfg.dataset), encoder, Path(cfg.cache_dir).expanduser(), shard)
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
     """Whether overrides ask for several encodings, or for a launcher of them."""
-    return any("," in text.partition("=")[2] or text.startswith("hydra/launcher=") for text in overrides)
+    values = [text.partition("=")[2] for text in overrides]
+    # a comma in brackets divides a list
+    several = any("," in value and not value.startswith("[") for value in values)
+    return several or any(text.startswith("hydra/launcher=") for text in overrides)
