@@ -53,8 +53,8 @@ def fill_layers(dataset: Dataset, encoder: Any, layers: Sequence[int], cache_dir
     # pruned or factored weights are chosen by what comes after them, and so differ from cut to cut
     if not hasattr(encoder, "encode_layers") or changed_options(encoder, CHANGES):
         raise ModelError(
-            f"layers={list(layers)} is for a model of sentence-transformers that is neither cut nor compressed, and run "
-            f"by torch; {encoder.label} is none"
+            f"layers={list(layers)} is for a model of sentence-transformers that is neither cut nor compressed, and "
+            f"run by torch; {encoder.label} is none"
         )
     if dataset.doc_texts is None or dataset.query_texts is None:
         raise ModelError(f"{dataset.name} consists of vectors: there is nothing to encode")

@@ -1,6 +1,6 @@
 """What a cheaper encoder loses: layers, precision, engines and compressed weights of one model, at whole and 48 bytes.
 
-    python scripts/studies/cheaper_encoders.py --data data/xquad-en --out FILE.jsonl [--table FILE.md] [--only backend=onnx]
+    python scripts/studies/cheaper_encoders.py --data data/xquad-en --out FILE.jsonl [--table FILE.md] [--only SETTING]
 
 A setting a line of FILE.jsonl, in which settings that are there already are left alone. Calibration texts are the
 collection's own documents. Documents a second are of CPU seconds, one thread, and given as a multiple of those of

@@ -1,8 +1,8 @@
 """Engines that run a transformer in place of torch: ONNX Runtime and OpenVINO, from a conversion made on the spot.
 
-sentence-transformers' own backends go through optimum, which takes no transformers 5 (optimum-onnx 0.1.0 wants less than
-4.58, optimum-intel 2.2.0 less than 5.6). Converted here is the torch model in memory, so that whatever was cut or
-compressed before is in it; tokenizing, pooling and what follows stay sentence-transformers'.
+sentence-transformers' own backends go through optimum, which lags behind transformers (optimum-onnx 0.1.0 wants one
+before 4.58, optimum-intel 2.2.0 one before 5.6). Converted here is the torch model in memory, so that whatever was cut
+or compressed before is in it; tokenizing, pooling and what follows stay sentence-transformers'.
 """
 
 from __future__ import annotations

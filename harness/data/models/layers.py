@@ -1,4 +1,4 @@
-"""Transformers cut after some of their layers: cheaper encoders, whose vectors are others; and all of these in one pass."""
+"""Transformers cut after some of their layers, cheaper encoders with other vectors; and all of these in one pass."""
 
 from __future__ import annotations
 

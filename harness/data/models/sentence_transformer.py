@@ -57,14 +57,14 @@ class SentenceTransformerModel(SavedModel):
     dtype : str
         With openvino, what it computes in: float32 or bfloat16; onnx computes in float32.
     compress : str or None
-        How the weights are made smaller (`harness.data.models.weights`). *float16*, *bfloat16*: rounded, computed with as
-        float32. *int8*, *int4*: quantized; activations as well with backend=onnx and int8. *low_rank*: each linear layer
-        as two factors. *prune_heads*, *prune_neurons*: without those of least worth.
+        How the weights are made smaller (`harness.data.models.weights`). *float16*, *bfloat16*: rounded, computed with
+        as float32. *int8*, *int4*: quantized; activations as well with backend=onnx and int8. *low_rank*: each linear
+        layer as two factors. *prune_heads*, *prune_neurons*: without those of least worth.
     keep : float or None
         Of *low_rank* and *prune_...*: the share of numbers, heads or neurons that stays.
     calibration : str
-        Of the same: where the texts are from by which is chosen. "stdlib", the built-in documents, or a folder in BEIR's
-        layout, of which the corpus alone is read.
+        Of the same: where the texts are from by which is chosen. "stdlib", the built-in documents, or a folder in
+        BEIR's layout, of which the corpus alone is read.
     trust_remote_code : bool
         Run the Python code that comes with the model.
     """

@@ -22,8 +22,8 @@ def calibration_texts(source: str, count: int = COUNT) -> tuple[str, ...]:
     Parameters
     ----------
     source : str
-        "stdlib" for the built-in collection, or a folder with a corpus in BEIR's layout, of which nothing but the corpus is
-        read.
+        "stdlib" for the built-in collection, or a folder with a corpus in BEIR's layout, of which nothing but the
+        corpus is read.
     count : int
 
     Raises

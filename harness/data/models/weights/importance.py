@@ -1,9 +1,10 @@
 """What heads and neurons are worth to a collection: Fisher information and the alignment of gradients.
 
 The score is GAPrune's (Tang and Yang, 2025), summed over the weights of a structure in place of single weights, and
-without its term for the size of weights alone: sum of (F_domain - B F_general) |w|, times 1 + A cos(g_domain, g_general).
-F is the mean squared gradient of a weight over batches, g the mean gradient. The loss needs no queries: the first half
-of a document is to find its second half among those of the batch (InfoNCE).
+without its term for the size of weights alone: the sum of (F_domain - B F_general) |w|, times
+1 + A cos(g_domain, g_general), with our own A and B. F is the mean squared gradient of a weight over batches, g the mean
+gradient. The loss needs no queries: the first half of a document is to find its second half among those of the batch
+(InfoNCE).
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def scores(
 
     worth = summed(lambda name: (domain.squared[name] - GENERAL_WEIGHT * general.squared[name]) * weights[name].abs())
     product = summed(lambda name: domain.mean[name] * general.mean[name])
-    lengths = [summed(lambda name, of=of: of.mean[name].square()).sqrt() for of in (domain, general)]
-    cosine = product / (lengths[0] * lengths[1]).clamp_min(1e-30)
+    ours = summed(lambda name: domain.mean[name].square()).sqrt()
+    others = summed(lambda name: general.mean[name].square()).sqrt()
+    cosine = product / (ours * others).clamp_min(1e-30)
     return worth * (1 + ALIGNMENT_WEIGHT * cosine)

@@ -44,8 +44,8 @@ def factor(transformer: Any, keep: float, name: str, run: Callable[[], None]) ->
 def factors(layer: nn.Linear, moments: torch.Tensor, rank: int) -> nn.Sequential:
     """Return the two layers of this rank that change least what the layer gives for such inputs.
 
-    With E[x x'] = S S' (Cholesky), the best approximation of W S is its truncated SVD, U D V', and the factors are U D and
-    V' S^-1 (Wang et al., SVD-LLM, 2024, section 3.1).
+    With E[x x'] = S S' (Cholesky), the best approximation of W S is its truncated SVD, U D V', and the factors are U D
+    and V' S^-1 (Wang et al., SVD-LLM, 2024, section 3.1).
 
     Parameters
     ----------

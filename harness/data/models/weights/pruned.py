@@ -168,8 +168,8 @@ def _layout(blocks: Any, name: str, transformer: Any) -> Layout:
         if all(type(part) is nn.Linear for part in parts):
             return layout
     raise ModelError(
-        f"{name} cannot be pruned: where the blocks of {type(transformer).__name__} have heads and neurons is not known; "
-        "BERT's, RoBERTa's and MPNet's are"
+        f"{name} cannot be pruned: where the blocks of {type(transformer).__name__} have heads and neurons is not "
+        "known; BERT's, RoBERTa's and MPNet's are"
     )
 
 

@@ -11,11 +11,11 @@ def shipped_bytes(model: Any) -> int:
     Of a torch model, all tensors of its state, each once, as the type that they are kept as; of one that an engine
     runs, the file that the engine reads, and the tensors of what comes after. Tokenizers are not among them.
     """
-    engine = getattr(model[0].auto_model.forward, "nbytes", None)
+    engine: int = getattr(model[0].auto_model.forward, "nbytes", 0)
     stored = getattr(model, "stored_dtype", None)
     tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values() if tensor.numel()}
-    sizes = [
+    sizes: list[int] = [
         tensor.numel() * (stored.itemsize if stored is not None and tensor.is_floating_point() else tensor.itemsize)
         for tensor in tensors.values()
     ]
-    return sum(sizes) + (engine or 0)
+    return engine + sum(sizes)
