@@ -189,7 +189,9 @@ class SentenceTransformerModel(SavedModel):
         """What determines how the weights are compressed."""
         if self.compress not in CALIBRATED:
             return {"as": self.compress}
-        return {"as": self.compress, "keep": self.keep, "texts": texts_hash(calibration_texts(self.calibration))}
+        sources = {"texts": self.calibration, **({} if self.compress == "low_rank" else {"general": BUILT_IN})}
+        texts = {key: texts_hash(calibration_texts(source)) for key, source in sources.items()}
+        return {"as": self.compress, "keep": self.keep, **texts}
 
     @property
     def _device(self) -> str:

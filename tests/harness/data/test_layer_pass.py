@@ -1,5 +1,6 @@
 """One pass that fills the cache for several layers."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ def test_the_final_norm_of_pre_norm_models_is_run_on_every_layer(kind: str) -> N
     torch.manual_seed(0)
     sizes = {"vocab_size": 16, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
     config = getattr(transformers, f"{kind}Config")(**sizes, intermediate_size=24, pad_token_id=0)
-    make = getattr(transformers, f"{kind}Model")
-    transformer = make(config).eval()
+    transformer = getattr(transformers, f"{kind}Model")(config).eval()
     ids = torch.tensor([[1, 2, 3, 4]])
 
     class First(torch.nn.Module):  # type: ignore[misc]
@@ -108,8 +108,7 @@ def test_the_final_norm_of_pre_norm_models_is_run_on_every_layer(kind: str) -> N
     with torch.inference_mode(), reading_layers(whole, [0, 1, 2, 3], "it"):
         found = whole({})["sentence_embedding"].reshape(4, 16)
     for layer in range(4):
-        fresh = make(config).eval()
-        fresh.load_state_dict(transformer.state_dict())
+        fresh = copy.deepcopy(transformer)
         cut(fresh, layer, "it")
         with torch.inference_mode():
             alone = model_of(fresh)({})["sentence_embedding"][0]

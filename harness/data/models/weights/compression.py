@@ -37,7 +37,7 @@ def compress_weights(model: Any, compress: Compression, keep: float | None, cali
     Parameters
     ----------
     model : sentence_transformers.SentenceTransformer
-        On the CPU or another device, in float32.
+        In float32. It is compressed on the CPU, wherever it is.
     compress : str
         One of `Compression`.
     keep : float or None
@@ -57,6 +57,8 @@ def compress_weights(model: Any, compress: Compression, keep: float | None, cali
     transformer = getattr(model[0], "auto_model", None)
     if transformer is None:
         raise ModelError(f"{name} has no transformer whose weights could be compressed: leave model.compress out")
+    device = model.device
+    model.to("cpu")
     if compress in ("float16", "bfloat16"):
         rounded.store_as(model, compress)
     elif compress in BITS:
@@ -70,7 +72,7 @@ def compress_weights(model: Any, compress: Compression, keep: float | None, cali
             structure: Any = compress.removeprefix("prune_")
             general = calibration_texts(BUILT_IN)
             pruned.prune(transformer, structure, keep, name, lambda some: _vectors(model, some), texts, general)
-    model.eval()
+    model.to(device).eval()
 
 
 def _vectors(model: Any, texts: Sequence[str]) -> Any:
@@ -79,7 +81,7 @@ def _vectors(model: Any, texts: Sequence[str]) -> Any:
     tokens = model.tokenizer(
         list(texts), padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
     )
-    return model({key: value.to(model.device) for key, value in tokens.items()})["sentence_embedding"]
+    return model(dict(tokens))["sentence_embedding"]
 
 
 def _run(model: Any, texts: Sequence[str]) -> None:

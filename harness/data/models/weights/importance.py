@@ -2,9 +2,9 @@
 
 The score is GAPrune's (Tang and Yang, 2025), summed over the weights of a structure in place of single weights, and
 without its term for the size of weights alone: the sum of (F_domain - B F_general) |w|, times
-1 + A cos(g_domain, g_general), with our own A and B. F is the mean squared gradient of a weight over batches, g the mean
-gradient. The loss needs no queries: the first half of a document is to find its second half among those of the batch
-(InfoNCE).
+1 + A cos(g_domain, g_general), with our own A and B. F is the mean squared gradient of a weight over batches, g the
+mean gradient. The loss needs no queries: the first half of a document is to find its second half among those of the
+batch (InfoNCE).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def prune(
     """
     start, blocks = found_blocks(transformer, name, "pruned")
     layout = _layout(blocks, name, transformer)
-    if structure == "heads" and hasattr(transformer.encoder, "relative_attention_bias"):
+    if structure == "heads" and hasattr(getattr(transformer, "encoder", None), "relative_attention_bias"):
         raise ModelError(
             f"{name} cannot lose heads: {type(transformer).__name__} adds relative positions to all of them at once; "
             "model.compress=prune_neurons is possible"
