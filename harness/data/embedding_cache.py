@@ -262,7 +262,7 @@ class Cache:
 
     def get(self, texts: Sequence[str], role: Role, what: str) -> NDArray[Any]:
         """Return the vectors of texts, memory-mapped."""
-        files = self._files(texts, role)
+        files = self.files(texts, role)
         if files.data.exists():
             return files.load()
         held = self._hold(files, f"the {what}")
@@ -286,7 +286,7 @@ class Cache:
 
     def put_part(self, texts: Sequence[str], role: Role, what: str, shard: Shard) -> None:
         """Leave the vectors of a part of the texts; join the parts if no other is missing."""
-        whole = self._files(texts, role)
+        whole = self.files(texts, role)
         if whole.data.exists():
             log.info("the %s of %s are encoded already", what, self.dataset.name)
             return
@@ -306,7 +306,8 @@ class Cache:
         if whole.data.exists():
             _discard_parts(whole)
 
-    def _files(self, texts: Sequence[str], role: Role) -> CacheFiles:
+    def files(self, texts: Sequence[str], role: Role) -> CacheFiles:
+        """Return the files that hold, or will hold, the vectors of texts."""
         identity = {
             "format": FORMAT,
             "texts": text_hash(texts),
@@ -370,7 +371,7 @@ class Cache:
                 )
         draft = Draft(files, n)
         draft.gather([(vectors, rows) for vectors, rows, _ in some])
-        draft.finish(self._about())
+        draft.finish(self.about())
         seconds = time.perf_counter() - started
         log.info("%d parts of the %s of %s joined in %.1f s", len(parts), what, self.dataset.name, seconds)
 
@@ -405,11 +406,12 @@ class Cache:
                     draft.save()
 
                 by_batch([texts[i] for i in order[left]], role, self.dataset.task, keep_safe)
-        draft.finish(self._about())
+        draft.finish(self.about())
         seconds = time.perf_counter() - started
         log.info("%d %s of %s encoded in %.1f s", n - first, what, self.dataset.name, seconds)
 
-    def _about(self) -> dict[str, str]:
+    def about(self) -> dict[str, str]:
+        """Return what a file says of itself beside its identity."""
         return {"dataset": self.dataset.name, "model": self.encoder.label}
 
 

@@ -39,6 +39,8 @@ class EncodeConfig:
         those of older versions lack it.
     seed : int
         Of a method that compresses the table of a static model.
+    layers : list of int or None
+        Fill the cache for `model.layers=K` for each of these K, by one pass of the whole model; 0 are the embeddings.
     cache_dtype, cache_dir : str
         As a run's.
     results_dir : str
@@ -50,6 +52,7 @@ class EncodeConfig:
     shard: str | None = None
     measure: bool = False
     seed: int = 0
+    layers: list[int] | None = None
     cache_dtype: str = RunConfig.cache_dtype
     cache_dir: str = RunConfig.cache_dir
     results_dir: str = RunConfig.results_dir
@@ -87,6 +90,14 @@ def encode(cfg: DictConfig) -> None:
     from harness.data.embedding_cache import fill
 
     shard = None if cfg.shard is None else Shard.parse(cfg.shard)
+    if cfg.layers is not None:
+        if shard is not None or cfg.cache_dtype != "float32":
+            raise ConfigError("layers=[...] encodes whole collections, as float32: leave shard and cache_dtype out")
+        from harness.data.layer_pass import fill_layers
+
+        dataset = load_dataset("dataset", cfg.dataset)
+        fill_layers(dataset, shared("model", cfg.model), list(cfg.layers), Path(cfg.cache_dir).expanduser())
+        return
     encoder = cached_as(shared("model", cfg.model), cfg.cache_dtype)
     if cfg.measure and shard is not None:
         raise ConfigError("measure=true times the model on the whole collection: leave shard out")
@@ -96,4 +107,7 @@ def encode(cfg: DictConfig) -> None:
 
 def is_sweep(overrides: Sequence[str]) -> bool:
     """Whether overrides ask for several encodings, or for a launcher of them."""
-    return any("," in text.partition("=")[2] or text.startswith("hydra/launcher=") for text in overrides)
+    values = [text.partition("=")[2] for text in overrides]
+    # a comma in brackets divides a list
+    several = any("," in value and not value.startswith("[") for value in values)
+    return several or any(text.startswith("hydra/launcher=") for text in overrides)

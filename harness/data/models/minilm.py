@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     pass
 
 from harness.data.models.encoder import Identity, Role, check_device, check_positive
+from harness.data.models.engines import Backend, check_backend
 from harness.data.models.layers import check_layers
-from harness.data.models.sentence_transformer import SentenceTransformerModel
+from harness.data.models.saved_model import changed_options
+from harness.data.models.sentence_transformer import CHANGES, SentenceTransformerModel
+from harness.data.models.weights.calibration import BUILT_IN
+from harness.data.models.weights.compression import Compression, check_compression
 
 Float32 = NDArray[np.float32]
 
@@ -40,7 +45,7 @@ class Minilm(Options):
         Keep the first of its 384 dimensions only.
     layers : int or None
         Run only so many of its 6 layers; 0 are the embeddings, None all.
-    device, batch_size
+    query_layers, backend, dtype, compress, keep, calibration, device, batch_size
         As in `SentenceTransformerModel`.
     """
 
@@ -49,13 +54,22 @@ class Minilm(Options):
 
     truncate_dim: int | None = None
     layers: int | None = None
+    query_layers: int | None = None
+    backend: Backend = "torch"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    compress: Compression | None = None
+    keep: float | None = None
+    calibration: str = BUILT_IN
     device: str = "auto"
     batch_size: int = 32
 
     def _check(self) -> None:
         check_positive(self, "truncate_dim", "batch_size")
         check_layers(self.layers, self.name)
+        check_layers(self.query_layers, self.name, "query_layers")
         check_device(self)
+        check_backend(self.backend, self.dtype, self.device)
+        check_compression(self.compress, self.keep, self.dtype, self.backend)
 
     @property
     def name(self) -> str:
@@ -69,9 +83,8 @@ class Minilm(Options):
 
     @property
     def label(self) -> str:
-        """The name, and what of it is cut."""
-        dimensions = "" if self.truncate_dim is None else f" truncate_dim={self.truncate_dim}"
-        return self.name + dimensions + ("" if self.layers is None else f" layers={self.layers}")
+        """The name, and what of it is cut or compressed."""
+        return " ".join([self.name, *changed_options(self, ["truncate_dim", *CHANGES, "dtype"])])
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors."""
@@ -81,6 +94,15 @@ class Minilm(Options):
         """Return the texts' unit vectors, (n, 384) unless truncated."""
         _ = self.verified_folder
         return self._packaged.encode(texts, role, task)
+
+    def encode_layers(self, texts: Sequence[str], role: Role, task: str | None, layers: Sequence[int]) -> list[Float32]:
+        """Return what the model gives cut after each of some layers, from one pass of all of them."""
+        _ = self.verified_folder
+        return self._packaged.encode_layers(texts, role, task, layers)
+
+    def cut_after(self, layers: int) -> Minilm:
+        """Return the model that runs only so many layers."""
+        return dataclasses.replace(self, layers=layers)
 
     @property
     def model_bytes(self) -> int:
@@ -121,7 +143,7 @@ class Minilm(Options):
         return SentenceTransformerModel(
             name=str(self._folder),
             truncate_dim=self.truncate_dim,
-            layers=self.layers,
+            **{key: getattr(self, key) for key in (*CHANGES, "dtype")},
             device=self.device,
             batch_size=self.batch_size,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -74,10 +74,7 @@ class SavedModel(Options):
     def label(self) -> str:
         """The name and the settings that differ from the model's own."""
         base = Path(self.name).name if isinstance(self._files, ModelFolder) else self.name
-        changed = [f"{key}={value}" for key in self.LABELLED if (value := getattr(self, key)) is not None]
-        if self.dtype != "float32":
-            changed.append(f"dtype={self.dtype}")
-        return " ".join([base, *changed])
+        return " ".join([base, *changed_options(self, [*self.LABELLED, "dtype"])])
 
     @property
     def model_bytes(self) -> int:
@@ -172,13 +169,15 @@ class SavedModel(Options):
         except ModuleNotFoundError as error:
             raise MissingExtraError("sentence-transformers", "models", "encoding text") from error
         self._check_length()
-        dtype = getattr(torch, self.dtype)
+        device, dtype = self._device, getattr(torch, self._loaded_as)
+        if device == "cpu":
+            warn_of_slow_type(self._loaded_as)
         loading_bar = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
             model = self._files.load(
                 getattr(sentence_transformers, kind),
-                device=chosen_device(self.device),
+                device=device,
                 model_kwargs={"torch_dtype": dtype},
                 **settings,
             )
@@ -194,6 +193,16 @@ class SavedModel(Options):
         log.info("encoding on %s", model.device)
         return model.to(dtype).eval()
 
+    @property
+    def _device(self) -> str:
+        """Where the model is loaded to."""
+        return chosen_device(self.device)
+
+    @property
+    def _loaded_as(self) -> str:
+        """The type of torch's weights."""
+        return self.dtype
+
     def _check_length(self) -> None:
         if self.max_length is None:
             return
@@ -203,3 +212,27 @@ class SavedModel(Options):
 
     def _not_loaded(self, error: Exception) -> ModelError:
         return ModelError(f"{self.name} cannot be loaded: {first_line(error)}")
+
+
+def changed_options(options: Options, names: Sequence[str]) -> list[str]:
+    """Return NAME=VALUE of those of a model's options that are not at their defaults."""
+    defaults = {field.name: field.default for field in fields(options)}
+    return [f"{key}={value}" for key in names if (value := getattr(options, key)) != defaults[key]]
+
+
+FAST_TYPES = {"bfloat16": ("avx512_bf16", "amx_bf16"), "float16": ("avx512_fp16", "amx_fp16")}
+"""What a processor must be able to do for a type to be faster than float32, as torch calls it."""
+
+
+def warn_of_slow_type(dtype: str) -> None:
+    """Say so where a type is slower than float32 because the processor does not compute with it."""
+    import torch
+
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # torch has told since 2.10
+    x86 = able.get("architecture") == "x86_64"
+    if dtype in FAST_TYPES and x86 and not any(able.get(name) for name in FAST_TYPES[dtype]):
+        log.warning(
+            "this processor does not compute with %s (%s): encoding is slower than with model.dtype=float32",
+            dtype,
+            " or ".join(FAST_TYPES[dtype]),
+        )

@@ -619,3 +619,14 @@ def test_a_model_whose_layers_are_not_one_list_cannot_be_cut(deep: Path) -> None
     transformer.config.num_hidden_layers = 7
     with pytest.raises(ModelError, match="cannot be cut: BertModel has 0 lists of its 7 layers"):
         cut(transformer, 1, "it")
+
+
+def test_queries_of_other_layers_are_those_of_a_model_cut_so(deep: Path) -> None:
+    whole, shallow = local(deep), local(deep, layers=1)
+    both = local(deep, query_layers=1)
+    for role, alone in (("document", whole), ("query", shallow)):
+        np.testing.assert_array_equal(both.encode(TEXTS, role, None), alone.encode(TEXTS, role, None))
+        assert both.identity(role, None) == alone.identity(role, None), "they share a cache"
+    assert both.label == "deep-model query_layers=1"
+    with pytest.raises(ConfigError, match="at least 0, got -1"):
+        local(deep, query_layers=-1)

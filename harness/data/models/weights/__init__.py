@@ -1,0 +1,1 @@
+"""Smaller weights of a transformer: a module a technique, and which of them `model.compress` names."""
