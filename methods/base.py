@@ -31,6 +31,7 @@ from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
 from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
+from methods.stored_rows import StoredRows
 from methods.token_vectors import TokenColumn, as_token_vectors
 
 Array = NDArray[Any]
@@ -570,6 +571,24 @@ class Codec(Part, ABC):
         if "unit_length_" not in vars(self):
             raise NotFittedError(f"{type(self).__name__} is not fitted: renormalize=auto asks the documents' lengths")
         return bool(self.unit_length_)
+
+    def stored_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the codes' bytes say of documents as they enter the dot product; None where that is no short way.
+
+        `doc_matrix` is the reference. Structures that score documents one by one ask for it.
+        """
+        return None if self.scoring == "raw_codes" else self._stored_decoded(codes)
+
+    def _stored_decoded(self, codes: Codes) -> StoredRows | None:
+        """Return what the bytes say of `decode(codes)`."""
+        rows = self._stored(codes)
+        if rows is None or not self.renormalizes:
+            return rows
+        return rows.scaled_to_unit_length() if type(self)._lengths is Codec._lengths else None
+
+    def _stored(self, codes: Codes) -> StoredRows | None:
+        """Return what the bytes say of `_decode(codes)`; a codec whose bytes are numbers or tables overrides this."""
+        return None
 
     def fit_rows(self, n: int) -> slice:
         """Return which of n documents `fit` looks at, for those who would have to prepare all of them."""

@@ -1,17 +1,18 @@
 """Compiled walks through graphs of documents, and Vamana's construction.
 
-Graphs are rows of links: `indptr` int64 (n + 1,), and `links` int64. Scores are inner products, float64 rounded once to
-float32, in an order of sums that is the same on every machine (`methods.selection.dot`).
+Searches walk over codes as `methods.kernels.code_scores` scores them; Vamana is made of float32 documents, by inner
+products summed in float64 in an order that is the same on every machine (`methods.selection.dot`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
+from methods.kernels import code_scores
 from methods.selection import dot
 
 Array = NDArray[Any]
@@ -40,11 +41,61 @@ def shift_in(scores: Array, rows: Array, open_: Array, held: int, place: int, sc
     return last + 1
 
 
+class LinkTables(NamedTuple):
+    """A graph as a walk reads it.
+
+    Attributes
+    ----------
+    lowest : int32 (n, r)
+        Neighbours of each document; -1 ends a row that has fewer.
+    nodes : int32 (u,)
+        Documents of the levels above, ascending; none in a graph of one level.
+    first : int32 (u,)
+        The row of such a document's links on level 1; those of the next level are in the next row.
+    upper : int32 (rows, s)
+        Neighbours on these levels.
+    entry, top : int
+        Where walks begin: a document of the highest level, and that level.
+    """
+
+    lowest: Array
+    nodes: Array
+    first: Array
+    upper: Array
+    entry: int
+    top: int
+
+
+@compiled
+def descend(form: Any, prepared: Any, graph: LinkTables) -> tuple[int, int]:
+    """Return where a query enters the lowest level, and how many documents were scored for that.
+
+    On each level above it, a walk goes to the document that no neighbour betters.
+    """
+    nodes, best, scored = graph.nodes, graph.entry, 0
+    if graph.top == 0:
+        return best, scored
+    found, scored = code_scores.score(form, prepared, best), 1
+    for level in range(graph.top, 0, -1):
+        moved = True
+        while moved:
+            moved = False
+            row = graph.first[np.searchsorted(nodes, best)] + level - 1
+            for position in range(graph.upper.shape[1]):
+                other = np.intp(graph.upper[row, position])
+                if other < 0:
+                    break
+                score = code_scores.score(form, prepared, other)
+                scored += 1
+                if score > found:
+                    best, found, moved = other, score, True
+    return best, scored
+
+
 @compiled
 def walk(
-    query: Array,
-    docs: Array,
-    indptr: Array,
+    form: Any,
+    prepared: Any,
     links: Array,
     start: int,
     scores: Array,
@@ -52,44 +103,57 @@ def walk(
     open_: Array,
     seen: Array,
     stamp: Any,
+    fresh: Array,
 ) -> tuple[int, int]:
     """Search a graph best first: read the best unread document of a list, score its neighbours, until all are read.
 
     Parameters
     ----------
-    query, docs : float32 (d,), (n, d)
-    indptr, links : the graph
+    form, prepared : documents and a query, see `methods.kernels.code_scores`
+    links : int32 (n, r)
+        See `LinkTables`.
     start : int
     scores, rows, open_ : float32, int64, bool (ef,)
         The list, filled in order: the best `ef` documents seen.
-    seen : uint32 (n,)
+    seen : uint8 (n,)
         Where a document's entry is `stamp`, this query has scored it.
-    stamp : uint32
+    stamp : uint8
+    fresh : int64 (r,)
+        Room for the neighbours that are new.
 
     Returns
     -------
     int, int
         Documents in the list, and documents scored.
     """
-    scores[0], rows[0], open_[0] = np.float32(dot(query, docs[start])), start, True
+    scores[0], rows[0], open_[0] = np.float32(code_scores.score(form, prepared, start)), start, True
     seen[start] = stamp
-    held, scored, at = 1, 1, 0
+    held, scored, at, room = 1, 1, 0, len(scores)
     while at < held:
         if not open_[at]:
             at += 1
             continue
         open_[at] = False
         row = rows[at]
+        # all of them at first, so that the processor may fetch one's bytes while it scores another
+        count = 0
+        for position in range(links.shape[1]):
+            other = np.intp(links[row, position])
+            if other < 0:
+                break
+            if seen[other] != stamp:
+                seen[other] = stamp
+                fresh[count] = other
+                count += 1
+        scored += count
         first = at + 1
-        for position in range(indptr[row], indptr[row + 1]):
-            other = links[position]
-            if seen[other] == stamp:
+        for place_of in range(count):
+            other = fresh[place_of]
+            score = np.float32(code_scores.score(form, prepared, other))
+            if held == room and score < scores[room - 1]:
                 continue
-            seen[other] = stamp
-            scored += 1
-            score = np.float32(dot(query, docs[other]))
             place = place_in(scores, rows, held, score, other)
-            if place < len(scores):
+            if place < room:
                 held = shift_in(scores, rows, open_, held, place, score, other)
                 first = min(first, place)
         at = first
@@ -98,75 +162,53 @@ def walk(
 
 @compiled
 def search(
+    form: Any,
     queries: Array,
-    docs: Array,
-    indptr: Array,
-    links: Array,
-    starts: Array,
-    ef: int,
+    graph: LinkTables,
+    k: int,
     out_scores: Array,
     out_rows: Array,
+    found: Array,
     scored: Array,
 ) -> None:
-    """Fill the best documents that a walk from each query's start finds, float32 and int64 (m, k), and add its work.
-
-    Where there are fewer, scores are -inf and rows -1. `scored`, int64 (m,), grows by the documents scored.
-    """
-    k = out_scores.shape[1]
-    scores, rows, open_ = np.empty(ef, np.float32), np.empty(ef, np.int64), np.empty(ef, np.bool_)
-    seen = np.zeros(len(docs), np.uint32)
-    for query in range(len(queries)):
-        held, work = walk(
-            queries[query], docs, indptr, links, starts[query], scores, rows, open_, seen, np.uint32(query + 1)
-        )
-        scored[query] += work
-        found = min(k, held)
-        out_scores[query, :found], out_rows[query, :found] = scores[:found], rows[:found]
-        out_scores[query, found:], out_rows[query, found:] = -np.inf, -1
-
-
-@compiled
-def descend(
-    queries: Array,
-    docs: Array,
-    first: Array,
-    indptr: Array,
-    links: Array,
-    entry: int,
-    top: int,
-    starts: Array,
-    scored: Array,
-) -> None:
-    """Fill where each query enters the lowest level: on each level above it, the document that no neighbour betters.
+    """Fill the documents that a walk of each query finds: all that may be among its `k` best, and how many.
 
     Parameters
     ----------
-    queries, docs : float32 (m, d), (n, d)
-    first : int64 (n,)
-        The row of a document's links on level 1; those of the next level are in the next row.
-    indptr, links : the links of all levels above 0
-    entry, top : int
-        A document of the highest level, and that level.
-    starts, scored : int64 (m,)
-        Filled; the documents scored are added.
+    form : documents, see `methods.kernels.code_scores`
+    queries : float32 (m, d)
+    graph : LinkTables
+    k : int
+    out_scores, out_rows : float32, int64 (m, ef)
+        In the order of the scores, of which the first `found` are filled.
+    found, scored : int64 (m,)
+        Filled: how many, and how many documents were scored.
     """
+    ef = out_scores.shape[1]
+    open_ = np.empty(ef, np.bool_)
+    seen = np.zeros(len(graph.lowest), np.uint8)
+    fresh = np.empty(graph.lowest.shape[1], np.int64)
+    prepared = code_scores.room(form)
+    stamp = 0
     for query in range(len(queries)):
-        vector = queries[query]
-        best, score = entry, np.float32(dot(vector, docs[entry]))
-        if top > 0:
-            scored[query] += 1
-        for level in range(top, 0, -1):
-            moved = True
-            while moved:
-                moved = False
-                row = first[best] + level - 1
-                for position in range(indptr[row], indptr[row + 1]):
-                    other = links[position]
-                    found = np.float32(dot(vector, docs[other]))
-                    scored[query] += 1
-                    if found > score:
-                        best, score, moved = other, found, True
-        starts[query] = best
+        if stamp == 255:
+            seen[:] = 0
+            stamp = 0
+        stamp += 1
+        code_scores.prepare(form, queries[query], prepared)
+        start, before = descend(form, prepared, graph)
+        scores, rows = out_scores[query], out_rows[query]
+        held, work = walk(
+            form, prepared, graph.lowest, start, scores, rows, open_, seen, np.uint8(stamp), fresh
+        )
+        scored[query] = before + work
+        kept = held
+        if k < held:
+            least = np.float32(np.float64(scores[k - 1]) - 2 * prepared.numbers[code_scores.ERROR])
+            kept = k
+            while kept < held and scores[kept] >= least:
+                kept += 1
+        found[query] = kept
 
 
 @compiled

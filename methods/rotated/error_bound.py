@@ -50,6 +50,10 @@ class BoundedRaBitQ(ScaledLevels):
     def _decode(self, codes: Codes) -> Float32:
         return np.column_stack([super()._decode(codes), codes.rows["error"].astype(np.float32)])
 
+    def _stored(self, codes: Codes) -> None:
+        """Return None: a document has two numbers besides what the levels stand for."""
+        return None
+
     def _project_queries(self, queries: Float32) -> Float32:
         lengths = np.sqrt(np.einsum("ij,ij->i", self._centred(queries), self._centred(queries), dtype=np.float64))
         return np.column_stack([super()._project_queries(queries), (self.epsilon * lengths).astype(np.float32)])
