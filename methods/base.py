@@ -508,6 +508,10 @@ class Structure(ABC):
     effort_name: ClassVar[str]
     """The parameter by which a search looks at more, or fewer, documents. It has no part in what is stored."""
 
+    walks: ClassVar[bool]
+    """Whether a search walks along links, so that with one effort it scores as many as the logarithm of the documents
+    says; otherwise it reads a share of them."""
+
     @property
     def effort(self) -> int:
         """The effort of a search."""
@@ -525,6 +529,11 @@ class Structure(ABC):
     @abstractmethod
     def visited(self) -> NDArray[np.int64]:
         """Documents that the last search scored for each query, int64 (m,)."""
+
+    @property
+    @abstractmethod
+    def scored_as(self) -> str:
+        """What the last search scored: codes, as they lie, or float32, which documents were decoded to."""
 
 
 @dataclass(kw_only=True, eq=False)

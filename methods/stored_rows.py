@@ -90,10 +90,11 @@ class StoredRows:
 
     def form(self) -> Levels | Tables:
         """Return what compiled loops score."""
-        from methods.kernels.code_scores import Levels, Tables  # numba takes a while to import
+        from methods.kernels.code_scores import Levels, Rows, Tables  # numba takes a while to import
 
         octets = np.ascontiguousarray(self.octets)
         factor, extra = _own(self.factor), _own(self.extra)
+        largest = 1.0 if self.factor is None else float(np.abs(self.factor).max())
         width = len(self.point)
         point = np.ascontiguousarray(self.point, dtype=np.float32)
         direction = np.zeros(width, np.float32) if self.direction is None else self.direction.astype(np.float32)
@@ -102,18 +103,15 @@ class StoredRows:
             dims = np.arange(octets.shape[1] * each)
             dims = np.where(dims < len(code.step), dims, -1).reshape(octets.shape[1], each).T
             shifts = np.arange(each, dtype=np.uint8) * np.uint8(code.bits)
+            shifts = np.ascontiguousarray(shifts[::-1] if code.last_first else shifts)
             return Levels(
-                octets,
+                Rows(octets, shifts, 2**code.bits - 1, factor, extra, -1.0),
                 np.ascontiguousarray(dims),
-                np.ascontiguousarray(shifts[::-1] if code.last_first else shifts),
-                2**code.bits - 1,
                 _filled(code.step, width),
                 _filled(code.base, width),
                 point,
                 direction,
-                factor,
-                extra,
-                1.0 if self.factor is None else float(np.abs(self.factor).max()),
+                largest,
             )
         layout = self.code
         wide = layout.columns.astype(np.float64)
@@ -122,19 +120,14 @@ class StoredRows:
         cross = np.add.reduceat(wide * point[layout.dims][:, None].astype(np.float64), ends, axis=0)
         square = float(point.astype(np.float64) @ point)
         reach = float(np.sqrt(lengths.max(axis=1).sum()))
-        largest = 1.0 if self.factor is None else float(np.abs(self.factor).max())
         return Tables(
-            octets,
+            Rows(octets, np.empty(0, np.uint8), 0, factor, extra, square if self.unit else -1.0),
             layout.starts,
             layout.dims,
             layout.columns,
             point,
             direction,
-            factor,
-            extra,
             (lengths + 2 * cross).astype(np.float32).ravel() if self.unit else np.empty(0, np.float32),
-            square,
-            self.unit,
             largest * reach + float(np.sqrt(square)),
         )
 
@@ -160,10 +153,9 @@ def _own(numbers: Stored | None) -> Own:
     """Return numbers of documents as they are stored."""
     from methods.kernels.code_scores import Own
 
-    whole, bits, halves = np.empty(0, np.float32), np.empty(0, np.uint16), np.empty(0, np.float32)
+    whole, half = np.empty(0, np.float32), np.empty(0, np.uint16)
     if numbers is not None and numbers.dtype == np.float32:
         whole = np.ascontiguousarray(numbers)
     elif numbers is not None:
-        bits = np.ascontiguousarray(numbers).view(np.uint16)
-        halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-    return Own(whole, bits, halves)
+        half = np.ascontiguousarray(numbers).view(np.uint16)
+    return Own(whole, half)

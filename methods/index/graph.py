@@ -95,7 +95,7 @@ class Graph(IndexStructure, ABC):
     A walk scores documents one by one, in no order. Codes that say what their bytes stand for (`Codec.stored_rows`) are
     scored as they lie, roughly, and the documents that may be among the best are decoded in the end; so memory holds
     codes and links. Of other codes the documents are decoded once and kept as float32 while the same codes are
-    searched, which is more than what is measured as storage: see `scores_codes`.
+    searched, which is more than what is measured as storage: see `scored_as`.
 
     Parameters
     ----------
@@ -105,6 +105,8 @@ class Graph(IndexStructure, ABC):
         Whether links join documents that are near each other as their codes stand for them, which is what FAISS does,
         or as they are.
     """
+
+    walks: ClassVar[bool] = True
 
     links: LinkLayout = "slots"
     built_on: Literal["codes", "documents"] = "codes"
@@ -162,8 +164,10 @@ class Graph(IndexStructure, ABC):
 
     def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
         from methods.kernels import graph_walk
+        from methods.kernels.code_scores import Decoded
 
         docs, graph = self._walkable(codes)
+        self._scored_codes = not isinstance(docs, Decoded)
         asked = np.ascontiguousarray(self._query_matrix(queries))
         scores, rows = np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
         scored = np.empty(len(asked), np.int64)
@@ -177,10 +181,12 @@ class Graph(IndexStructure, ABC):
 
             def work(start: int, stop: int, outputs: tuple[Array, ...] = outputs) -> None:
                 vectors, *rest = (array[start:stop] for array in outputs)
-                graph_walk.search(docs, vectors, graph, k, *rest)
+                graph_walk.search(docs, vectors, graph, ef, k, *rest)
 
             over_rows(work, last - first, QUERIES_PER_THREAD)
-            scores[block], rows[block] = decided(self.codec, inner, asked[block], rough, listed, found, k, docs)
+            scores[block], rows[block] = decided(
+                self.codec, inner, asked[block], rough, listed, found, k, are_exact=not self._scored_codes
+            )
         return scores, rows, scored
 
 

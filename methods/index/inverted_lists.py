@@ -88,6 +88,7 @@ class InvertedLists(IndexStructure):
     seed: int = 0
 
     effort_name: ClassVar[str] = "nprobe"
+    walks: ClassVar[bool] = False
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "lists", "iterations")

@@ -128,9 +128,10 @@ class IndexStructure(Codec, Structure, ABC):
         found: Int64 = vars(self)["_visited"]
         return found
 
-    def scores_codes(self, codes: Codes) -> bool:
-        """Whether a search scores codes as they lie; otherwise it decodes documents to float32, and keeps them."""
-        return self.codec.stored_rows(held(codes)) is not None
+    @property
+    def scored_as(self) -> str:
+        """What the last search scored: codes, as they lie, or float32, which documents were decoded to."""
+        return "codes" if vars(self).get("_scored_codes") else "float32"
 
     @property
     def wants_queries(self) -> bool:  # type: ignore[override]
@@ -189,7 +190,7 @@ def put_in(codes: Codes) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def decided(
-    codec: Codec, codes: Codes, asked: Float32, rough: Float32, listed: Int64, found: Int64, k: int, docs: Any
+    codec: Codec, codes: Codes, asked: Float32, rough: Float32, listed: Int64, found: Int64, k: int, are_exact: bool
 ) -> tuple[Float32, Int64]:
     """Return the k best of the documents that rough scores left open, with the scores that their codes decode to.
 
@@ -202,24 +203,21 @@ def decided(
         Scores and rows by query, of which the first `found` count.
     found : int64 (m,)
     k : int
-    docs : the form in which they were scored
-        Scores of `methods.kernels.code_scores.Decoded` are not rough.
+    are_exact : bool
+        Whether the scores are not rough.
 
     Returns
     -------
     float32, int64 (m, k)
         Descending, the lower row first among equal ones; -inf and -1 where there are fewer.
     """
-    from methods.kernels.code_scores import Decoded
-
     width = max(k, int(found.max(initial=0)))
     there = np.arange(width) < found[:, None]
     scores, rows = np.full(there.shape, -np.inf, np.float32), np.full(there.shape, topk.NO_ROW, np.int64)
     kept = there[:, : rough.shape[1]]
     rows[there] = listed[:, :width][kept]
-    if isinstance(docs, Decoded):
-        scores[there] = rough[:, :width][kept]
-    else:
+    scores[there] = rough[:, :width][kept]
+    if not are_exact:
         owners, wanted = np.nonzero(there)[0], rows[there]
         exact = np.empty(len(wanted), np.float32)
         for start, stop in row_blocks(len(wanted), 8 * asked.shape[1], SEARCHED_BYTES):

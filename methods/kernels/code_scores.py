@@ -1,4 +1,4 @@
-"""Scores of documents from their codes as they lie, one document at a time, as a walk along a graph asks for them.
+"""Scores of some documents from their codes as they lie, as a walk along a graph asks for them.
 
 Three forms of documents x, each told apart when the loops that score them are compiled:
 
@@ -45,14 +45,10 @@ ROUNDING = 2.0**-23
 
 
 class Own(NamedTuple):
-    """Numbers of documents, as they are stored: float32 (n,), or the bits of float16, uint16 (n,); the other is empty.
-
-    `halves`, float32 (65536,), is what each float16 stands for, if there are any.
-    """
+    """Numbers of documents, as they are stored: float32 (n,), or the bits of float16, uint16 (n,); the other is empty."""
 
     whole: Array
     half: Array
-    halves: Array
 
 
 class Decoded(NamedTuple):
@@ -61,34 +57,48 @@ class Decoded(NamedTuple):
     docs: Array
 
 
+class Rows(NamedTuple):
+    """What a score reads of documents.
+
+    Attributes
+    ----------
+    octets : uint8 (n, b)
+    shifts : uint8 (p,)
+        Of `Levels`: bits below each of p numbers in a byte.
+    mask : int
+        Of `Levels`: the largest number.
+    factor, extra : Own
+        f and e; empty for 1 and 0.
+    square : float
+        Of `Tables` of unit length, |point|^2; otherwise -1.
+    """
+
+    octets: Array
+    shifts: Array
+    mask: int
+    factor: Own
+    extra: Own
+    square: float
+
+
 class Levels(NamedTuple):
     """See the module.
 
     Attributes
     ----------
-    octets : uint8 (n, b)
+    rows : Rows
     dims : int64 (p, b)
         The dimension of each byte's number at each of p places in it; -1 for none.
-    shifts : uint8 (p,)
-        Bits below each place.
-    mask : int
-        The largest number.
     step, base, point, direction : float32 (d,)
-    factor, extra : Own
-        f and e; empty for 1 and 0.
     largest_factor : float
     """
 
-    octets: Array
+    rows: Rows
     dims: Array
-    shifts: Array
-    mask: int
     step: Array
     base: Array
     point: Array
     direction: Array
-    factor: Own
-    extra: Own
     largest_factor: float
 
 
@@ -97,31 +107,22 @@ class Tables(NamedTuple):
 
     Attributes
     ----------
-    octets : uint8 (n, b)
+    rows : Rows
     starts, dims, columns : as in `methods.kernels.product_codes.Layout`
     point, direction : float32 (d,)
-    factor, extra : Own
-    squares : float32 (256 b,)
-        What each byte adds to the squared length, 2 <point, t> + |t|^2; only asked for if `unit`.
-    square : float
-        |point|^2.
-    unit : bool
-        Only without f and e.
+    squares : float32 (256 b,), or empty
+        For documents of unit length, without f and e: what each byte adds to the squared length, 2 <point, t> + |t|^2.
     longest : float
         A bound on lengths before they are scaled.
     """
 
-    octets: Array
+    rows: Rows
     starts: Array
     dims: Array
     columns: Array
     point: Array
     direction: Array
-    factor: Own
-    extra: Own
     squares: Array
-    square: float
-    unit: bool
     longest: float
 
 
@@ -137,7 +138,7 @@ class Prepared(NamedTuple):
     weights : int16 (p b,)
         Of `Levels`.
     table : float32 (256 b,)
-        Of `Tables`; of (512 b,) with each byte's part of the squared length beside each product.
+        Of `Tables`; for unit length (512 b,), with each byte's part of the squared length beside each product.
     numbers : float64 (5,)
     """
 
@@ -156,13 +157,28 @@ def _product(left: Array, right: Array) -> float:
 
 
 @compiled
-def own_number(own: Own, row: int, default: float) -> float:
-    """Return a document's number, or the default where none is stored."""
+def own_number(own: Own, row: int) -> float:
+    """Return the number of a document."""
     if len(own.whole):
         return np.float64(own.whole[row])
-    if len(own.half):
-        return np.float64(own.halves[own.half[row]])
-    return default
+    half = np.uint32(own.half[row])
+    # IEEE 754: the exponents of both formats differ by 112, subnormal numbers included
+    size = np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
+    return -np.float64(size) if half >> np.uint32(15) else np.float64(size)
+
+
+@compiled
+def _add_own(scores: Array, rows: Array, count: int, stored: Rows, point: float, along: float) -> None:
+    """Make of what bytes say, g, the scores point + f g + e along."""
+    factor, extra = stored.factor, stored.extra
+    if len(factor.whole) or len(factor.half):
+        for at in range(count):
+            scores[at] *= own_number(factor, rows[at])
+    for at in range(count):
+        scores[at] += point
+    if len(extra.whole) or len(extra.half):
+        for at in range(count):
+            scores[at] += own_number(extra, rows[at]) * along
 
 
 @compiled
@@ -177,8 +193,9 @@ def _prepare_decoded(form: Decoded, query: Array, prepared: Prepared) -> None:
 
 
 @compiled
-def _score_decoded(form: Decoded, prepared: Prepared, row: int) -> float:
-    return dot(prepared.vector, form.docs[row])
+def _score_decoded(form: Decoded, prepared: Prepared, rows: Array, count: int, scores: Array) -> None:
+    for at in range(count):
+        scores[at] = dot(prepared.vector, form.docs[rows[at]])
 
 
 @compiled
@@ -190,6 +207,7 @@ def _room_levels(form: Levels) -> Prepared:
 @compiled
 def _prepare_levels(form: Levels, query: Array, prepared: Prepared) -> None:
     places, width = form.dims.shape
+    mask = form.rows.mask
     largest, total = 0.0, 0.0
     for place in range(places):
         for byte in range(width):
@@ -199,7 +217,7 @@ def _prepare_levels(form: Levels, query: Array, prepared: Prepared) -> None:
                 largest = max(largest, product)
                 total += product
     count = places * width
-    scale = max(largest / LARGEST, total * form.mask / (MOST - 0.5 * count * form.mask))
+    scale = max(largest / LARGEST, total * mask / (MOST - 0.5 * count * mask))
     for place in range(places):
         for byte in range(width):
             dim = form.dims[place, byte]
@@ -211,33 +229,36 @@ def _prepare_levels(form: Levels, query: Array, prepared: Prepared) -> None:
     numbers[SCALE] = scale
     numbers[POINT], numbers[BASE] = _product(query, form.point), _product(query, form.base)
     numbers[ALONG] = _product(query, form.direction)
-    numbers[ERROR] = form.largest_factor * 0.5 * scale * count * form.mask
-    numbers[ERROR] += ROUNDING * (abs(numbers[POINT]) + form.largest_factor * (total * form.mask + abs(numbers[BASE])))
+    numbers[ERROR] = form.largest_factor * 0.5 * scale * count * mask
+    numbers[ERROR] += ROUNDING * (abs(numbers[POINT]) + form.largest_factor * (total * mask + abs(numbers[BASE])))
 
 
 @compiled
-def _score_levels(form: Levels, prepared: Prepared, row: int) -> float:
-    line, weights = form.octets[row], prepared.weights
-    total = np.int32(0)
-    if len(form.shifts) == 1:
-        for byte in range(len(line)):
-            total = np.int32(total + np.int32(weights[byte]) * np.int32(line[byte]))
-    else:
-        width, mask = len(line), np.uint8(form.mask)
-        for place in range(len(form.shifts)):
-            part, shift = weights[place * width : (place + 1) * width], form.shifts[place]
+def _score_levels(stored: Rows, prepared: Prepared, rows: Array, count: int, scores: Array) -> None:
+    octets, weights, shifts, numbers = stored.octets, prepared.weights, stored.shifts, prepared.numbers
+    width, scale, base = octets.shape[1], numbers[SCALE], numbers[BASE]
+    if len(shifts) == 1:
+        for at in range(count):
+            row, total = rows[at], np.int32(0)
             for byte in range(width):
-                number = np.uint8(np.uint8(line[byte] >> shift) & mask)
-                total = np.int32(total + np.int32(part[byte]) * np.int32(number))
-    numbers = prepared.numbers
-    score = numbers[BASE] + numbers[SCALE] * total
-    score = numbers[POINT] + own_number(form.factor, row, 1.0) * score
-    return score + own_number(form.extra, row, 0.0) * numbers[ALONG]
+                total = np.int32(total + np.int32(weights[byte]) * np.int32(octets[row, byte]))
+            scores[at] = base + scale * total
+    else:
+        mask = np.uint8(stored.mask)
+        for at in range(count):
+            row, total = rows[at], np.int32(0)
+            for place in range(len(shifts)):
+                shift, first = shifts[place], place * width
+                for byte in range(width):
+                    number = np.uint8(np.uint8(octets[row, byte] >> shift) & mask)
+                    total = np.int32(total + np.int32(weights[first + byte]) * np.int32(number))
+            scores[at] = base + scale * total
+    _add_own(scores, rows, count, stored, numbers[POINT], numbers[ALONG])
 
 
 @compiled
 def _room_tables(form: Tables) -> Prepared:
-    size = form.octets.shape[1] * VALUES * (2 if form.unit else 1)
+    size = form.rows.octets.shape[1] * VALUES + len(form.squares)
     d = len(form.point)
     return Prepared(np.empty(d, np.float32), np.empty(0, np.int16), np.empty(size, np.float32), np.zeros(5))
 
@@ -248,14 +269,14 @@ def _prepare_tables(form: Tables, query: Array, prepared: Prepared) -> None:
     square = 0.0
     for at in range(len(query)):
         square += np.float64(query[at]) ** 2
-    for byte in range(form.octets.shape[1]):
+    for byte in range(form.rows.octets.shape[1]):
         line[:] = np.float32(0)
         for place in range(form.starts[byte], form.starts[byte + 1]):
             value, column = query[form.dims[place]], form.columns[place]
             for number in range(VALUES):
                 line[number] += value * column[number]
         first = byte * VALUES
-        if form.unit:
+        if len(form.squares):
             for number in range(VALUES):
                 prepared.table[2 * (first + number)] = line[number]
                 prepared.table[2 * (first + number) + 1] = form.squares[first + number]
@@ -264,40 +285,46 @@ def _prepare_tables(form: Tables, query: Array, prepared: Prepared) -> None:
     numbers = prepared.numbers
     numbers[POINT], numbers[ALONG] = _product(query, form.point), _product(query, form.direction)
     # sums of so many terms, of products as long as that together (Cauchy)
-    numbers[ERROR] = ROUNDING * (len(form.dims) + 2) * np.sqrt(square) * (4.0 if form.unit else form.longest)
+    numbers[ERROR] = ROUNDING * (len(form.dims) + 2) * np.sqrt(square) * (4.0 if len(form.squares) else form.longest)
 
 
 @compiled
-def _score_tables(form: Tables, prepared: Prepared, row: int) -> float:
-    line, table, numbers = form.octets[row], prepared.table, prepared.numbers
-    width = len(line)
-    even, odd = np.float32(0), np.float32(0)
-    if form.unit:
-        squares, odd_squares = np.float32(0), np.float32(0)
-        for byte in range(0, width - 1, 2):
-            at = 2 * (byte * VALUES + np.intp(line[byte]))
-            even += table[at]
-            squares += table[at + 1]
-            at = 2 * ((byte + 1) * VALUES + np.intp(line[byte + 1]))
-            odd += table[at]
-            odd_squares += table[at + 1]
-        if width % 2:
-            at = 2 * ((width - 1) * VALUES + np.intp(line[width - 1]))
-            even += table[at]
-            squares += table[at + 1]
-        square = form.square + np.float64(squares + odd_squares)
-        score = numbers[POINT] + np.float64(even + odd)
-        return score / np.sqrt(square) if square > 0 else score
-    for byte in range(0, width - 1, 2):
-        even += table[byte * VALUES + np.intp(line[byte])]
-        odd += table[(byte + 1) * VALUES + np.intp(line[byte + 1])]
-    if width % 2:
-        even += table[(width - 1) * VALUES + np.intp(line[width - 1])]
-    score = numbers[POINT] + own_number(form.factor, row, 1.0) * np.float64(even + odd)
-    return score + own_number(form.extra, row, 0.0) * numbers[ALONG]
+def _score_tables(stored: Rows, prepared: Prepared, rows: Array, count: int, scores: Array) -> None:
+    octets, table, numbers = stored.octets, prepared.table, prepared.numbers
+    width = octets.shape[1]
+    pairs = width - width % 2
+    if stored.square >= 0:
+        for at in range(count):
+            row = rows[at]
+            even, odd, squares, odd_squares = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for byte in range(0, pairs, 2):
+                place = 2 * (byte * VALUES + np.intp(octets[row, byte]))
+                even += table[place]
+                squares += table[place + 1]
+                place = 2 * ((byte + 1) * VALUES + np.intp(octets[row, byte + 1]))
+                odd += table[place]
+                odd_squares += table[place + 1]
+            if pairs < width:
+                place = 2 * (pairs * VALUES + np.intp(octets[row, pairs]))
+                even += table[place]
+                squares += table[place + 1]
+            square = stored.square + np.float64(squares + odd_squares)
+            score = numbers[POINT] + np.float64(even + odd)
+            scores[at] = score / np.sqrt(square) if square > 0 else score
+        return
+    for at in range(count):
+        row = rows[at]
+        even, odd = np.float32(0), np.float32(0)
+        for byte in range(0, pairs, 2):
+            even += table[byte * VALUES + np.intp(octets[row, byte])]
+            odd += table[(byte + 1) * VALUES + np.intp(octets[row, byte + 1])]
+        if pairs < width:
+            even += table[pairs * VALUES + np.intp(octets[row, pairs])]
+        scores[at] = np.float64(even + odd)
+    _add_own(scores, rows, count, stored, numbers[POINT], numbers[ALONG])
 
 
-_LOOPS = {
+_LOOPS: dict[type, tuple[Any, Any, Any]] = {
     Decoded: (_room_decoded, _prepare_decoded, _score_decoded),
     Levels: (_room_levels, _prepare_levels, _score_levels),
     Tables: (_room_tables, _prepare_tables, _score_tables),
@@ -306,21 +333,26 @@ _LOOPS = {
 
 def room(form: Form) -> Prepared:
     """Return room for a query."""
-    return _LOOPS[type(form)][0](form)  # type: ignore[operator]
+    return _LOOPS[type(form)][0](form)
 
 
 def prepare(form: Form, query: Array, prepared: Prepared) -> None:
     """Fill what a query, float32 (d,), is scored by; `numbers[ERROR]` bounds how far off its scores are."""
-    _LOOPS[type(form)][1](form, query, prepared)  # type: ignore[operator]
+    _LOOPS[type(form)][1](form, query, prepared)
 
 
-def score(form: Form, prepared: Prepared, row: int) -> float:
-    """Return a document's score."""
-    return _LOOPS[type(form)][2](form, prepared, row)  # type: ignore[operator]
+def score(form: Form, prepared: Prepared, rows: Array, count: int, scores: Array) -> None:
+    """Fill the scores, float64, of the first `count` of some rows, int64.
+
+    Many at a time: a call counts the references to each array of a form, which takes as long as a few documents.
+    """
+    read = form if isinstance(form, Decoded) else form.rows
+    _LOOPS[type(form)][2](read, prepared, rows, count, scores)
 
 
 def _class(form: Any) -> type:
-    found: type = form.instance_class if isinstance(form, types.NamedTuple) else type(None)
+    """Return the class of a named tuple that numba compiles for; one of one array has a type of its own there."""
+    found: type = form.instance_class if isinstance(form, types.NamedTuple | types.NamedUniTuple) else type(None)
     return found
 
 
@@ -346,10 +378,16 @@ def _compiled_prepare(form: Any, query: Any, prepared: Any) -> Any:
 
 
 @overload(score)
-def _compiled_score(form: Any, prepared: Any, row: Any) -> Any:
+def _compiled_score(form: Any, prepared: Any, rows: Any, count: Any, scores: Any) -> Any:
     loop: Any = _LOOPS[_class(form)][2]
+    if _class(form) is Decoded:
 
-    def chosen(form: Any, prepared: Any, row: Any) -> Any:
-        return loop(form, prepared, row)
+        def chosen(form: Any, prepared: Any, rows: Any, count: Any, scores: Any) -> Any:
+            return loop(form, prepared, rows, count, scores)
+
+    else:
+
+        def chosen(form: Any, prepared: Any, rows: Any, count: Any, scores: Any) -> Any:
+            return loop(form.rows, prepared, rows, count, scores)
 
     return chosen

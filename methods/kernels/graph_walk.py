@@ -67,29 +67,60 @@ class LinkTables(NamedTuple):
 
 
 @compiled
-def descend(form: Any, prepared: Any, graph: LinkTables) -> tuple[int, int]:
+def descend(form: Any, prepared: Any, graph: LinkTables, fresh: Array, fresh_scores: Array) -> tuple[int, int]:
     """Return where a query enters the lowest level, and how many documents were scored for that.
 
-    On each level above it, a walk goes to the document that no neighbour betters.
+    On each level above it, a walk goes to the document that no neighbour betters. `fresh` and `fresh_scores` are room
+    for the neighbours of one, int64 and float64.
     """
-    nodes, best, scored = graph.nodes, graph.entry, 0
+    nodes, first, upper, best, scored = graph.nodes, graph.first, graph.upper, graph.entry, 0
     if graph.top == 0:
         return best, scored
-    found, scored = code_scores.score(form, prepared, best), 1
+    fresh[0] = best
+    code_scores.score(form, prepared, fresh, 1, fresh_scores)
+    found, scored = fresh_scores[0], 1
     for level in range(graph.top, 0, -1):
         moved = True
         while moved:
             moved = False
-            row = graph.first[np.searchsorted(nodes, best)] + level - 1
-            for position in range(graph.upper.shape[1]):
-                other = np.intp(graph.upper[row, position])
-                if other < 0:
-                    break
-                score = code_scores.score(form, prepared, other)
-                scored += 1
-                if score > found:
-                    best, found, moved = other, score, True
+            row, count = first[np.searchsorted(nodes, best)] + level - 1, 0
+            while count < upper.shape[1] and upper[row, count] >= 0:
+                fresh[count] = upper[row, count]
+                count += 1
+            code_scores.score(form, prepared, fresh, count, fresh_scores)
+            scored += count
+            for place in range(count):
+                if fresh_scores[place] > found:
+                    best, found, moved = fresh[place], fresh_scores[place], True
     return best, scored
+
+
+ROWS = 0x7FFFFFFF
+"""The largest row number, and the bits of a float32 besides its sign."""
+
+
+@compiled
+def key_of(score: float, row: int) -> int:
+    """Return a whole number by which unread documents stand in order: the score descending, then the row ascending.
+
+    From the highest bit: the bits of the float32, as a number of the same order; the row, counted down; 1 for unread.
+    """
+    # of the two zeros the one
+    bits = np.int64(np.float32(score + 0.0).view(np.int32))
+    return (bits if bits >= 0 else bits ^ ROWS) << 32 | np.int64(ROWS - row) << 1 | 1
+
+
+@compiled
+def row_of(key: int) -> int:
+    """Return the row in a key."""
+    return ROWS - ((key & 0xFFFFFFFF) >> 1)
+
+
+@compiled
+def score_of(key: int) -> Any:
+    """Return the score in a key, float32."""
+    bits = key >> 32
+    return np.int32(bits if bits >= 0 else bits ^ ROWS).view(np.float32)
 
 
 @compiled
@@ -98,12 +129,11 @@ def walk(
     prepared: Any,
     links: Array,
     start: int,
-    scores: Array,
-    rows: Array,
-    open_: Array,
+    keys: Array,
     seen: Array,
     stamp: Any,
     fresh: Array,
+    fresh_scores: Array,
 ) -> tuple[int, int]:
     """Search a graph best first: read the best unread document of a list, score its neighbours, until all are read.
 
@@ -113,12 +143,12 @@ def walk(
     links : int32 (n, r)
         See `LinkTables`.
     start : int
-    scores, rows, open_ : float32, int64, bool (ef,)
-        The list, filled in order: the best `ef` documents seen.
+    keys : int64 (ef,)
+        The list, filled in order: the best `ef` documents seen, see `key_of`.
     seen : uint8 (n,)
         Where a document's entry is `stamp`, this query has scored it.
     stamp : uint8
-    fresh : int64 (r,)
+    fresh, fresh_scores : int64, float64 (r,)
         Room for the neighbours that are new.
 
     Returns
@@ -126,18 +156,20 @@ def walk(
     int, int
         Documents in the list, and documents scored.
     """
-    scores[0], rows[0], open_[0] = np.float32(code_scores.score(form, prepared, start)), start, True
+    most, room = links.shape[1], len(keys)
+    fresh[0] = start
+    code_scores.score(form, prepared, fresh, 1, fresh_scores)
+    keys[0] = key_of(fresh_scores[0], start)
     seen[start] = stamp
-    held, scored, at, room = 1, 1, 0, len(scores)
+    held, scored, at = 1, 1, 0
     while at < held:
-        if not open_[at]:
+        if not keys[at] & 1:
             at += 1
             continue
-        open_[at] = False
-        row = rows[at]
-        # all of them at first, so that the processor may fetch one's bytes while it scores another
+        row = row_of(keys[at])
+        keys[at] -= 1
         count = 0
-        for position in range(links.shape[1]):
+        for position in range(most):
             other = np.intp(links[row, position])
             if other < 0:
                 break
@@ -145,17 +177,21 @@ def walk(
                 seen[other] = stamp
                 fresh[count] = other
                 count += 1
+        code_scores.score(form, prepared, fresh, count, fresh_scores)
         scored += count
         first = at + 1
-        for place_of in range(count):
-            other = fresh[place_of]
-            score = np.float32(code_scores.score(form, prepared, other))
-            if held == room and score < scores[room - 1]:
+        for position in range(count):
+            key = key_of(fresh_scores[position], fresh[position])
+            if held < room:
+                held += 1
+            elif key < keys[held - 1]:
                 continue
-            place = place_in(scores, rows, held, score, other)
-            if place < room:
-                held = shift_in(scores, rows, open_, held, place, score, other)
-                first = min(first, place)
+            place = held - 1
+            while place > 0 and keys[place - 1] < key:
+                keys[place] = keys[place - 1]
+                place -= 1
+            keys[place] = key
+            first = min(first, place)
         at = first
     return held, scored
 
@@ -165,6 +201,7 @@ def search(
     form: Any,
     queries: Array,
     graph: LinkTables,
+    ef: int,
     k: int,
     out_scores: Array,
     out_rows: Array,
@@ -178,16 +215,18 @@ def search(
     form : documents, see `methods.kernels.code_scores`
     queries : float32 (m, d)
     graph : LinkTables
+    ef : int
+        Length of the list of a walk.
     k : int
     out_scores, out_rows : float32, int64 (m, ef)
         In the order of the scores, of which the first `found` are filled.
     found, scored : int64 (m,)
         Filled: how many, and how many documents were scored.
     """
-    ef = out_scores.shape[1]
-    open_ = np.empty(ef, np.bool_)
-    seen = np.zeros(len(graph.lowest), np.uint8)
-    fresh = np.empty(graph.lowest.shape[1], np.int64)
+    lowest, keys = graph.lowest, np.empty(ef, np.int64)
+    seen = np.zeros(len(lowest), np.uint8)
+    most = max(1, lowest.shape[1], graph.upper.shape[1])
+    fresh, fresh_scores = np.empty(most, np.int64), np.empty(most)
     prepared = code_scores.room(form)
     stamp = 0
     for query in range(len(queries)):
@@ -196,18 +235,15 @@ def search(
             stamp = 0
         stamp += 1
         code_scores.prepare(form, queries[query], prepared)
-        start, before = descend(form, prepared, graph)
-        scores, rows = out_scores[query], out_rows[query]
-        held, work = walk(
-            form, prepared, graph.lowest, start, scores, rows, open_, seen, np.uint8(stamp), fresh
-        )
+        start, before = descend(form, prepared, graph, fresh, fresh_scores)
+        held, work = walk(form, prepared, lowest, start, keys, seen, np.uint8(stamp), fresh, fresh_scores)
         scored[query] = before + work
-        kept = held
-        if k < held:
-            least = np.float32(np.float64(scores[k - 1]) - 2 * prepared.numbers[code_scores.ERROR])
-            kept = k
-            while kept < held and scores[kept] >= least:
-                kept += 1
+        kept = min(k, held)
+        least = np.float64(score_of(keys[kept - 1])) - 2 * prepared.numbers[code_scores.ERROR]
+        while kept < held and np.float64(score_of(keys[kept])) >= least:
+            kept += 1
+        for place in range(kept):
+            out_scores[query, place], out_rows[query, place] = score_of(keys[place]), row_of(keys[place])
         found[query] = kept
 
 
