@@ -530,6 +530,13 @@ class Structure(ABC):
     def visited(self) -> NDArray[np.int64]:
         """Documents that the last search scored for each query, int64 (m,)."""
 
+    @abstractmethod
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes that it will add to each of n documents of d dimensions, and to the state, before it is made.
+
+        In layouts whose size depends on what is stored, those of the plain layout.
+        """
+
     @property
     @abstractmethod
     def scored_as(self) -> str:
@@ -586,16 +593,16 @@ class Codec(Part, ABC):
 
         `doc_matrix` is the reference. Structures that score documents one by one ask for it.
         """
-        return None if self.scoring == "raw_codes" else self._stored_decoded(codes)
+        return None if self.scoring == "raw_codes" else self._decoded_rows(codes)
 
-    def _stored_decoded(self, codes: Codes) -> StoredRows | None:
+    def _decoded_rows(self, codes: Codes) -> StoredRows | None:
         """Return what the bytes say of `decode(codes)`."""
-        rows = self._stored(codes)
+        rows = self._plain_rows(codes)
         if rows is None or not self.renormalizes:
             return rows
         return rows.scaled_to_unit_length() if type(self)._lengths is Codec._lengths else None
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         """Return what the bytes say of `_decode(codes)`; a codec whose bytes are numbers or tables overrides this."""
         return None
 

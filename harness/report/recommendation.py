@@ -12,6 +12,7 @@ from harness.analysis.recommend import Recommendation, Rival, Setting
 from harness.base.formatting import amount, at_least, count, milliseconds, per_vector, percent
 from harness.report import markdown
 from harness.runs.presets import DOCUMENTED, Preset
+from harness.runs.store_indexes import index_of
 
 
 def recommendation_text(answer: Recommendation) -> str:
@@ -33,6 +34,8 @@ def recommendation_text(answer: Recommendation) -> str:
             disk = f", and {amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
             of = f" of {amount(needs.ram_bytes)}" if needs.ram_bytes is not None else ""
             lines.append(("memory", f"{amount(choice.memory_bytes)}{of} for {needs.size:,} vectors{disk}"))
+            if answer.preset is not None:
+                lines.append(("", _structure(answer.preset, choice)))
         if needs.max_query_ms is not None:
             lines.append(("search", f"{milliseconds(choice.query_ms)} a query"))
         if answer.runner_up is not None:
@@ -58,6 +61,18 @@ def recommendation_text(answer: Recommendation) -> str:
         lines.append(("thin", f"{made} ({answer.preset.version}): the store itself may do otherwise"))
     lines += [("thin", reason) for reason in answer.thin] + [("note", note) for note in answer.notes]
     return "\n".join([head, *(f"  {label:<10} {text}" for label, text in lines)]) + "\n"
+
+
+def _structure(preset: Preset, choice: Setting) -> str:
+    """Return what of the memory is the store's own graph or lists."""
+    structure = index_of(preset.name)
+    if structure is None:
+        return f"of codes alone: what {preset.store}'s index adds is not known here"
+    return (
+        f"of that {per_vector(choice.structure_bytes)} a vector for {preset.store}'s index as it ships "
+        f"({structure.words}), {per_vector(choice.resident_bytes + choice.structure_bytes)} in all; what it finds less "
+        f"than all codes do is not in the quality: measure it by index={structure.name}"
+    )
 
 
 def _quality(answer: Recommendation, choice: Setting) -> str:

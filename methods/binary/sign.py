@@ -87,7 +87,7 @@ class Sign(Codec):
         signs: Float32 = hamming.signs(codes.array, self.dim_) * np.float32(self.scale_)
         return signs + self.centre_ if self.is_centred else signs
 
-    def _stored(self, codes: Codes) -> StoredRows:
+    def _plain_rows(self, codes: Codes) -> StoredRows:
         size = 1 / np.sqrt(self.dim_) if self.scale == "unit" else self.scale_
         return self._stored_signs(codes, float(size), self.centre_ if self.is_centred else None)
 

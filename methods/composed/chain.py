@@ -311,17 +311,17 @@ class Chain(Codec):
             return None if self.renormalizes else self.codec.stored_rows(codes)
         return super().stored_rows(codes)
 
-    def _stored_decoded(self, codes: Codes) -> StoredRows | None:
-        rows = self._stored(codes)
+    def _decoded_rows(self, codes: Codes) -> StoredRows | None:
+        rows = self._plain_rows(codes)
         if rows is None or not self.renormalizes:
             return rows
         own_lengths = self.transforms and type(self.transforms[-1])._lengths is not Transform._lengths
         return None if own_lengths else rows.scaled_to_unit_length()
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         if self._place is None:
-            return self.codec._stored_decoded(codes)
-        about = self.codec._stored(codes)
+            return self.codec._decoded_rows(codes)
+        about = self.codec._plain_rows(codes)
         place = self._place
         return None if about is None else about.moved(place.point, None if place.lost_axis is None else place.lost)
 

@@ -54,7 +54,7 @@ class Euclidean(Chain):
         energy: Array = np.einsum("ij,ij->i", decoded, decoded, dtype=np.float64)
         return np.column_stack([decoded, (-energy / 2).astype(np.float32)])
 
-    def _stored(self, codes: Codes) -> None:
+    def _plain_rows(self, codes: Codes) -> None:
         """Return None: a document's half squared length is no number in its bytes."""
         return None
 

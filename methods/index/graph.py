@@ -217,6 +217,11 @@ class HNSW(Graph):
         self._require_at_least(1, "ef_construction")
         super()._check_parameters()
 
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of slots: a document is above level l with probability M^-(l + 1)."""
+        slots = 2 * self.M + self.M / (self.M - 1)
+        return 4 * slots + (np.min_scalar_type(n).itemsize + 1) / self.M, 0
+
     def _build(self, docs: Float32) -> dict[str, Array]:
         import faiss as untyped
 
@@ -309,6 +314,10 @@ class Vamana(Graph):
         self._require_at_least(2, "degree")
         self._require_at_least(1, "alpha", "search_list_construction")
         super()._check_parameters()
+
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of slots."""
+        return 4.0 * self.degree, 0
 
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return the array names that are read while a search walks, or for a short list, only."""

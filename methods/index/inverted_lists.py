@@ -118,6 +118,10 @@ class InvertedLists(IndexStructure):
     def _holds_parts_of_documents(self) -> bool:
         return self.residual
 
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of ids as whole numbers (int32, or int64), and of centroids."""
+        return 4.0 if self.ids == "int32" else 8.0, 4 * self.lists * d
+
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         from methods.multivector.centroids import k_means
 

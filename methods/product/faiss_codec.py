@@ -191,7 +191,7 @@ class FaissCodec(Codec):
         decoded: Float32 = self._index.sa_decode(self._octets(codes))
         return decoded
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         import faiss
 
         index: Any = self._index

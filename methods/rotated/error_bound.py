@@ -50,7 +50,7 @@ class BoundedRaBitQ(ScaledLevels):
     def _decode(self, codes: Codes) -> Float32:
         return np.column_stack([super()._decode(codes), codes.rows["error"].astype(np.float32)])
 
-    def _stored(self, codes: Codes) -> None:
+    def _plain_rows(self, codes: Codes) -> None:
         """Return None: a document has two numbers besides what the levels stand for."""
         return None
 

@@ -213,7 +213,7 @@ class ScaledLevels(Codec):
             return np.column_stack([decoded, codes.rows["offset"].astype(np.float32)])
         return decoded
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         steps = np.diff(self.levels_)
         even = bool(np.all(steps == steps[0]))
         # of a byte there is one table entry a value: no shorter than the documents

@@ -120,7 +120,7 @@ class GlobalRange(Codec):
         decoded += np.float32(self.low_)
         return decoded
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         if self._bits not in PACKED:
             return None
         step = np.full(self.dim_, self.step_, np.float32)

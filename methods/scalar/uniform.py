@@ -99,7 +99,7 @@ class PerDimension(Codec):
         decoded += self.low_
         return decoded
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         if self.bits not in PACKED:
             return None
         return StoredRows(codes.array, PackedNumbers(self.bits, self.step_, np.zeros_like(self.low_)), self.low_)

@@ -253,7 +253,7 @@ class TransformCode(Codec):
             decoded[:, dim] = levels[numbers[:, dim]]
         return decoded
 
-    def _stored(self, codes: Codes) -> StoredRows | None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         if not self.whole_bytes_:
             return None
         point = np.zeros(self.dim_, np.float32)
