@@ -222,7 +222,8 @@ class HNSW(Graph):
         slots = 2 * self.M + self.M / (self.M - 1)
         return 4 * slots + (np.min_scalar_type(n).itemsize + 1) / self.M, 0
 
-    def _build(self, docs: Float32) -> dict[str, Array]:
+    def _built_by_faiss(self, docs: Float32) -> Any:
+        """Return FAISS's index of documents (n, d), with its graph."""
         import faiss as untyped
 
         faiss: Any = untyped
@@ -234,6 +235,13 @@ class HNSW(Graph):
             index.add(docs)
         finally:
             faiss.omp_set_num_threads(threads)
+        return index
+
+    def _build(self, docs: Float32) -> dict[str, Array]:
+        import faiss as untyped
+
+        faiss: Any = untyped
+        index = self._built_by_faiss(docs)
         hnsw = index.hnsw
         # of each document, one more than its highest level
         heights = faiss.vector_to_array(hnsw.levels).astype(np.int64)

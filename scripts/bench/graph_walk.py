@@ -1,12 +1,13 @@
-"""Walks over codes beside FAISS's own graphs: seconds of each, and how much memory a search takes.
+"""Lists and graphs over codes beside FAISS's own: bytes, what is found, seconds, and how much memory a search takes.
 
-    python scripts/bench/graph_walk.py --vectors FILE [--documents N] [--queries M] [--codes int8 pq ...]
+    python scripts/bench/graph_walk.py --vectors FILE [--documents N] [--queries M] [--codes int8 pq ...] [--lists L]
 
-FILE is a safetensors file of docs and queries (`scripts/studies/index_structures.py --synthetic` writes one). For each
-code an HNSW graph is built once, in the codes' own decoded form, and handed to FAISS's HNSW index of the like codes;
-both search it with the same list. Speed is a ratio in one process on one thread, of processor time, the median of some
-turns in which both take part; recall is of the ten best of an exhaustive search of the same codes. Memory is told by a
-process of its own, which loads the two files and searches them: what it grew by, over the bytes that the record counts.
+FILE is a safetensors file of docs and queries (`scripts/studies/index_structures.py --synthetic` writes one). One HNSW
+graph is built over the documents, and one set of centroids with --lists; every code lies in both, and FAISS's indexes
+are given the same graph, centroids and codebooks, and the same effort. Speed is of processor time on one thread in one
+process, the median of turns that both take. Recall is of float32's ten best, and of those of an exhaustive search of
+the same codes. Memory is told by a process of its own, which loads the two files and searches them: what it grew by,
+and the most that it had meanwhile, over the bytes that the record counts.
 """
 
 from __future__ import annotations
@@ -30,10 +31,23 @@ from safetensors.numpy import load_file
 
 from harness.evaluation.index_files import read_index, write_index
 from harness.evaluation.resources import status_bytes
-from methods import HNSW, SVD, Cast, Chain, FaissCodec, PerDimension, RandomRotation, ScaledLevels, TransformCode
+from methods import (
+    HNSW,
+    SVD,
+    Cast,
+    Chain,
+    FaissCodec,
+    InvertedLists,
+    PerDimension,
+    RandomRotation,
+    ScaledLevels,
+    TransformCode,
+)
 from methods.base import Codec, Codes
 
 TOP, M, EF, TURNS = 10, 16, 64, 5
+PROBED = 16
+"""One in so many lists is read."""
 Float32 = NDArray[np.float32]
 
 
@@ -57,38 +71,64 @@ def codec(name: str, d: int) -> Codec:
     return made[name]()  # type: ignore[no-any-return]
 
 
-def faiss_index(graph: HNSW, codes: Codes, docs: Float32) -> Any:
+class KeptGraph(HNSW):
+    """A graph that is built once for all codes."""
+
+    built: Any = None
+
+    def _built_by_faiss(self, docs: Float32) -> Any:
+        if KeptGraph.built is None or KeptGraph.built.ntotal != len(docs):
+            KeptGraph.built = super()._built_by_faiss(docs)
+        return KeptGraph.built
+
+
+def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
     """Return FAISS's HNSW index of the like codes with the same links; None where it has none."""
-    d, inner, ip = docs.shape[1], graph.codec, faiss.METRIC_INNER_PRODUCT
+    d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
+    if isinstance(inner, Cast):
+        KeptGraph.built.hnsw.efSearch = EF
+        return KeptGraph.built
     if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
         index = faiss.IndexHNSWPQ(d, inner.m, M, inner.bits, ip)
+        storage = faiss.downcast_index(index.storage)
+        faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), storage.pq.centroids)
+        storage.is_trained = True
+        storage.add_sa_codes(np.ascontiguousarray(codes.rows["codec.codes"]))
     elif isinstance(inner, FaissCodec | PerDimension):
         four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
-        kind = faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit
-        index = faiss.IndexHNSWSQ(d, kind, M, ip)
-    elif isinstance(inner, Cast):
-        index = faiss.IndexHNSWFlat(d, M, ip)
-    else:
-        return None
-    index.hnsw.efConstruction = 100
-    if isinstance(inner, Cast):
-        index.add(docs)
-    else:
+        index = faiss.IndexHNSWSQ(
+            d, faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit, M, ip
+        )
         storage = faiss.downcast_index(index.storage)
         storage.train(docs)
         storage.add(docs)
-        if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
-            faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), storage.pq.centroids)
-            storage.codes.clear()
-            storage.ntotal = 0
-            storage.add_sa_codes(np.ascontiguousarray(codes.rows["codec.codes"]))
-        built = faiss.IndexHNSWFlat(d, M, ip)
-        built.hnsw.efConstruction = 100
-        built.add(graph.decode(codes))
-        index.hnsw = built.hnsw
-        index.ntotal = len(docs)
-    index.is_trained = True
+    else:
+        return None
+    index.hnsw, index.ntotal, index.is_trained = KeptGraph.built.hnsw, len(docs), True
     index.hnsw.efSearch = EF
+    return index
+
+
+def faiss_lists(inner: Codec, docs: Float32, centroids: Float32) -> Any:
+    """Return FAISS's lists of the like codes with the same centroids; None where it has none."""
+    d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
+    quantizer = faiss.IndexFlatL2(d)
+    quantizer.add(centroids)
+    count = len(centroids)
+    if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
+        index = faiss.IndexIVFPQ(quantizer, d, count, inner.m, inner.bits, ip)
+        index.by_residual = False
+        faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), index.pq.centroids)
+    elif isinstance(inner, FaissCodec | PerDimension):
+        four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
+        kind = faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit
+        index = faiss.IndexIVFScalarQuantizer(quantizer, d, count, kind, ip, False)
+        index.train(docs)
+    else:
+        return None
+    index.is_trained = True
+    index.nprobe = max(1, count // PROBED)
+    index.add(docs)
     return index
 
 
@@ -104,11 +144,11 @@ def seconds(work: Any) -> float:
     return time.process_time() - start
 
 
-def growth(folder: Path, name: str, d: int, queries: Path, codes_bytes: float) -> dict[str, float]:
+def growth(folder: Path, name: str, d: int, lists: int, queries: Path, codes_bytes: float) -> dict[str, float]:
     """Return what a process grew by that loaded an index and searched it, over the bytes counted, and its peak."""
     code = (
         "import sys; from pathlib import Path; sys.argv=['x']; import scripts.bench.graph_walk as own; "
-        f"own.measure_growth(Path({str(folder)!r}), {name!r}, {d}, Path({str(queries)!r}))"
+        f"own.measure_growth(Path({str(folder)!r}), {name!r}, {d}, {lists}, Path({str(queries)!r}))"
     )
     root = Path(__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -117,18 +157,27 @@ def growth(folder: Path, name: str, d: int, queries: Path, codes_bytes: float) -
     return {key: value / codes_bytes for key, value in found.items()}
 
 
-def measure_growth(folder: Path, name: str, d: int, vectors: Path) -> None:
+def structure(name: str, d: int, lists: int) -> HNSW | InvertedLists:
+    """Return a graph over a code, or lists of it if there are any."""
+    if lists:
+        return InvertedLists(codec=codec(name, d), lists=lists, nprobe=max(1, lists // PROBED), iterations=5)
+    return KeptGraph(codec=codec(name, d), M=M, ef_search=EF, built_on="documents")
+
+
+def measure_growth(folder: Path, name: str, d: int, lists: int, vectors: Path) -> None:
     """Print the growth of this process over loading and searching an index, as JSON."""
     queries = load_file(vectors)["queries"][:200]
     status = Path("/proc/self/status")
     # what is imported and compiled is no part of an index
     some = np.random.default_rng(0).standard_normal((2000, d)).astype(np.float32)
-    small = HNSW(codec=codec(name, d), M=M).fit(some)
+    small = structure(name, d, min(lists, 20)).fit(some)
     small.search(some[:300], small.encode(some), TOP)
     del small, some
+    KeptGraph.built = None
     _trim()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = status_bytes(status, "VmRSS")
-    index, codes = read_index(folder, HNSW(codec=codec(name, d), M=M, ef_search=EF))
+    index, codes = read_index(folder, structure(name, d, lists))
     index.search(queries, codes, TOP)
     peak = status_bytes(status, "VmHWM")
     _trim()
@@ -145,41 +194,78 @@ def _trim() -> None:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def shared_centroids(lists: InvertedLists, codes: Codec, centroids: Float32) -> InvertedLists:
+    """Return lists with centroids that were found before, and a codec that was fitted."""
+    state = {f"codec.{name}": array for name, array in codes.state().items()}
+    return lists.load_state({**state, "centroids_": centroids, "dim_": np.asarray(centroids.shape[1])})
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--codes", nargs="+", default=["float32", "int8", "sq8", "sq4", "pq", "transform_coding", "rabitq"])
+    parser.add_argument("--lists", type=int, default=0)
+    parser.add_argument("--codes", nargs="+", default=["int8", "sq4", "pq", "transform_coding", "rabitq"])
+    parser.add_argument("--without-graph", action="store_true")
     options = parser.parse_args()
     vectors = load_file(options.vectors)
-    docs, queries = vectors["docs"][: options.documents], vectors["queries"][: options.queries]
+    docs = np.ascontiguousarray(vectors["docs"][: options.documents])
+    queries = np.ascontiguousarray(vectors["queries"][: options.queries])
+    d = docs.shape[1]
     faiss.omp_set_num_threads(1)
-    print(f"{len(docs):,} documents of {docs.shape[1]} dimensions, {len(queries):,} queries, M={M}, a list of {EF}")
-    print("| code | scored as | recall | FAISS's | microseconds | FAISS's | ours / FAISS's | resident / counted | peak |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    flat = faiss.IndexFlatIP(d)
+    flat.add(docs)
+    exact = flat.search(queries, TOP)[1]
+    del flat
+    print(f"{len(docs):,} documents of {d} dimensions, {len(queries):,} queries, M={M}, a list of {EF}")
+    print(
+        "| code | structure | scored as | bytes a vector | found | of the codes' | FAISS's found | us a query | FAISS's "
+        "| ours / FAISS's | resident / counted | peak |"
+    )
+    print("| --- | --- | --- |" + " ---: |" * 9)
+    centroids: Float32 | None = None
     for name in options.codes:
-        graph = HNSW(codec=codec(name, docs.shape[1]), M=M, ef_search=EF).fit(docs)
-        codes = graph.encode(docs)
-        with graph.searching_all():
-            _, best = graph.search(queries, codes, TOP)
-        _, rows = graph.search(queries, codes, TOP)
-        index = faiss_index(graph, codes, docs)
-        turns = []
-        for _ in range(TURNS):
-            own = seconds(lambda: graph.search(queries, codes, TOP))
-            turns.append([own, np.nan if index is None else seconds(lambda: index.search(queries, TOP))])
-        own, other = np.median(turns, axis=0) / len(queries) * 1e6
-        ratio = np.median([one / two for one, two in turns])
-        theirs = np.nan if index is None else recall(index.search(queries, TOP)[1], best)
+        fitted = codec(name, d).fit(docs)
+        plain = fitted.encode(docs)
+        start = time.process_time()
+        _, best = fitted.search(queries, plain, TOP)
+        spent = (time.process_time() - start) / len(queries) * 1e6
         with TemporaryDirectory() as folder:
-            storage = write_index(Path(folder), graph, codes)
-            memory = growth(Path(folder), name, docs.shape[1], options.vectors, storage.codes_file_bytes + storage.state_file_bytes)
-        cells = [name, graph.scored_as]
-        cells += [f"{recall(rows, best):.3f}", f"{theirs:.3f}", f"{own:.0f}", f"{other:.0f}", f"{ratio:.2f}"]
-        cells += [f"{memory['resident']:.3f}", f"{memory['peak']:.3f}"]
-        print(f"| {' | '.join(cells)} |", flush=True)
+            storage = write_index(Path(folder), fitted, plain)
+        size = (storage.codes_file_bytes + storage.state_file_bytes) / len(docs)
+        print(
+            f"| {name} | flat | | {size:.1f} | {recall(best, exact):.3f} | 1.000 | | {spent:.0f} | | | | |", flush=True
+        )
+        for lists in ([options.lists] if options.lists else []) + ([] if options.without_graph else [0]):
+            made = structure(name, d, lists)
+            if not isinstance(made, InvertedLists):
+                made.fit(docs)
+            elif centroids is None:
+                centroids = made.fit(docs).centroids_
+            else:
+                made = shared_centroids(made, fitted, centroids)
+            codes = made.encode(docs)
+            assert centroids is not None or not lists
+            index = faiss_lists(made.codec, docs, centroids) if lists else faiss_index(made.codec, codes, docs)
+            _, rows = made.search(queries, codes, TOP)
+            turns = []
+            for _ in range(TURNS):
+                own = seconds(lambda: made.search(queries, codes, TOP))
+                turns.append([own, np.nan if index is None else seconds(lambda: index.search(queries, TOP))])
+            own, other = np.median(turns, axis=0) / len(queries) * 1e6
+            ratio = np.median([one / two for one, two in turns])
+            theirs = np.nan if index is None else recall(index.search(queries, TOP)[1], exact)
+            with TemporaryDirectory() as folder:
+                storage = write_index(Path(folder), made, codes)
+                counted = storage.codes_file_bytes + storage.state_file_bytes
+                memory = growth(Path(folder), name, d, lists, options.vectors, counted)
+            cells = [name, "lists" if lists else "HNSW", made.scored_as, f"{counted / len(docs):.1f}"]
+            cells += [f"{recall(rows, exact):.3f}", f"{recall(rows, best):.3f}", f"{theirs:.3f}"]
+            cells += [f"{own:.0f}", f"{other:.0f}", f"{ratio:.2f}"]
+            cells += [f"{memory['resident']:.3f}", f"{memory['peak']:.3f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
