@@ -532,7 +532,7 @@ class Structure(ABC):
 
     @abstractmethod
     def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
-        """Return the bytes that it will add to each of n documents of d dimensions, and to the state, before it is made.
+        """Return the bytes that it adds to each of n documents of d dimensions, and to the state, before it is made.
 
         In layouts whose size depends on what is stored, those of the plain layout.
         """

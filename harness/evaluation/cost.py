@@ -208,7 +208,9 @@ class Costs:
         """Return in words what figures for larger corpora come from."""
         sizes = ", ".join(f"{n:,}" for n in self.by_size["search"])
         if not self.scored:
-            return f"lines through {sizes} documents; exhaustive search on one machine like this one that has the memory"
+            return (
+                f"lines through {sizes} documents; exhaustive search on one machine like this one that has the memory"
+            )
         counts = ", ".join(f"{self.scored[n]:,.0f}" for n in self.by_size["search"])
         growth = "the logarithm of the documents" if self.scored_by_logarithm else "the documents"
         return (

@@ -1,7 +1,7 @@
 """Vector stores' own graphs and lists, as they ship: the index structures that belong to a store.
 
-A store's codes are its presets; what finds them is one yaml of the group `index` that names the store, and so is no part
-of any preset. `index=NAME` measures it; here its bytes are worked out for corpora of any size.
+A store's codes are its presets; what finds them is one yaml of the group `index` that names the store, and so is no
+part of any preset. `index=NAME` measures it; here its bytes are worked out for corpora of any size.
 """
 
 from __future__ import annotations

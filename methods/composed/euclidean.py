@@ -9,6 +9,7 @@ import numpy as np
 
 from methods.base import Array, Codes, Float32, Transform
 from methods.composed.chain import Chain
+from methods.stored_rows import StoredRows
 from methods.transforms.location import Centre
 
 
@@ -54,7 +55,7 @@ class Euclidean(Chain):
         energy: Array = np.einsum("ij,ij->i", decoded, decoded, dtype=np.float64)
         return np.column_stack([decoded, (-energy / 2).astype(np.float32)])
 
-    def _plain_rows(self, codes: Codes) -> None:
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
         """Return None: a document's half squared length is no number in its bytes."""
         return None
 

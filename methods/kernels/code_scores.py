@@ -45,7 +45,7 @@ ROUNDING = 2.0**-23
 
 
 class Own(NamedTuple):
-    """Numbers of documents, as they are stored: float32 (n,), or the bits of float16, uint16 (n,); the other is empty."""
+    """Numbers of documents as they are stored: float32 (n,), or bits of float16, uint16 (n,); the other is empty."""
 
     whole: Array
     half: Array

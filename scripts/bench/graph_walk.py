@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -96,9 +97,7 @@ def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
         storage.add_sa_codes(np.ascontiguousarray(codes.rows["codec.codes"]))
     elif isinstance(inner, FaissCodec | PerDimension):
         four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
-        index = faiss.IndexHNSWSQ(
-            d, faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit, M, ip
-        )
+        index = faiss.IndexHNSWSQ(d, faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit, M, ip)
         storage = faiss.downcast_index(index.storage)
         storage.train(docs)
         storage.add(docs)
@@ -221,8 +220,8 @@ def main() -> None:
     del flat
     print(f"{len(docs):,} documents of {d} dimensions, {len(queries):,} queries, M={M}, a list of {EF}")
     print(
-        "| code | structure | scored as | bytes a vector | found | of the codes' | FAISS's found | us a query | FAISS's "
-        "| ours / FAISS's | resident / counted | peak |"
+        "| code | structure | scored as | bytes a vector | found | of the codes' | FAISS's found | us a query "
+        "| FAISS's | ours / FAISS's | resident / counted | peak |"
     )
     print("| --- | --- | --- |" + " ---: |" * 9)
     centroids: Float32 | None = None
@@ -250,10 +249,12 @@ def main() -> None:
             assert centroids is not None or not lists
             index = faiss_lists(made.codec, docs, centroids) if lists else faiss_index(made.codec, codes, docs)
             _, rows = made.search(queries, codes, TOP)
+            own_search, their_search = partial(made.search, queries, codes, TOP), None
+            if index is not None:
+                their_search = partial(index.search, queries, TOP)
             turns = []
             for _ in range(TURNS):
-                own = seconds(lambda: made.search(queries, codes, TOP))
-                turns.append([own, np.nan if index is None else seconds(lambda: index.search(queries, TOP))])
+                turns.append([seconds(own_search), np.nan if their_search is None else seconds(their_search)])
             own, other = np.median(turns, axis=0) / len(queries) * 1e6
             ratio = np.median([one / two for one, two in turns])
             theirs = np.nan if index is None else recall(index.search(queries, TOP)[1], exact)

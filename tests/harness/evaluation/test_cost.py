@@ -109,7 +109,9 @@ def test_lists_and_graphs_cost_what_they_score() -> None:
     corpora, counts = (100, 1000, 10_000), (200, 300, 400)
     sizes = {n: Spread(10.0 * count, 10.0 * count, 10.0 * count, 3) for n, count in zip(corpora, counts, strict=True)}
     graph = Costs(
-        by_size={"search": sizes, "encode": sizes}, scored=dict(zip(corpora, counts, strict=True)), scored_by_logarithm=True
+        by_size={"search": sizes, "encode": sizes},
+        scored=dict(zip(corpora, counts, strict=True)),
+        scored_by_logarithm=True,
     )
     assert graph.scored_of(1_000_000) == pytest.approx(600)
     assert graph.extrapolated("search", 1_000_000).median == pytest.approx(6000)
