@@ -31,6 +31,7 @@ from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
 from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
+from methods.stored_rows import StoredRows
 from methods.token_vectors import TokenColumn, as_token_vectors
 
 Array = NDArray[Any]
@@ -507,6 +508,10 @@ class Structure(ABC):
     effort_name: ClassVar[str]
     """The parameter by which a search looks at more, or fewer, documents. It has no part in what is stored."""
 
+    walks: ClassVar[bool]
+    """Whether a search walks along links, so that with one effort it scores as many as the logarithm of the documents
+    says; otherwise it reads a share of them."""
+
     @property
     def effort(self) -> int:
         """The effort of a search."""
@@ -524,6 +529,18 @@ class Structure(ABC):
     @abstractmethod
     def visited(self) -> NDArray[np.int64]:
         """Documents that the last search scored for each query, int64 (m,)."""
+
+    @abstractmethod
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes that it adds to each of n documents of d dimensions, and to the state, before it is made.
+
+        In layouts whose size depends on what is stored, those of the plain layout.
+        """
+
+    @property
+    @abstractmethod
+    def scored_as(self) -> str:
+        """What the last search scored: codes, as they lie, or float32, which documents were decoded to."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -570,6 +587,24 @@ class Codec(Part, ABC):
         if "unit_length_" not in vars(self):
             raise NotFittedError(f"{type(self).__name__} is not fitted: renormalize=auto asks the documents' lengths")
         return bool(self.unit_length_)
+
+    def stored_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the codes' bytes say of documents as they enter the dot product; None where that is no short way.
+
+        `doc_matrix` is the reference. Structures that score documents one by one ask for it.
+        """
+        return None if self.scoring == "raw_codes" else self._decoded_rows(codes)
+
+    def _decoded_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the bytes say of `decode(codes)`."""
+        rows = self._plain_rows(codes)
+        if rows is None or not self.renormalizes:
+            return rows
+        return rows.scaled_to_unit_length() if type(self)._lengths is Codec._lengths else None
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the bytes say of `_decode(codes)`; a codec whose bytes are numbers or tables overrides this."""
+        return None
 
     def fit_rows(self, n: int) -> slice:
         """Return which of n documents `fit` looks at, for those who would have to prepare all of them."""

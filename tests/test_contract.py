@@ -23,6 +23,7 @@ from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, w
 from harness.runs.catalogue import members
 from harness.runs.config import MethodSpec, instantiated
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
+from methods.kernels import code_scores
 from tests.conftest import bytes_of, clustered_vectors, method_node, methods_for
 from tests.fresh_process import FreshProcess
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
@@ -296,6 +297,24 @@ def test_score_is_a_dot_product(name: str) -> None:
     assert np.allclose(scores, products(name), atol=1e-4)
     if codec.scoring == "asymmetric":
         assert np.array_equal(codec.doc_matrix(codes), codec.decode(codes))
+
+
+@every_method
+def test_bytes_that_say_what_they_stand_for_score_as_what_they_decode_to(name: str) -> None:
+    """What walks along a graph score (`Codec.stored_rows`), within the bound on its error that it gives."""
+    codec, codes = fitted(name)[:2]
+    rows = codec.stored_rows(codes)
+    if rows is None:
+        pytest.skip("documents are decoded")
+    form, asked = rows.form(), codec.query_matrix(queries()[:5])
+    expected = asked.astype(np.float64) @ codec.doc_matrix(codes).astype(np.float64).T
+    prepared, every, scores = code_scores.room(form), np.arange(codes.n), np.empty(codes.n)
+    for query, exact in zip(asked, expected, strict=True):
+        code_scores.prepare(form, query, prepared)
+        code_scores.score(form, prepared, every, len(every), scores)
+        bound = prepared.numbers[code_scores.ERROR] + 1e-6 * np.linalg.norm(query)
+        assert np.abs(scores - exact).max() <= bound
+        assert bound <= 0.02 * np.abs(exact).max() + 1e-3, "a bound that says nothing"
 
 
 @every_method

@@ -29,6 +29,7 @@ from harness.evaluation.reference import REFERENCE
 from harness.runs.portable_command import portable
 from harness.runs.presets import Preset, matches, of_store, own_name, presets
 from harness.runs.record import Record
+from harness.runs.store_indexes import index_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,9 @@ class Setting:
     state_bytes : float
     index_bytes, memory_bytes : float
         Of the index of the corpus asked for, and of what must be resident of it.
+    structure_bytes : float
+        Of links or ids of each vector, as a database's own graph or lists take them; they are part of the last two, and
+        of no other figure. 0 without a database, or where its structure is not known.
     compression : float
         How much smaller than float32; NaN for a hybrid, whose parts have no one size.
     query_ms : float
@@ -119,6 +123,7 @@ class Setting:
     unseen: bool = False
     fitted_on_few: str = ""
     run_ids: tuple[str, ...] = ()
+    structure_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -433,10 +438,22 @@ def _complete(pages: Sequence[Page], runs: pd.DataFrame, needs: Needs) -> tuple[
     )
     table = table.join(own.any()).reset_index()
     table["name"] = [settings_module.setting_name(row) for _, row in table.iterrows()]
+    table["structure"], table["structure_shared"] = _structures(table["method"], table["float32_bytes"], needs)
     table["tiers"] = table["resident"] < table["code_bytes_per_vector"] - TOLERANCE
     complete = table["pages"] == len(pages)
     good = table[complete].sort_values([pareto.COST, "name"], kind="stable", ignore_index=True)
     return good, int((~complete & ~table["aside"].astype(bool)).sum())
+
+
+def _structures(methods: pd.Series[str], float32_bytes: pd.Series[float], needs: Needs) -> tuple[Float64, Float64]:
+    """Return the bytes of each vector's links or ids, and of centroids, in the database's own structures, (r,)."""
+    found = np.zeros((2, len(methods)))
+    if needs.database is not None:
+        for place, (name, plain) in enumerate(zip(methods, float32_bytes, strict=True)):
+            structure = index_of(name) if name in presets() else None
+            if structure is not None:
+                found[:, place] = structure.bytes_of(needs.size, 0 if np.isnan(plain) else int(plain) // 4)
+    return found[0], found[1]
 
 
 def _largest(column: pd.Series[Any]) -> Any:
@@ -454,7 +471,8 @@ def _fitting(table: pd.DataFrame, needs: Needs) -> tuple[NDArray[np.bool_], list
         codes = table["code_bytes_per_vector" if needs.database is None else "resident"]
         checks.append((within(cost, codes, needs.max_bytes), least_budget(cost, codes), per_vector))
     if needs.ram_bytes is not None:
-        memory = (table["resident"] * needs.size + table["state_bytes"]).to_numpy()
+        each, shared = table["resident"] + table["structure"], table["state_bytes"] + table["structure_shared"]
+        memory = (each * needs.size + shared).to_numpy()
         checks.append((memory <= needs.ram_bytes, memory, amount))
     if needs.max_query_ms is not None:
         times = table["query_ms"].to_numpy()
@@ -651,7 +669,8 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
     for number, (row, (quality, share)) in enumerate(zip(rows, evidence.estimates(places), strict=True)):
         entry = evidence.table.iloc[row]
         code, state = float(entry["code_bytes_per_vector"]), float(entry["state_bytes"])
-        resident = float(entry["resident"])
+        resident, structure = float(entry["resident"]), float(entry["structure"])
+        shared = state + float(entry["structure_shared"])
         lowest = None
         if share is not None and len(evidence.parts) > 1:
             worst = int(np.argmin(shares[:, number]))
@@ -667,8 +686,8 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                 resident_bytes=resident,
                 disk_bytes=code - resident,
                 state_bytes=state,
-                index_bytes=code * needs.size + state,
-                memory_bytes=resident * needs.size + state,
+                index_bytes=(code + structure) * needs.size + shared,
+                memory_bytes=(resident + structure) * needs.size + shared,
                 compression=float(entry["float32_bytes"]) / float(entry[pareto.COST]),
                 query_ms=float(entry["query_ms"]),
                 quality=quality,
@@ -685,6 +704,7 @@ def _settings(evidence: Evidence, rows: Sequence[int], needs: Needs, bounds: Flo
                     str(part.page.settings["run_ids"].iloc[place])
                     for part, place in zip(evidence.parts, entry["places"], strict=True)
                 ),
+                structure_bytes=structure,
             )
         )
     return found

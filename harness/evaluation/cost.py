@@ -115,6 +115,10 @@ class Costs:
     loadavg : list of float or None
         Of the last 1, 5 and 15 minutes, as the measurement began.
     by_size : mapping of stage (encode, search) to a mapping of documents to Spread
+    scored : mapping of documents to float
+        Of lists or a graph: the mean number of documents that a search scored for a query; empty for exhaustive search.
+    scored_by_logarithm : bool
+        Whether that grows as the logarithm of the documents, as a walk along a graph does; otherwise as their number.
     """
 
     seconds: dict[str, Spread] = field(default_factory=dict)
@@ -124,6 +128,8 @@ class Costs:
     load: dict[str, Load] = field(default_factory=dict)
     loadavg: list[float] | None = None
     by_size: dict[str, dict[int, Spread]] = field(default_factory=dict)
+    scored: dict[int, float] = field(default_factory=dict)
+    scored_by_logarithm: bool = False
 
     @property
     def disturbed(self) -> bool:
@@ -133,20 +139,51 @@ class Costs:
     def extrapolated(self, stage: str, n: int) -> Spread:
         """Return a stage's seconds for n documents: the line through the medians, and how far off it may be.
 
+        The line is over documents, or where a search scores some of them only, over those that it scores.
+
         The ends are those of the flattest and the steepest line that the repeats leave room for (through the greatest
         at small sizes and the least at large ones, and the reverse), widened by the worst relative error of the line
         through the medians: times that do not lie on a line say little about others.
         """
-        sizes = sorted(self.by_size[stage])
-        found = [self.by_size[stage][size] for size in sizes]
+        corpora = sorted(self.by_size[stage])
+        found = [self.by_size[stage][size] for size in corpora]
+        some = stage == "search" and bool(self.scored)
+        sizes = [self.scored[size] for size in corpora] if some else corpora
+        at = self.scored_of(n) if some else n
         median, low, high = ([getattr(spread, name) for spread in found] for name in ("median", "low", "high"))
         half = len(found) // 2
         centre = median[half : len(found) - half]
         line = Line.through(sizes, median)
         courses = (high[:half] + centre + low[-half:], low[:half] + centre + high[-half:]) if half else ()
-        ends = [line.at(n), *(Line.through(sizes, course).at(n) for course in (low, high, *courses))]
+        ends = [line.at(at), *(Line.through(sizes, course).at(at) for course in (low, high, *courses))]
         off = line.residual(sizes, median)
         return Spread(ends[0], max(0.0, min(ends) * (1 - off)), max(ends) * (1 + off), min(s.repeats for s in found))
+
+    def scored_of(self, n: int) -> float:
+        """Return how many of n documents a search would score for a query, by a line through what was counted.
+
+        Over the documents for lists, over their logarithm for graphs (Malkov and Yashunin, 2020, section 4.2.1).
+        """
+        corpora = sorted(self.scored)
+        scale = np.log if self.scored_by_logarithm else np.asarray
+        counts = [self.scored[size] for size in corpora]
+        # log 1 is 0, and a corpus of one document is no corpus
+        line = Line.through(scale(np.maximum(corpora, 2)), counts)
+        return min(float(n), line.at(float(scale(max(n, 2)))))
+
+    def _how_extrapolated(self) -> str:
+        """Return in words what figures for larger corpora come from."""
+        sizes = ", ".join(f"{n:,}" for n in self.by_size["search"])
+        if not self.scored:
+            return (
+                f"lines through {sizes} documents; exhaustive search on one machine like this one that has the memory"
+            )
+        counts = ", ".join(f"{self.scored[n]:,.0f}" for n in self.by_size["search"])
+        growth = "the logarithm of the documents" if self.scored_by_logarithm else "the documents"
+        return (
+            f"lines through {sizes} documents; a search scores {counts} of them at its effort, its time is a line over "
+            f"these, and these are a line over {growth}; on one machine like this one that has the memory"
+        )
 
     def as_record(self, n_docs: int, n_queries: int, code_bytes: float, state_bytes: int) -> dict[str, Any]:
         """Return what a run record holds.
@@ -171,10 +208,10 @@ class Costs:
             "disturbed": self.disturbed,
             "threads": thread_counts(),
             "extrapolated": {
-                "from": f"lines through {', '.join(f'{n:,}' for n in self.by_size['search'])} documents; exhaustive "
-                "search on one machine like this one that has the memory",
+                "from": self._how_extrapolated(),
                 "sizes": {
                     str(size): {
+                        **({"scored_per_query": self.scored_of(size)} if self.scored else {}),
                         "encode_seconds": asdict(self.extrapolated("encode", size)),
                         "search_seconds_per_query": asdict(self.extrapolated("search", size).over(n_queries)),
                         "index_bytes": code_bytes * size + state_bytes,
@@ -254,6 +291,7 @@ def _measure_into(
         del codec, codes
         codec, codes = timed("load", lambda: read_index(Path(folder), make()))
         timed("search", lambda: search(codec, queries, codes, k, chunk_rows))
+        _count_scored(costs, codec, len(docs))
     some = take(queries, np.linspace(0, len(queries) - 1, min(len(queries), SINGLE_QUERIES)).astype(np.int64))
     with noticed(costs, "single"):
         costs.single_ms, costs.single_queries = single_queries(
@@ -267,8 +305,17 @@ def _measure_into(
                 encoding, part = repeated(partial(encode, codec, docs[:n], chunk_rows), repeats, clock)
                 searching, _ = repeated(partial(search, codec, queries, part, k, chunk_rows), repeats, clock)
                 spreads = encoding, searching
+                _count_scored(costs, codec, n)
             for stage, spread in zip(("encode", "search"), spreads, strict=True):
                 costs.by_size.setdefault(stage, {})[n] = spread
+
+
+def _count_scored(costs: Costs, codec: Codec, n: int) -> None:
+    """Note how many of n documents the last search scored, if it did not score all."""
+    structure = codec.structure
+    if structure is not None:
+        costs.scored[n] = float(structure.visited.mean())
+        costs.scored_by_logarithm = structure.walks
 
 
 def single_queries(

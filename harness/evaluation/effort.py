@@ -76,12 +76,15 @@ class EffortCurve:
         Efforts that were asked for; the index may not allow all of them.
     exhaustive : Point
         Of every document.
+    scored_as : str
+        What the structure scores: codes as they lie, or float32 that they are decoded to.
     points : list of Point
     """
 
     name: str
     asked: list[int]
     exhaustive: Point
+    scored_as: str = "float32"
     points: list[Point] = field(default_factory=list)
 
     def as_record(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ class EffortCurve:
             "effort": self.name,
             "asked": self.asked,
             "depth": DEPTH,
+            "scored_as": self.scored_as,
             "speed": f"1 thread, all queries at once, processor seconds, median of {REPEATS}",
             "exhaustive": asdict(self.exhaustive),
             "points": [asdict(point) for point in self.points],
@@ -174,7 +178,7 @@ def effort_curve(
         structure.set_effort(before)
     if efforts and not points:
         raise ConfigError(f"measure.efforts={list(efforts)}: none of them is possible ({refusal})")
-    return EffortCurve(structure.effort_name, sorted(set(efforts)), exhaustive, points)
+    return EffortCurve(structure.effort_name, sorted(set(efforts)), exhaustive, structure.scored_as, points)
 
 
 def _mean(values: Float64) -> tuple[float, float]:

@@ -78,11 +78,13 @@ def cost_note(page: Page) -> str:
     """Return what the two tables mean."""
     busy = (_with_costs(page)["cost_disturbed"] > 0).any()
     text = (
-        "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search; runs that "
-        "measure cost wait for each other. Peaks are the whole process's resident memory, with libraries and float32 "
-        "vectors. **On larger corpora** is extrapolated, not measured: lines through the times at a quarter, a half "
-        "and all of the documents, on one machine like this one that has the memory; in brackets the flattest and the "
-        "steepest line that the repeats allow. From few documents the range is wide."
+        "Medians of repeats after a warm-up, in brackets the least and the greatest, of exhaustive search, or of what "
+        "lists and graphs look at with the effort that is set; runs that measure cost wait for each other. Peaks are "
+        "the whole process's resident memory, with libraries and float32 vectors. **On larger corpora** is "
+        "extrapolated, not measured: lines through the times at a quarter, a half and all of the documents, on one "
+        "machine like this one that has the memory; in brackets the flattest and the steepest line that the repeats "
+        "allow. From few documents the range is wide. Lists and graphs: lines through the documents scored, which grow "
+        "as the corpus in lists and as its logarithm in graphs."
     )
     if busy:
         text += " *disturbed*: other processes used more than a tenth of a core meanwhile; measure again in quiet."

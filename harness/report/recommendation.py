@@ -15,6 +15,7 @@ from harness.analysis.recommend_models import ModelChoice
 from harness.base.formatting import amount, at_least, count, digits, milliseconds, per_vector, percent
 from harness.report import markdown
 from harness.runs.presets import DOCUMENTED, Preset
+from harness.runs.store_indexes import index_of
 
 
 def recommendation_text(answer: Recommendation) -> str:
@@ -36,6 +37,8 @@ def recommendation_text(answer: Recommendation) -> str:
             disk = f", and {amount(choice.disk_bytes * needs.size)} on disk" if choice.disk_bytes > 0 else ""
             of = f" of {amount(needs.ram_bytes)}" if needs.ram_bytes is not None else ""
             lines.append(("memory", f"{amount(choice.memory_bytes)}{of} for {needs.size:,} vectors{disk}"))
+            if answer.preset is not None:
+                lines.append(("", _structure(answer.preset, choice)))
         if needs.max_query_ms is not None:
             lines.append(("search", f"{milliseconds(choice.query_ms)} a query"))
         if answer.runner_up is not None:
@@ -80,6 +83,18 @@ def models_text(choices: Sequence[ModelChoice], notes: Sequence[str]) -> str:
         )
     lines += [f"  left out   {note}" for note in notes]
     return "\n".join(lines) + "\n\n" + recommendation_text(choices[0].answer)
+
+
+def _structure(preset: Preset, choice: Setting) -> str:
+    """Return what of the memory is the store's own graph or lists."""
+    structure = index_of(preset.name)
+    if structure is None:
+        return f"of codes alone: what {preset.store}'s index adds is not known here"
+    return (
+        f"of that {per_vector(choice.structure_bytes)} a vector for {preset.store}'s index as it ships "
+        f"({structure.words}), {per_vector(choice.resident_bytes + choice.structure_bytes)} in all; what it finds less "
+        f"than all codes do is not in the quality: measure it by index={structure.name}"
+    )
 
 
 def _quality(answer: Recommendation, choice: Setting) -> str:

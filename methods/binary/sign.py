@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from methods.base import Codec, Codes, Float32, added_parameter, row_blocks
 from methods.kernels import hamming
+from methods.stored_rows import PackedNumbers, StoredRows
 from methods.transforms.location import Centre, location
 
 
@@ -85,6 +86,21 @@ class Sign(Codec):
             return self._unit_signs(codes)
         signs: Float32 = hamming.signs(codes.array, self.dim_) * np.float32(self.scale_)
         return signs + self.centre_ if self.is_centred else signs
+
+    def _plain_rows(self, codes: Codes) -> StoredRows:
+        size = 1 / np.sqrt(self.dim_) if self.scale == "unit" else self.scale_
+        return self._stored_signs(codes, float(size), self.centre_ if self.is_centred else None)
+
+    def stored_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the codes' bits say of documents as they enter the dot product."""
+        if self.scoring == "symmetric":
+            return self._stored_signs(codes, float(1 / np.sqrt(self.dim_)), None)
+        return super().stored_rows(codes)
+
+    def _stored_signs(self, codes: Codes, size: float, centre: Float32 | None) -> StoredRows:
+        step = np.full(self.dim_, 2 * size, np.float32)
+        point = np.zeros_like(step) if centre is None else centre
+        return StoredRows(codes.array, PackedNumbers(1, step, np.zeros_like(step), True), point - np.float32(size))
 
     def _unit_signs(self, codes: Codes) -> Float32:
         return hamming.signs(codes.array, self.dim_) / np.float32(np.sqrt(self.dim_))

@@ -26,6 +26,7 @@ from methods.base import (
     unit_rows,
 )
 from methods.representations import IN_WORDS, Kind
+from methods.stored_rows import StoredRows
 from methods.token_vectors import TokenColumn
 from methods.transforms.location import Centre, location
 
@@ -301,6 +302,28 @@ class Chain(Codec):
             about = self.codec._doc_matrix(codes)
             return unit_rows(about, self._mapped_lengths(about)) if self.renormalizes else about
         return super()._doc_matrix(codes)
+
+    def stored_rows(self, codes: Codes) -> StoredRows | None:
+        """Return what the codec's bytes say of documents as they enter the dot product."""
+        if self._only_forwards:
+            return self.codec.stored_rows(codes)
+        if self.scoring == "symmetric" and self._place is not None:
+            return None if self.renormalizes else self.codec.stored_rows(codes)
+        return super().stored_rows(codes)
+
+    def _decoded_rows(self, codes: Codes) -> StoredRows | None:
+        rows = self._plain_rows(codes)
+        if rows is None or not self.renormalizes:
+            return rows
+        own_lengths = self.transforms and type(self.transforms[-1])._lengths is not Transform._lengths
+        return None if own_lengths else rows.scaled_to_unit_length()
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        if self._place is None:
+            return self.codec._decoded_rows(codes)
+        about = self.codec._plain_rows(codes)
+        place = self._place
+        return None if about is None else about.moved(place.point, None if place.lost_axis is None else place.lost)
 
     def score(self, queries: Any, codes: Codes) -> Float32:
         """Return all scores, float32 (m, n)."""

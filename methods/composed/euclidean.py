@@ -9,6 +9,7 @@ import numpy as np
 
 from methods.base import Array, Codes, Float32, Transform
 from methods.composed.chain import Chain
+from methods.stored_rows import StoredRows
 from methods.transforms.location import Centre
 
 
@@ -53,6 +54,10 @@ class Euclidean(Chain):
         decoded = self.codec.doc_matrix(codes)
         energy: Array = np.einsum("ij,ij->i", decoded, decoded, dtype=np.float64)
         return np.column_stack([decoded, (-energy / 2).astype(np.float32)])
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        """Return None: a document's half squared length is no number in its bytes."""
+        return None
 
     def _project_queries(self, queries: Float32) -> Float32:
         return np.column_stack([super()._project_queries(queries), np.ones(len(queries), np.float32)])

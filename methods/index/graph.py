@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from methods.base import SEARCHED_BYTES, Array, Codes, Float32, MethodError, Ragged, row_blocks, row_lengths
 from methods.index.id_lists import Layout, read_lists, write_lists
-from methods.index.structure import OWN, IndexStructure, held, put_in
+from methods.index.structure import OWN, IndexStructure, decided, held, put_in
 from methods.parallel import over_rows
 
 Int64 = NDArray[np.int64]
@@ -42,34 +42,45 @@ class Links(NamedTuple):
     def stored(self, name: str, n: int, most: int, layout: LinkLayout) -> dict[str, Array]:
         """Return the arrays that are written."""
         if layout == "slots":
-            slots = np.full((len(self.indptr) - 1, most), -1, np.int32)
-            degrees = np.diff(self.indptr)
-            column = np.arange(len(self.neighbours)) - np.repeat(self.indptr[:-1], degrees)
-            slots[np.repeat(np.arange(len(degrees)), degrees), column] = self.neighbours
+            table = self.table()
+            slots = np.full((len(table), most), -1, np.int32)
+            slots[:, : min(most, table.shape[1])] = table[:, :most]
             return {OWN + name: slots}
         lists = write_lists(self.indptr, self.neighbours, n, layout)
         arrays = {"ids": lists.values, "lengths": lists.lengths} if isinstance(lists, Ragged) else lists
         return {f"{OWN}{name}.{key}": array for key, array in arrays.items()}
 
+    def table(self) -> Array:
+        """Return the links as int32 (rows, the most that a row has), in which -1 ends a shorter row."""
+        degrees = np.diff(self.indptr)
+        slots = np.full((len(degrees), max(1, int(degrees.max(initial=0)))), -1, np.int32)
+        column = np.arange(len(self.neighbours)) - np.repeat(self.indptr[:-1], degrees)
+        slots[np.repeat(np.arange(len(degrees)), degrees), column] = self.neighbours
+        return slots
+
     @classmethod
-    def read(cls, shared: dict[str, Array], name: str, n: int, layout: LinkLayout) -> Links:
-        """Return the links that were written; raises `MethodError` where they lead nowhere."""
+    def read(cls, shared: dict[str, Array], name: str, n: int, layout: LinkLayout) -> Array:
+        """Return the links that were written as int32 (rows, r), in which -1 ends a shorter row.
+
+        Slots are as they lie in the file; other layouts are written out. Raises `MethodError` for links that lead
+        nowhere.
+        """
         if layout == "slots":
-            links = cls.of_slots(shared[OWN + name])
+            table = np.ascontiguousarray(shared[OWN + name], dtype=np.int32)
         else:
             ids, lengths = shared[f"{OWN}{name}.ids"], shared[f"{OWN}{name}.lengths"]
             plain: Layout = layout
             stored = {"ids": ids, "lengths": lengths} if layout == "int32" else Ragged(ids, lengths)
-            links = cls(*read_lists(stored, n, plain))
-        if links.neighbours.size and not 0 <= links.neighbours.min() <= links.neighbours.max() < n:
+            table = cls(*read_lists(stored, n, plain)).table()
+        if table.size and not -1 <= table.min() <= table.max() < n:
             raise MethodError(f"a graph of {n} documents has links to others")
-        return links
+        return table
 
 
 class Walkable(NamedTuple):
-    """A graph as a search uses it: decoded documents, and what `Graph._read_graph` returns."""
+    """What a walk reads: documents in a form that `methods.kernels.code_scores` scores, and their links."""
 
-    docs: Float32
+    docs: Any
     graph: Any
 
 
@@ -81,9 +92,10 @@ class Graph(IndexStructure, ABC):
     neighbours, and ends when all `ef` are read; it finds no more than these. (FAISS and hnswlib raise ef to the number
     of documents that are asked for; pgvector does not.)
 
-    A walk scores documents one by one, in no order. So the documents that the codes stand for are decoded once and kept
-    as float32 while the same codes are searched: more memory than the codes take, which a store that scores codes
-    themselves would not need. What is measured as storage is the codes and links.
+    A walk scores documents one by one, in no order. Codes that say what their bytes stand for (`Codec.stored_rows`) are
+    scored as they lie, roughly, and the documents that may be among the best are decoded in the end; so memory holds
+    codes and links. Of other codes the documents are decoded once and kept as float32 while the same codes are
+    searched, which is more than what is measured as storage: see `scored_as`.
 
     Parameters
     ----------
@@ -93,6 +105,8 @@ class Graph(IndexStructure, ABC):
         Whether links join documents that are near each other as their codes stand for them, which is what FAISS does,
         or as they are.
     """
+
+    walks: ClassVar[bool] = True
 
     links: LinkLayout = "slots"
     built_on: Literal["codes", "documents"] = "codes"
@@ -106,15 +120,7 @@ class Graph(IndexStructure, ABC):
 
     @abstractmethod
     def _read_graph(self, shared: dict[str, Array], n: int) -> Any:
-        """Return the graph that `_build` returned, as a search uses it."""
-
-    @abstractmethod
-    def _starts(self, queries: Float32, docs: Float32, graph: Any, scored: Int64) -> Int64:
-        """Return where each query begins its walk, int64 (m,), and add the documents scored for it."""
-
-    @abstractmethod
-    def _level(self, graph: Any) -> Links:
-        """Return the links that all documents have."""
+        """Return the graph that `_build` returned as `methods.kernels.graph_walk.LinkTables`."""
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         self.codec.fit(docs, queries, pairs)
@@ -146,42 +152,42 @@ class Graph(IndexStructure, ABC):
 
     def _walkable(self, codes: Codes) -> Walkable:
         """Return what a walk needs; that of the last codes is kept."""
+        from methods.kernels.code_scores import Decoded
+
         kept = vars(self).get("_searched")
         if kept is None or kept[0]() is not codes:
-            docs = np.concatenate([block for _, block in self._blocks(codes)])
+            rows = self.codec.stored_rows(held(codes))
+            docs = Decoded(np.concatenate([block for _, block in self._blocks(codes)])) if rows is None else rows.form()
             kept = weakref.ref(codes), Walkable(docs, self._read_graph(dict(codes.shared), codes.n))
             self._searched = kept
         return kept[1]
 
     def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
         from methods.kernels import graph_walk
+        from methods.kernels.code_scores import Decoded
 
         docs, graph = self._walkable(codes)
+        self._scored_codes = not isinstance(docs, Decoded)
         asked = np.ascontiguousarray(self._query_matrix(queries))
         scores, rows = np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
-        scored = np.zeros(len(asked), np.int64)
-        level = self._level(graph)
+        scored = np.empty(len(asked), np.int64)
         ef = min(self.effort, codes.n)
+        inner = held(codes)
+        for first, last in row_blocks(len(asked), 12 * ef):
+            block = slice(first, last)
+            rough, listed = np.empty((last - first, ef), np.float32), np.empty((last - first, ef), np.int64)
+            found = np.empty(last - first, np.int64)
+            outputs = asked[block], rough, listed, found, scored[block]
 
-        def work(start: int, stop: int) -> None:
-            part = slice(start, stop)
-            starts = self._starts(asked[part], docs, graph, scored[part])
-            graph_walk.search(
-                asked[part], docs, level.indptr, level.neighbours, starts, ef, scores[part], rows[part], scored[part]
+            def work(start: int, stop: int, outputs: tuple[Array, ...] = outputs) -> None:
+                vectors, *rest = (array[start:stop] for array in outputs)
+                graph_walk.search(docs, vectors, graph, ef, k, *rest)
+
+            over_rows(work, last - first, QUERIES_PER_THREAD)
+            scores[block], rows[block] = decided(
+                self.codec, inner, asked[block], rough, listed, found, k, are_exact=not self._scored_codes
             )
-
-        over_rows(work, len(asked), QUERIES_PER_THREAD)
         return scores, rows, scored
-
-
-class _Hierarchy(NamedTuple):
-    """Levels of a graph: links of all, first int64 (n,) and links of those above it, and where a walk begins."""
-
-    lowest: Links
-    first: Int64
-    upper: Links
-    entry: int
-    top: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -211,7 +217,13 @@ class HNSW(Graph):
         self._require_at_least(1, "ef_construction")
         super()._check_parameters()
 
-    def _build(self, docs: Float32) -> dict[str, Array]:
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of slots: a document is above level l with probability M^-(l + 1)."""
+        slots = 2 * self.M + self.M / (self.M - 1)
+        return 4 * slots + (np.min_scalar_type(n).itemsize + 1) / self.M, 0
+
+    def _built_by_faiss(self, docs: Float32) -> Any:
+        """Return FAISS's index of documents (n, d), with its graph."""
         import faiss as untyped
 
         faiss: Any = untyped
@@ -223,6 +235,13 @@ class HNSW(Graph):
             index.add(docs)
         finally:
             faiss.omp_set_num_threads(threads)
+        return index
+
+    def _build(self, docs: Float32) -> dict[str, Array]:
+        import faiss as untyped
+
+        faiss: Any = untyped
+        index = self._built_by_faiss(docs)
         hnsw = index.hnsw
         # of each document, one more than its highest level
         heights = faiss.vector_to_array(hnsw.levels).astype(np.int64)
@@ -243,46 +262,24 @@ class HNSW(Graph):
             OWN + "entry": np.array([hnsw.entry_point], np.min_scalar_type(n)),
         }
 
-    def _read_graph(self, shared: dict[str, Array], n: int) -> _Hierarchy:
-        lowest = Links.read(shared, "links", n, self.links)
-        upper = Links.read(shared, "upper_links", n, self.links)
-        nodes, levels = (shared[OWN + name].astype(np.int64) for name in ("upper_nodes", "upper_levels"))
+    def _read_graph(self, shared: dict[str, Array], n: int) -> Any:
+        from methods.kernels.graph_walk import LinkTables
+
+        lowest, upper = (Links.read(shared, name, n, self.links) for name in ("links", "upper_links"))
+        nodes, levels = shared[OWN + "upper_nodes"], shared[OWN + "upper_levels"].astype(np.int64)
         entry = int(shared[OWN + "entry"][0])
-        sound = len(nodes) == len(levels) and len(upper.indptr) == levels.sum() + 1 and len(lowest.indptr) == n + 1
-        if not (sound and 0 <= entry < n and np.all(nodes < n)):
+        sound = len(nodes) == len(levels) and len(upper) == levels.sum() and len(lowest) == n
+        sound = sound and bool(np.all(nodes < n) and np.all(nodes[1:] > nodes[:-1]) and np.all(levels > 0))
+        if not (sound and 0 <= entry < n):
             raise MethodError(f"{type(self).__name__}: its levels are not those of {n} documents")
-        heights = np.zeros(n, np.int64)
+        heights = np.zeros(n, np.uint8)
         heights[nodes] = levels
-        first = np.zeros(n, np.int64)
-        first[nodes] = np.cumsum(levels) - levels
-        self._check_levels(upper, levels, heights)
-        return _Hierarchy(lowest, first, upper, entry, int(heights[entry]))
-
-    def _check_levels(self, upper: Links, levels: Int64, heights: Int64) -> None:
-        """Refuse links to documents that are not on their level, which a walk would look for beyond the arrays."""
-        level = np.arange(levels.sum()) - np.repeat(np.cumsum(levels) - levels, levels) + 1
-        if np.any(heights[upper.neighbours] < np.repeat(level, np.diff(upper.indptr))):
+        level = np.arange(len(upper)) - np.repeat(np.cumsum(levels) - levels, levels) + 1
+        # a walk would look for the links of others beyond the arrays
+        if np.any((upper >= 0) & (heights[upper] < level[:, None])):
             raise MethodError(f"{type(self).__name__}: links to documents that are not on their level")
-
-    def _starts(self, queries: Float32, docs: Float32, graph: _Hierarchy, scored: Int64) -> Int64:
-        from methods.kernels import graph_walk
-
-        starts = np.empty(len(queries), np.int64)
-        upper = graph.upper
-        graph_walk.descend(
-            queries, docs, graph.first, upper.indptr, upper.neighbours, graph.entry, graph.top, starts, scored
-        )
-        return starts
-
-    def _level(self, graph: _Hierarchy) -> Links:
-        return graph.lowest
-
-
-class _OneLevel(NamedTuple):
-    """A graph of one level, and where a walk begins."""
-
-    links: Links
-    entry: int
+        first = (np.cumsum(levels) - levels).astype(np.int32)
+        return LinkTables(lowest, nodes.astype(np.int32), first, upper, entry, int(heights[entry]))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -326,6 +323,10 @@ class Vamana(Graph):
         self._require_at_least(1, "alpha", "search_list_construction")
         super()._check_parameters()
 
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of slots."""
+        return 4.0 * self.degree, 0
+
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return the array names that are read while a search walks, or for a short list, only."""
         names = list(names)
@@ -354,14 +355,11 @@ class Vamana(Graph):
         entry = np.array([start], np.min_scalar_type(n))
         return {**Links.of_slots(table).stored("links", n, self.degree, self.links), OWN + "entry": entry}
 
-    def _read_graph(self, shared: dict[str, Array], n: int) -> _OneLevel:
-        links, entry = Links.read(shared, "links", n, self.links), int(shared[OWN + "entry"][0])
-        if len(links.indptr) != n + 1 or not 0 <= entry < n:
+    def _read_graph(self, shared: dict[str, Array], n: int) -> Any:
+        from methods.kernels.graph_walk import LinkTables
+
+        lowest, entry = Links.read(shared, "links", n, self.links), int(shared[OWN + "entry"][0])
+        if len(lowest) != n or not 0 <= entry < n:
             raise MethodError(f"{type(self).__name__}: its links are not those of {n} documents")
-        return _OneLevel(links, entry)
-
-    def _starts(self, queries: Float32, docs: Float32, graph: _OneLevel, scored: Int64) -> Int64:
-        return np.full(len(queries), graph.entry)
-
-    def _level(self, graph: _OneLevel) -> Links:
-        return graph.links
+        none = np.empty(0, np.int32)
+        return LinkTables(lowest, none, none, np.empty((0, 1), np.int32), entry, 0)

@@ -88,6 +88,7 @@ class InvertedLists(IndexStructure):
     seed: int = 0
 
     effort_name: ClassVar[str] = "nprobe"
+    walks: ClassVar[bool] = False
 
     def _check_parameters(self) -> None:
         self._require_at_least(1, "lists", "iterations")
@@ -116,6 +117,10 @@ class InvertedLists(IndexStructure):
     @property
     def _holds_parts_of_documents(self) -> bool:
         return self.residual
+
+    def expected_bytes(self, n: int, d: int) -> tuple[float, int]:
+        """Return the bytes of ids as whole numbers (int32, or int64), and of centroids."""
+        return 4.0 if self.ids == "int32" else 8.0, 4 * self.lists * d
 
     def _fit_pairs(self, docs: Float32, queries: Float32 | None, pairs: NDArray[np.int64] | None) -> None:
         from methods.multivector.centroids import k_means

@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, Part, Structure, arrays_under
+from methods.base import (
+    SEARCHED_BYTES,
+    Array,
+    Codec,
+    Codes,
+    Float32,
+    MethodError,
+    Part,
+    Structure,
+    arrays_under,
+    row_blocks,
+)
 from methods.representations import IN_WORDS
 
 Int64 = NDArray[np.int64]
@@ -118,6 +129,11 @@ class IndexStructure(Codec, Structure, ABC):
         return found
 
     @property
+    def scored_as(self) -> str:
+        """What the last search scored: codes, as they lie, or float32, which documents were decoded to."""
+        return "codes" if vars(self).get("_scored_codes") else "float32"
+
+    @property
     def wants_queries(self) -> bool:  # type: ignore[override]
         """Whether the codec makes use of queries."""
         return self.codec.wants_queries
@@ -171,3 +187,42 @@ def put_in(codes: Codes) -> tuple[dict[str, Array], dict[str, Any]]:
         raise MethodError(f"codes with arrays that documents share ({', '.join(codes.shared)}) have no place in lists")
     rows = {CODES + name: array for name, array in codes.rows.items()}
     return rows, {CODES + name: strings for name, strings in codes.ragged.items()}
+
+
+def decided(
+    codec: Codec, codes: Codes, asked: Float32, rough: Float32, listed: Int64, found: Int64, k: int, are_exact: bool
+) -> tuple[Float32, Int64]:
+    """Return the k best of the documents that rough scores left open, with the scores that their codes decode to.
+
+    Parameters
+    ----------
+    codec, codes : of the documents, in the order of their rows
+    asked : float32 (m, d')
+        Queries as they enter the dot product.
+    rough, listed : float32, int64 (m, width)
+        Scores and rows by query, of which the first `found` count.
+    found : int64 (m,)
+    k : int
+    are_exact : bool
+        Whether the scores are not rough.
+
+    Returns
+    -------
+    float32, int64 (m, k)
+        Descending, the lower row first among equal ones; -inf and -1 where there are fewer.
+    """
+    width = max(k, int(found.max(initial=0)))
+    there = np.arange(width) < found[:, None]
+    scores, rows = np.full(there.shape, -np.inf, np.float32), np.full(there.shape, topk.NO_ROW, np.int64)
+    kept = there[:, : rough.shape[1]]
+    rows[there] = listed[:, :width][kept]
+    scores[there] = rough[:, :width][kept]
+    if not are_exact:
+        owners, wanted = np.nonzero(there)[0], rows[there]
+        exact = np.empty(len(wanted), np.float32)
+        for start, stop in row_blocks(len(wanted), 8 * asked.shape[1], SEARCHED_BYTES):
+            decoded = codec._doc_matrix(codes.take(wanted[start:stop]))
+            exact[start:stop] = topk.pair_scores(asked[owners[start:stop]], decoded)
+        scores[there] = exact
+    scores, rows = topk.ordered(scores, rows, k)
+    return scores, np.where(rows == topk.NO_ROW, -1, rows)

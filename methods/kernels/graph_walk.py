@@ -1,17 +1,18 @@
 """Compiled walks through graphs of documents, and Vamana's construction.
 
-Graphs are rows of links: `indptr` int64 (n + 1,), and `links` int64. Scores are inner products, float64 rounded once to
-float32, in an order of sums that is the same on every machine (`methods.selection.dot`).
+Searches walk over codes as `methods.kernels.code_scores` scores them; Vamana is made of float32 documents, by inner
+products summed in float64 in an order that is the same on every machine (`methods.selection.dot`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
+from methods.kernels import code_scores
 from methods.selection import dot
 
 Array = NDArray[Any]
@@ -40,133 +41,210 @@ def shift_in(scores: Array, rows: Array, open_: Array, held: int, place: int, sc
     return last + 1
 
 
+class LinkTables(NamedTuple):
+    """A graph as a walk reads it.
+
+    Attributes
+    ----------
+    lowest : int32 (n, r)
+        Neighbours of each document; -1 ends a row that has fewer.
+    nodes : int32 (u,)
+        Documents of the levels above, ascending; none in a graph of one level.
+    first : int32 (u,)
+        The row of such a document's links on level 1; those of the next level are in the next row.
+    upper : int32 (rows, s)
+        Neighbours on these levels.
+    entry, top : int
+        Where walks begin: a document of the highest level, and that level.
+    """
+
+    lowest: Array
+    nodes: Array
+    first: Array
+    upper: Array
+    entry: int
+    top: int
+
+
+@compiled
+def descend(form: Any, prepared: Any, graph: LinkTables, fresh: Array, fresh_scores: Array) -> tuple[int, int]:
+    """Return where a query enters the lowest level, and how many documents were scored for that.
+
+    On each level above it, a walk goes to the document that no neighbour betters. `fresh` and `fresh_scores` are room
+    for the neighbours of one, int64 and float64.
+    """
+    nodes, first, upper, best, scored = graph.nodes, graph.first, graph.upper, graph.entry, 0
+    if graph.top == 0:
+        return best, scored
+    fresh[0] = best
+    code_scores.score(form, prepared, fresh, 1, fresh_scores)
+    found, scored = fresh_scores[0], 1
+    for level in range(graph.top, 0, -1):
+        moved = True
+        while moved:
+            moved = False
+            row, count = first[np.searchsorted(nodes, best)] + level - 1, 0
+            while count < upper.shape[1] and upper[row, count] >= 0:
+                fresh[count] = upper[row, count]
+                count += 1
+            code_scores.score(form, prepared, fresh, count, fresh_scores)
+            scored += count
+            for place in range(count):
+                if fresh_scores[place] > found:
+                    best, found, moved = fresh[place], fresh_scores[place], True
+    return best, scored
+
+
+ROWS = 0x7FFFFFFF
+"""The largest row number, and the bits of a float32 besides its sign."""
+
+
+@compiled
+def key_of(score: float, row: int) -> int:
+    """Return a whole number by which unread documents stand in order: the score descending, then the row ascending.
+
+    From the highest bit: the bits of the float32, as a number of the same order; the row, counted down; 1 for unread.
+    """
+    # of the two zeros the one
+    bits = np.int64(np.float32(score + 0.0).view(np.int32))
+    return (bits if bits >= 0 else bits ^ ROWS) << 32 | np.int64(ROWS - row) << 1 | 1
+
+
+@compiled
+def row_of(key: int) -> int:
+    """Return the row in a key."""
+    return ROWS - ((key & 0xFFFFFFFF) >> 1)
+
+
+@compiled
+def score_of(key: int) -> Any:
+    """Return the score in a key, float32."""
+    bits = key >> 32
+    return np.int32(bits if bits >= 0 else bits ^ ROWS).view(np.float32)
+
+
 @compiled
 def walk(
-    query: Array,
-    docs: Array,
-    indptr: Array,
+    form: Any,
+    prepared: Any,
     links: Array,
     start: int,
-    scores: Array,
-    rows: Array,
-    open_: Array,
+    keys: Array,
     seen: Array,
     stamp: Any,
+    fresh: Array,
+    fresh_scores: Array,
 ) -> tuple[int, int]:
     """Search a graph best first: read the best unread document of a list, score its neighbours, until all are read.
 
     Parameters
     ----------
-    query, docs : float32 (d,), (n, d)
-    indptr, links : the graph
+    form, prepared : documents and a query, see `methods.kernels.code_scores`
+    links : int32 (n, r)
+        See `LinkTables`.
     start : int
-    scores, rows, open_ : float32, int64, bool (ef,)
-        The list, filled in order: the best `ef` documents seen.
-    seen : uint32 (n,)
+    keys : int64 (ef,)
+        The list, filled in order: the best `ef` documents seen, see `key_of`.
+    seen : uint8 (n,)
         Where a document's entry is `stamp`, this query has scored it.
-    stamp : uint32
+    stamp : uint8
+    fresh, fresh_scores : int64, float64 (r,)
+        Room for the neighbours that are new.
 
     Returns
     -------
     int, int
         Documents in the list, and documents scored.
     """
-    scores[0], rows[0], open_[0] = np.float32(dot(query, docs[start])), start, True
+    most, room = links.shape[1], len(keys)
+    fresh[0] = start
+    code_scores.score(form, prepared, fresh, 1, fresh_scores)
+    keys[0] = key_of(fresh_scores[0], start)
     seen[start] = stamp
     held, scored, at = 1, 1, 0
     while at < held:
-        if not open_[at]:
+        if not keys[at] & 1:
             at += 1
             continue
-        open_[at] = False
-        row = rows[at]
+        row = row_of(keys[at])
+        keys[at] -= 1
+        count = 0
+        for position in range(most):
+            other = np.intp(links[row, position])
+            if other < 0:
+                break
+            if seen[other] != stamp:
+                seen[other] = stamp
+                fresh[count] = other
+                count += 1
+        code_scores.score(form, prepared, fresh, count, fresh_scores)
+        scored += count
         first = at + 1
-        for position in range(indptr[row], indptr[row + 1]):
-            other = links[position]
-            if seen[other] == stamp:
+        for position in range(count):
+            key = key_of(fresh_scores[position], fresh[position])
+            if held < room:
+                held += 1
+            elif key < keys[held - 1]:
                 continue
-            seen[other] = stamp
-            scored += 1
-            score = np.float32(dot(query, docs[other]))
-            place = place_in(scores, rows, held, score, other)
-            if place < len(scores):
-                held = shift_in(scores, rows, open_, held, place, score, other)
-                first = min(first, place)
+            place = held - 1
+            while place > 0 and keys[place - 1] < key:
+                keys[place] = keys[place - 1]
+                place -= 1
+            keys[place] = key
+            first = min(first, place)
         at = first
     return held, scored
 
 
 @compiled
 def search(
+    form: Any,
     queries: Array,
-    docs: Array,
-    indptr: Array,
-    links: Array,
-    starts: Array,
+    graph: LinkTables,
     ef: int,
+    k: int,
     out_scores: Array,
     out_rows: Array,
+    found: Array,
     scored: Array,
 ) -> None:
-    """Fill the best documents that a walk from each query's start finds, float32 and int64 (m, k), and add its work.
-
-    Where there are fewer, scores are -inf and rows -1. `scored`, int64 (m,), grows by the documents scored.
-    """
-    k = out_scores.shape[1]
-    scores, rows, open_ = np.empty(ef, np.float32), np.empty(ef, np.int64), np.empty(ef, np.bool_)
-    seen = np.zeros(len(docs), np.uint32)
-    for query in range(len(queries)):
-        held, work = walk(
-            queries[query], docs, indptr, links, starts[query], scores, rows, open_, seen, np.uint32(query + 1)
-        )
-        scored[query] += work
-        found = min(k, held)
-        out_scores[query, :found], out_rows[query, :found] = scores[:found], rows[:found]
-        out_scores[query, found:], out_rows[query, found:] = -np.inf, -1
-
-
-@compiled
-def descend(
-    queries: Array,
-    docs: Array,
-    first: Array,
-    indptr: Array,
-    links: Array,
-    entry: int,
-    top: int,
-    starts: Array,
-    scored: Array,
-) -> None:
-    """Fill where each query enters the lowest level: on each level above it, the document that no neighbour betters.
+    """Fill the documents that a walk of each query finds: all that may be among its `k` best, and how many.
 
     Parameters
     ----------
-    queries, docs : float32 (m, d), (n, d)
-    first : int64 (n,)
-        The row of a document's links on level 1; those of the next level are in the next row.
-    indptr, links : the links of all levels above 0
-    entry, top : int
-        A document of the highest level, and that level.
-    starts, scored : int64 (m,)
-        Filled; the documents scored are added.
+    form : documents, see `methods.kernels.code_scores`
+    queries : float32 (m, d)
+    graph : LinkTables
+    ef : int
+        Length of the list of a walk.
+    k : int
+    out_scores, out_rows : float32, int64 (m, ef)
+        In the order of the scores, of which the first `found` are filled.
+    found, scored : int64 (m,)
+        Filled: how many, and how many documents were scored.
     """
+    lowest, keys = graph.lowest, np.empty(ef, np.int64)
+    seen = np.zeros(len(lowest), np.uint8)
+    most = max(1, lowest.shape[1], graph.upper.shape[1])
+    fresh, fresh_scores = np.empty(most, np.int64), np.empty(most)
+    prepared = code_scores.room(form)
+    stamp = 0
     for query in range(len(queries)):
-        vector = queries[query]
-        best, score = entry, np.float32(dot(vector, docs[entry]))
-        if top > 0:
-            scored[query] += 1
-        for level in range(top, 0, -1):
-            moved = True
-            while moved:
-                moved = False
-                row = first[best] + level - 1
-                for position in range(indptr[row], indptr[row + 1]):
-                    other = links[position]
-                    found = np.float32(dot(vector, docs[other]))
-                    scored[query] += 1
-                    if found > score:
-                        best, score, moved = other, found, True
-        starts[query] = best
+        if stamp == 255:
+            seen[:] = 0
+            stamp = 0
+        stamp += 1
+        code_scores.prepare(form, queries[query], prepared)
+        start, before = descend(form, prepared, graph, fresh, fresh_scores)
+        held, work = walk(form, prepared, lowest, start, keys, seen, np.uint8(stamp), fresh, fresh_scores)
+        scored[query] = before + work
+        kept = min(k, held)
+        least = np.float64(score_of(keys[kept - 1])) - 2 * prepared.numbers[code_scores.ERROR]
+        while kept < held and np.float64(score_of(keys[kept])) >= least:
+            kept += 1
+        for place in range(kept):
+            out_scores[query, place], out_rows[query, place] = score_of(keys[place]), row_of(keys[place])
+        found[query] = kept
 
 
 @compiled

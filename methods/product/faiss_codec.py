@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
 from methods.kernels.threads import on_cores, one_thread
 from methods.product.faiss_state import quantizers, read_state
+from methods.stored_rows import PackedNumbers, StoredRows
+
+if TYPE_CHECKING:
+    from methods.kernels.product_codes import Layout
 
 WIDE_PART = 16
 """Dimensions of a part from which on FAISS makes tables by a matrix product."""
@@ -187,6 +191,22 @@ class FaissCodec(Codec):
         decoded: Float32 = self._index.sa_decode(self._octets(codes))
         return decoded
 
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        import faiss
+
+        index: Any = self._index
+        d = int(index.d)
+        if isinstance(index, faiss.IndexPQ) and index.pq.nbits in (4, 8) and index.pq.M % (8 // index.pq.nbits) == 0:
+            return StoredRows(self._octets(codes), _pq_layout(index.pq), np.zeros(d, np.float32))
+        widths = {faiss.ScalarQuantizer.QT_8bit: 8, faiss.ScalarQuantizer.QT_4bit: 4}
+        bits = widths.get(index.sq.qtype) if isinstance(index, faiss.IndexScalarQuantizer) else None
+        if bits is None:
+            return None
+        low, reach = faiss.vector_to_array(index.sq.trained).reshape(2, d)
+        # FAISS decodes to the middle of a cell
+        step = reach / np.float32(2**bits - 1)
+        return StoredRows(self._octets(codes), PackedNumbers(bits, step, np.zeros_like(step)), low + step / 2)
+
     def _octets(self, codes: Codes) -> Array:
         """Return the codes once they are as wide as FAISS will take them to be."""
         array, width = codes.rows.get("codes"), self._index.sa_code_size()
@@ -231,6 +251,23 @@ class FaissCodec(Codec):
         if len(flat):
             scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
         return scores, rows
+
+
+def _pq_layout(quantizer: Any) -> Layout:
+    """Return FAISS's product quantiser of 8 or 4 bits as tables of whole bytes, the first codebook's bits lowest."""
+    import faiss
+
+    from methods.kernels import product_codes
+
+    width, size, each = quantizer.dsub, quantizer.ksub, 8 // quantizer.nbits
+    codebooks = faiss.vector_to_array(quantizer.centroids).reshape(quantizer.M, size, width)
+    numbers = np.arange(product_codes.VALUES)[:, None] >> quantizer.nbits * np.arange(each) & (size - 1)
+    groups, tables = [], []
+    for first in range(0, quantizer.M, each):
+        groups.append(np.arange(first * width, (first + each) * width))
+        parts = [codebooks[first + place][numbers[:, place]] for place in range(each)]
+        tables.append(np.ascontiguousarray(np.hstack(parts)))
+    return product_codes.layout(groups, tables)
 
 
 def codec_of_codebooks(codebooks: Float32, bits: int) -> FaissCodec:

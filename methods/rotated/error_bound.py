@@ -9,6 +9,7 @@ import numpy as np
 
 from methods.base import Array, Codes, Float32, row_blocks
 from methods.rotated.scaled_levels import ScaledLevels
+from methods.stored_rows import StoredRows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,6 +50,10 @@ class BoundedRaBitQ(ScaledLevels):
 
     def _decode(self, codes: Codes) -> Float32:
         return np.column_stack([super()._decode(codes), codes.rows["error"].astype(np.float32)])
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        """Return None: a document has two numbers besides what the levels stand for."""
+        return None
 
     def _project_queries(self, queries: Float32) -> Float32:
         lengths = np.sqrt(np.einsum("ij,ij->i", self._centred(queries), self._centred(queries), dtype=np.float64))

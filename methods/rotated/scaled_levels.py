@@ -15,7 +15,7 @@ as c + f s, with c a common centre (or none). They differ in the levels, in how 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ from methods.base import Array, Codec, Codes, Float32, MethodError, row_blocks
 from methods.kernels.packing import pack, unpack
 from methods.rotated import grid_codes
 from methods.scalar.lloyd import gaussian_half_levels, sphere_half_levels, uniform_half_levels
+from methods.stored_rows import PACKED, PackedNumbers, StoredRows, byte_layout
+
+if TYPE_CHECKING:
+    from methods.kernels.product_codes import Layout
 
 CLIPS = tuple(round(1 - 0.05 * i, 2) for i in range(13))
 """Parts of the largest magnitude that start="clip" tries: 1 down to 0.4."""
@@ -208,6 +212,27 @@ class ScaledLevels(Codec):
         if self.offset:
             return np.column_stack([decoded, codes.rows["offset"].astype(np.float32)])
         return decoded
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        steps = np.diff(self.levels_)
+        even = bool(np.all(steps == steps[0]))
+        # of a byte there is one table entry a value: no shorter than the documents
+        if self.bits not in PACKED or self.scale == "unit" or (self.bits == max(PACKED) and not even):
+            return None
+        d, levels = self.dim_, self.levels_
+        point = self.mean_ if self.centre == "mean" else np.zeros(d, np.float32)
+        factor, extra, direction = codes.rows.get("factor"), None, None
+        if factor is None:
+            levels = levels * self._factors(codes, np.empty((1, 0), np.uint8))
+        if self.offset:
+            extra, direction = codes.rows["offset"], np.eye(d + 1, dtype=np.float32)[-1]
+            point = np.append(point, np.float32(0))
+        ones = np.ones(d, np.float32)
+        if even:
+            code: PackedNumbers | Layout = PackedNumbers(self.bits, ones * (levels[1] - levels[0]), ones * levels[0])
+        else:
+            code = byte_layout(self.bits, levels, d)
+        return StoredRows(codes.array, code, point, factor, extra, direction)
 
     def _levels(self, codes: Codes) -> Float32:
         return self.levels_[unpack(codes.array, self.bits, self.dim_)]

@@ -10,6 +10,7 @@ import numpy as np
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels.packing import pack, unpack
 from methods.scalar.ranges import Extremes, Range
+from methods.stored_rows import PACKED, PackedNumbers, StoredRows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -118,6 +119,18 @@ class GlobalRange(Codec):
         decoded *= np.float32(self.step_)
         decoded += np.float32(self.low_)
         return decoded
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        if self._bits not in PACKED:
+            return None
+        step = np.full(self.dim_, self.step_, np.float32)
+        numbers = PackedNumbers(self._bits, step, np.zeros_like(step))
+        if not self.corrected:
+            point = np.float32(self.low_) + step * np.float32(self.shift)
+            return StoredRows(codes.array, numbers, point)
+        # the correction and 1 stand beside the numbers
+        correction, one = np.eye(self.dim_ + 2, dtype=np.float32)[-2:]
+        return StoredRows(codes.array, numbers, one, extra=codes.rows["correction"], direction=correction)
 
     def _query_matrix(self, queries: Float32) -> Float32:
         if not self.corrected:

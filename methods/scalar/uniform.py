@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, MethodError, added_parameter, row_blocks
 from methods.kernels.packing import pack, unpack
+from methods.stored_rows import PACKED, PackedNumbers, StoredRows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,6 +98,11 @@ class PerDimension(Codec):
         decoded *= self.step_
         decoded += self.low_
         return decoded
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        if self.bits not in PACKED:
+            return None
+        return StoredRows(codes.array, PackedNumbers(self.bits, self.step_, np.zeros_like(self.low_)), self.low_)
 
     def _levels(self, codes: Codes) -> Float32:
         offset = (self._top + 1) // 2 if self.signed_codes else 0

@@ -21,6 +21,7 @@ from methods.kernels.table_scan import TableScan
 from methods.kernels.threads import one_thread
 from methods.parallel import over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
+from methods.stored_rows import StoredRows
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
 
 Int64 = NDArray[np.int64]
@@ -251,6 +252,13 @@ class TransformCode(Codec):
         for dim, levels in self._scalar_levels().items():
             decoded[:, dim] = levels[numbers[:, dim]]
         return decoded
+
+    def _plain_rows(self, codes: Codes) -> StoredRows | None:
+        if not self.whole_bytes_:
+            return None
+        point = np.zeros(self.dim_, np.float32)
+        point[self._idle] = self.rest_
+        return StoredRows(codes.array, self._layout, point)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
         # decoded once, documents meet many queries in one matrix product; tables are for a few

@@ -615,10 +615,23 @@ def of_store(**needs: Any) -> Recommendation:
 
 
 def test_a_database_limits_the_choice_to_its_presets() -> None:
-    answer = of_store(database="qdrant", ram="8GB", corpus_size="40e6")
-    assert name(answer) == "qdrant_turbo4" and answer.compared == 2, "qdrant_int8 needs more than 200 bytes"
+    answer = of_store(database="qdrant", ram="14GB", corpus_size="40e6")
+    assert name(answer) == "qdrant_turbo4" and answer.compared == 2, "qdrant_int8 needs more than 350 bytes"
     assert answer.runner_up is not None and answer.runner_up.setting.name == "qdrant_binary"
-    assert name(of_store(database="Qdrant", ram="16GB", corpus_size="40e6")) == "qdrant_int8"
+    assert name(of_store(database="Qdrant", ram="22GB", corpus_size="40e6")) == "qdrant_int8"
+
+
+def test_memory_for_a_database_counts_its_graph() -> None:
+    """By hand: 32 links on the lowest level and 16/15 above it, 4 bytes each, and 5 bytes for one document in 16."""
+    graph = 4 * (32 + 16 / 15) + 5 / 16
+    answer = of_store(database="qdrant", ram="8GB", corpus_size="40e6")
+    assert name(answer) == "qdrant_binary", "200 bytes for qdrant_turbo4 leave none for links"
+    assert answer.choice is not None and answer.choice.structure_bytes == pytest.approx(graph)
+    assert answer.choice.memory_bytes == pytest.approx((48 + graph) * 40e6)
+    text = recommendation_text(answer)
+    assert "132.6 bytes a vector for Qdrant's index as it ships (HNSW, M=16), 180.6 bytes in all" in text
+    assert "index=qdrant" in text
+    assert of_store(database="qdrant", ram="7GB", corpus_size="40e6").choice is None, "codes alone would fit"
 
 
 def test_for_a_database_bytes_are_those_in_memory() -> None:

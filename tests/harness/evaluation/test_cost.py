@@ -30,6 +30,7 @@ from harness.report.page import page_markdown
 from harness.runs.frame import COST_COLUMNS, load_runs
 from harness.runs.run import run
 from harness.runs.store import Store
+from methods import HNSW
 from methods.scalar.uniform import PerDimension
 from methods.token_vectors import TokenVectors
 from tests.conftest import clustered_vectors
@@ -101,6 +102,35 @@ def test_extrapolation_has_room_for_every_line_through_the_repeats() -> None:
     # a corpus of one document has one size, and a cost that may as well grow with it as not
     alone = Costs(by_size={"search": {4: Spread(2, 1, 3, 5)}}).extrapolated("search", 4)
     assert (alone.median, alone.low, alone.high) == pytest.approx((2, 1, 3))
+
+
+def test_lists_and_graphs_cost_what_they_score() -> None:
+    """By hand: 10 s a document scored; a graph scores 100 more each time there are ten times as many documents."""
+    corpora, counts = (100, 1000, 10_000), (200, 300, 400)
+    sizes = {n: Spread(10.0 * count, 10.0 * count, 10.0 * count, 3) for n, count in zip(corpora, counts, strict=True)}
+    graph = Costs(
+        by_size={"search": sizes, "encode": sizes},
+        scored=dict(zip(corpora, counts, strict=True)),
+        scored_by_logarithm=True,
+    )
+    assert graph.scored_of(1_000_000) == pytest.approx(600)
+    assert graph.extrapolated("search", 1_000_000).median == pytest.approx(6000)
+    assert graph.extrapolated("encode", 1_000_000).median > 6000, "all documents are encoded"
+    sixteenths = {n: n / 16 for n in corpora}
+    lists = Costs(by_size={"search": {n: Spread(n, n, n, 3) for n in corpora}}, scored=sixteenths)
+    assert lists.scored_of(1_000_000) == pytest.approx(62_500)
+    assert lists.extrapolated("search", 1_000_000).median == pytest.approx(1_000_000)
+
+
+def test_what_a_graph_scores_is_counted_at_every_size() -> None:
+    docs = clustered_vectors(400, 32)
+    found = measure_cost(
+        lambda: HNSW(codec=PerDimension(bits=8), M=4, ef_search=10), docs, docs[:20], fit_docs=docs, repeats=1, k=10
+    )
+    assert list(found.scored) == [400, 100, 200] and all(10 <= found.scored[n] < n for n in found.scored)
+    record = found.as_record(400, 20, 32.0, 256)["extrapolated"]
+    assert "a search scores" in record["from"] and "exhaustive" not in record["from"]
+    assert record["sizes"]["100000000"]["scored_per_query"] < 400
 
 
 def test_extrapolation_is_less_sure_where_times_lie_on_no_line() -> None:

@@ -1,0 +1,273 @@
+"""Lists and graphs over codes beside FAISS's own: bytes, what is found, seconds, and how much memory a search takes.
+
+    python scripts/bench/graph_walk.py --vectors FILE [--documents N] [--queries M] [--codes int8 pq ...] [--lists L]
+
+FILE is a safetensors file of docs and queries (`scripts/studies/index_structures.py --synthetic` writes one). One HNSW
+graph is built over the documents, and one set of centroids with --lists; every code lies in both, and FAISS's indexes
+are given the same graph, centroids and codebooks, and the same effort. Speed is of processor time on one thread in one
+process, the median of turns that both take. Recall is of float32's ten best, and of those of an exhaustive search of
+the same codes. Memory is told by a process of its own, which loads the two files and searches them: what it grew by,
+and the most that it had meanwhile, over the bytes that the record counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from harness.evaluation.index_files import read_index, write_index
+from harness.evaluation.resources import status_bytes
+from methods import (
+    HNSW,
+    SVD,
+    Cast,
+    Chain,
+    FaissCodec,
+    InvertedLists,
+    PerDimension,
+    RandomRotation,
+    ScaledLevels,
+    TransformCode,
+)
+from methods.base import Codec, Codes
+
+TOP, M, EF, TURNS = 10, 16, 64, 5
+PROBED = 16
+"""One in so many lists is read."""
+Float32 = NDArray[np.float32]
+
+
+def codec(name: str, d: int) -> Codec:
+    """Return a codec by its name here."""
+    made: dict[str, Any] = {
+        "float32": lambda: Cast(dtype="float32"),
+        "int8": lambda: PerDimension(bits=8),
+        "sq8": lambda: FaissCodec(factory="SQ8"),
+        "sq4": lambda: FaissCodec(factory="SQ4"),
+        "pq": lambda: FaissCodec(factory="PQ{m}x{bits}np", m=d // 8, bits=8, iterations=8),
+        "pq_unit": lambda: FaissCodec(factory="PQ{m}x{bits}np", m=d // 8, bits=8, iterations=8, renormalize=True),
+        "transform_coding": lambda: Chain(
+            transforms=[SVD(dim=None)], codec=TransformCode(nbytes=d // 8, codebook="joint", renormalize=True)
+        ),
+        "rabitq": lambda: Chain(
+            transforms=[RandomRotation()],
+            codec=ScaledLevels(bits=1, levels="uniform", start="clip", scale="unbiased", centre="mean", offset=True),
+        ),
+    }
+    return made[name]()  # type: ignore[no-any-return]
+
+
+class KeptGraph(HNSW):
+    """A graph that is built once for all codes."""
+
+    built: Any = None
+
+    def _built_by_faiss(self, docs: Float32) -> Any:
+        if KeptGraph.built is None or KeptGraph.built.ntotal != len(docs):
+            KeptGraph.built = super()._built_by_faiss(docs)
+        return KeptGraph.built
+
+
+def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
+    """Return FAISS's HNSW index of the like codes with the same links; None where it has none."""
+    d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
+    if isinstance(inner, Cast):
+        KeptGraph.built.hnsw.efSearch = EF
+        return KeptGraph.built
+    if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
+        index = faiss.IndexHNSWPQ(d, inner.m, M, inner.bits, ip)
+        storage = faiss.downcast_index(index.storage)
+        faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), storage.pq.centroids)
+        storage.is_trained = True
+        storage.add_sa_codes(np.ascontiguousarray(codes.rows["codec.codes"]))
+    elif isinstance(inner, FaissCodec | PerDimension):
+        four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
+        index = faiss.IndexHNSWSQ(d, faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit, M, ip)
+        storage = faiss.downcast_index(index.storage)
+        storage.train(docs)
+        storage.add(docs)
+    else:
+        return None
+    index.hnsw, index.ntotal, index.is_trained = KeptGraph.built.hnsw, len(docs), True
+    index.hnsw.efSearch = EF
+    return index
+
+
+def faiss_lists(inner: Codec, docs: Float32, centroids: Float32) -> Any:
+    """Return FAISS's lists of the like codes with the same centroids; None where it has none."""
+    d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
+    quantizer = faiss.IndexFlatL2(d)
+    quantizer.add(centroids)
+    count = len(centroids)
+    if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
+        index = faiss.IndexIVFPQ(quantizer, d, count, inner.m, inner.bits, ip)
+        index.by_residual = False
+        faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), index.pq.centroids)
+    elif isinstance(inner, FaissCodec | PerDimension):
+        four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
+        kind = faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit
+        index = faiss.IndexIVFScalarQuantizer(quantizer, d, count, kind, ip, False)
+        index.train(docs)
+    else:
+        return None
+    index.is_trained = True
+    index.nprobe = max(1, count // PROBED)
+    index.add(docs)
+    return index
+
+
+def recall(rows: NDArray[np.int64], best: NDArray[np.int64]) -> float:
+    """Return the mean share of the best rows that were found."""
+    return float(np.mean([len(np.intersect1d(one, other)) / TOP for one, other in zip(rows, best, strict=True)]))
+
+
+def seconds(work: Any) -> float:
+    """Return the processor time of a call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def growth(folder: Path, name: str, d: int, lists: int, queries: Path, codes_bytes: float) -> dict[str, float]:
+    """Return what a process grew by that loaded an index and searched it, over the bytes counted, and its peak."""
+    code = (
+        "import sys; from pathlib import Path; sys.argv=['x']; import scripts.bench.graph_walk as own; "
+        f"own.measure_growth(Path({str(folder)!r}), {name!r}, {d}, {lists}, Path({str(queries)!r}))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=root)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {key: value / codes_bytes for key, value in found.items()}
+
+
+def structure(name: str, d: int, lists: int) -> HNSW | InvertedLists:
+    """Return a graph over a code, or lists of it if there are any."""
+    if lists:
+        return InvertedLists(codec=codec(name, d), lists=lists, nprobe=max(1, lists // PROBED), iterations=5)
+    return KeptGraph(codec=codec(name, d), M=M, ef_search=EF, built_on="documents")
+
+
+def measure_growth(folder: Path, name: str, d: int, lists: int, vectors: Path) -> None:
+    """Print the growth of this process over loading and searching an index, as JSON."""
+    queries = load_file(vectors)["queries"][:200]
+    status = Path("/proc/self/status")
+    # what is imported and compiled is no part of an index
+    some = np.random.default_rng(0).standard_normal((2000, d)).astype(np.float32)
+    small = structure(name, d, min(lists, 20)).fit(some)
+    small.search(some[:300], small.encode(some), TOP)
+    del small, some
+    KeptGraph.built = None
+    _trim()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = status_bytes(status, "VmRSS")
+    index, codes = read_index(folder, structure(name, d, lists))
+    index.search(queries, codes, TOP)
+    peak = status_bytes(status, "VmHWM")
+    _trim()
+    after = status_bytes(status, "VmRSS")
+    print(json.dumps({"resident": after - before, "peak": peak - before}))
+
+
+def _trim() -> None:
+    """Let the C library give freed memory back, so that what is resident is in use."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def shared_centroids(lists: InvertedLists, codes: Codec, centroids: Float32) -> InvertedLists:
+    """Return lists with centroids that were found before, and a codec that was fitted."""
+    state = {f"codec.{name}": array for name, array in codes.state().items()}
+    return lists.load_state({**state, "centroids_": centroids, "dim_": np.asarray(centroids.shape[1])})
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vectors", type=Path, required=True)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--lists", type=int, default=0)
+    parser.add_argument("--codes", nargs="+", default=["int8", "sq4", "pq", "transform_coding", "rabitq"])
+    parser.add_argument("--without-graph", action="store_true")
+    options = parser.parse_args()
+    vectors = load_file(options.vectors)
+    docs = np.ascontiguousarray(vectors["docs"][: options.documents])
+    queries = np.ascontiguousarray(vectors["queries"][: options.queries])
+    d = docs.shape[1]
+    faiss.omp_set_num_threads(1)
+    flat = faiss.IndexFlatIP(d)
+    flat.add(docs)
+    exact = flat.search(queries, TOP)[1]
+    del flat
+    print(f"{len(docs):,} documents of {d} dimensions, {len(queries):,} queries, M={M}, a list of {EF}")
+    print(
+        "| code | structure | scored as | bytes a vector | found | of the codes' | FAISS's found | us a query "
+        "| FAISS's | ours / FAISS's | resident / counted | peak |"
+    )
+    print("| --- | --- | --- |" + " ---: |" * 9)
+    centroids: Float32 | None = None
+    for name in options.codes:
+        fitted = codec(name, d).fit(docs)
+        plain = fitted.encode(docs)
+        start = time.process_time()
+        _, best = fitted.search(queries, plain, TOP)
+        spent = (time.process_time() - start) / len(queries) * 1e6
+        with TemporaryDirectory() as folder:
+            storage = write_index(Path(folder), fitted, plain)
+        size = (storage.codes_file_bytes + storage.state_file_bytes) / len(docs)
+        print(
+            f"| {name} | flat | | {size:.1f} | {recall(best, exact):.3f} | 1.000 | | {spent:.0f} | | | | |", flush=True
+        )
+        for lists in ([options.lists] if options.lists else []) + ([] if options.without_graph else [0]):
+            made = structure(name, d, lists)
+            if not isinstance(made, InvertedLists):
+                made.fit(docs)
+            elif centroids is None:
+                centroids = made.fit(docs).centroids_
+            else:
+                made = shared_centroids(made, fitted, centroids)
+            codes = made.encode(docs)
+            assert centroids is not None or not lists
+            index = faiss_lists(made.codec, docs, centroids) if lists else faiss_index(made.codec, codes, docs)
+            _, rows = made.search(queries, codes, TOP)
+            own_search, their_search = partial(made.search, queries, codes, TOP), None
+            if index is not None:
+                their_search = partial(index.search, queries, TOP)
+            turns = []
+            for _ in range(TURNS):
+                turns.append([seconds(own_search), np.nan if their_search is None else seconds(their_search)])
+            own, other = np.median(turns, axis=0) / len(queries) * 1e6
+            ratio = np.median([one / two for one, two in turns])
+            theirs = np.nan if index is None else recall(index.search(queries, TOP)[1], exact)
+            with TemporaryDirectory() as folder:
+                storage = write_index(Path(folder), made, codes)
+                counted = storage.codes_file_bytes + storage.state_file_bytes
+                memory = growth(Path(folder), name, d, lists, options.vectors, counted)
+            cells = [name, "lists" if lists else "HNSW", made.scored_as, f"{counted / len(docs):.1f}"]
+            cells += [f"{recall(rows, exact):.3f}", f"{recall(rows, best):.3f}", f"{theirs:.3f}"]
+            cells += [f"{own:.0f}", f"{other:.0f}", f"{ratio:.2f}"]
+            cells += [f"{memory['resident']:.3f}", f"{memory['peak']:.3f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
