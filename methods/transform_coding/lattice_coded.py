@@ -194,18 +194,16 @@ class LatticeCoded(Codec):
 
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
-        padded = int(self.widths_.sum(dtype=np.int64))
-        for start, stop in row_blocks(codes.n, 64 * padded):
-            white = np.zeros((stop - start, padded), dtype=np.float32)
-            packed = np.ascontiguousarray(codes.array[start:stop])
-            for book, dims, bits in self._groups():
+        decoded[:] = np.zeros_like(self.mean_) * self.deviation_ + self.mean_
+        packed = np.ascontiguousarray(codes.array)
+        groups = [(bits, book.bits, dims, book.arrays) for book, dims, bits in self._groups()]
 
-                def work(first: int, last: int, book: _Codebook = book, dims: Int64 = dims, bits: Int64 = bits) -> None:
-                    rows = slice(first, last)
-                    lattice_points.decode(packed[rows], bits, book.bits, dims, book.arrays, white[rows])  # noqa: B023
+        def work(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            for group in groups:
+                lattice_points.decode(packed[rows], *group, self.deviation_, self.mean_, decoded[rows])
 
-                over_rows(work, stop - start, 256)
-            decoded[start:stop] = white[:, : self.dim_] * self.deviation_ + self.mean_
+        over_rows(work, codes.n, 256)
         return decoded
 
 
