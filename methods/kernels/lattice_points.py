@@ -34,6 +34,14 @@ class Book(NamedTuple):
     words : uint8 (all words, d)
     table : float32 (2**bits, d)
         All points of a small codebook; empty for others.
+    guide : int64 (2**bits >> guide_shift,)
+        The class of the first number of each run of 2**guide_shift.
+    guide_shift : int
+    patterns : int8 (P, d)
+        Absolute values of each class's points, in the order of their numbers without signs; empty where these are too
+        many, and in families whose words have zeros and ones.
+    first_pattern : int64 (K,)
+        Where each class's begin.
     """
 
     size: int
@@ -53,6 +61,10 @@ class Book(NamedTuple):
     signed_by_word: Array
     words: Array
     table: Array
+    guide: Array
+    guide_shift: int
+    patterns: Array
+    first_pattern: Array
 
 
 DIVISORS = 32
@@ -121,7 +133,8 @@ def decode(
         Points are written here. A last block that is wider than what is left of the dimensions ends with them.
     """
     size, starts, family, parity, sign_bits, on_orders, off_orders, scales = book[:8]
-    on, off, on_values, off_values, weights, first_word, signed_by_word, words, table = book[8:]
+    on, off, on_values, off_values, weights, first_word, signed_by_word, words, table = book[8:17]
+    guide, guide_shift, patterns, first_pattern = book[17:]
     width, d = words.shape[1], decoded.shape[1]
     ordered, negative, point = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.float32)
     on_left, off_left = np.zeros(on.shape[1], np.uint64), np.zeros(off.shape[1], np.uint64)
@@ -140,11 +153,29 @@ def decode(
                     decoded[row, dim + place] = table[number, place] * deviation[dim + place] + mean[dim + place]
                 continue
             number = min(number, size - 1)
-            member = np.searchsorted(starts, number, side="right") - 1
+            member = guide[number >> guide_shift]
+            while member + 1 < len(starts) and number >= starts[member + 1]:
+                member += 1
             number -= starts[member]
             kind = family[member]
             weight, scale = weights[kind], scales[member]
             signs = number & ((1 << sign_bits[member]) - 1)
+            if len(patterns):
+                if weight:
+                    # the last sign follows from the others
+                    odd = signs ^ (signs >> 4)
+                    odd ^= odd >> 2
+                    odd ^= odd >> 1
+                    signs |= ((parity[member] + odd) & 1) << (width - 1)
+                slot = first_pattern[member] + (number >> sign_bits[member])
+                for place in range(width):
+                    value = np.int64(patterns[slot, place])
+                    signed = np.int64(value > 0)
+                    point[place] = np.float32((value - 2 * value * (signs & signed)) * scale)
+                    signs >>= signed
+                for place in range(min(width, d - dim)):
+                    decoded[row, dim + place] = point[place] * deviation[dim + place] + mean[dim + place]
+                continue
             rest = np.uint64(number >> sign_bits[member])
             if weight < width:
                 orders = np.uint64(off_orders[member])

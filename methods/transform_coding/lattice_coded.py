@@ -53,6 +53,12 @@ HALF_WORD = 32
 TABLE_BITS = 16
 """Codebooks of up to so many bits are decoded by a table of all their points."""
 
+MOST_PATTERNS = 1 << 18
+"""Absolute values of so many points at most are kept, without their signs, and looked up: E8 of up to 24 bits."""
+
+GUIDE_BITS = 10
+"""A point's class is looked for from where the first bits of its number say."""
+
 GAINS = tuple(1.1 - 0.05 * step for step in range(11)) + tuple(1.09 - 0.02 * step for step in range(25))
 """Lengths, relative to the outermost Leech shell, at which a vector outside the codebook is tried again, in order."""
 
@@ -372,6 +378,8 @@ class _Codebook:
         def of_members(pick: Callable[[Classes], Array]) -> Int64:
             return np.array([pick(self.families[family])[member] for family, member in pairs], dtype=np.int64)
 
+        patterns, first_pattern = self._patterns()
+        guide_shift = max(0, self.bits - GUIDE_BITS)
         return lattice_points.Book(
             size=self.size,
             starts=self.starts,
@@ -390,7 +398,29 @@ class _Codebook:
             signed_by_word=np.array([classes.signed_by_word for classes in self.families]),
             words=np.concatenate([classes.words for classes in self.families]),
             table=self._table if self.bits <= TABLE_BITS else np.empty((0, self.width), dtype=np.float32),
+            guide=np.searchsorted(self.starts, np.arange(0, 1 << self.bits, 1 << guide_shift), side="right") - 1,
+            guide_shift=guide_shift,
+            patterns=patterns,
+            first_pattern=first_pattern,
         )
+
+    def _patterns(self) -> tuple[NDArray[np.int8], Int64]:
+        """Return the absolute values of points in the order of their numbers without signs, and where classes begin."""
+        counts, starts = list[int](), list[int]()
+        for family, member in zip(self.family.tolist(), self.member.tolist(), strict=True):
+            classes = self.families[family]
+            if classes.signed_by_word or len(classes.words) > 1:
+                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+            starts.append(sum(counts))
+            counts.append(int(classes.sizes[member]) >> int(classes.sign_bits[member]))
+            if sum(counts) > MOST_PATTERNS:
+                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+        patterns = np.empty((sum(counts), self.width), dtype=np.int8)
+        each = zip(self.family.tolist(), self.member.tolist(), starts, counts, strict=True)
+        for family, member, start, count in each:
+            numbers = np.arange(count, dtype=np.int64) << self.families[family].sign_bits[member]
+            patterns[start : start + count] = np.abs(self.families[family].vectors(numbers, np.full(count, member)))
+        return patterns, np.array(starts, dtype=np.int64)
 
     @functools.cached_property
     def _table(self) -> Float32:
