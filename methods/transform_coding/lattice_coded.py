@@ -53,6 +53,12 @@ HALF_WORD = 32
 TABLE_BITS = 16
 """Codebooks of up to so many bits are decoded by a table of all their points."""
 
+MOST_PATTERNS = 1 << 18
+"""Absolute values of so many points at most are kept, without their signs, and looked up: E8 of up to 24 bits."""
+
+GUIDE_BITS = 10
+"""A point's class is looked for from where the first bits of its number say."""
+
 GAINS = tuple(1.1 - 0.05 * step for step in range(11)) + tuple(1.09 - 0.02 * step for step in range(25))
 """Lengths, relative to the outermost Leech shell, at which a vector outside the codebook is tried again, in order."""
 
@@ -194,18 +200,16 @@ class LatticeCoded(Codec):
 
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
-        padded = int(self.widths_.sum(dtype=np.int64))
-        for start, stop in row_blocks(codes.n, 64 * padded):
-            white = np.zeros((stop - start, padded), dtype=np.float32)
-            packed = np.ascontiguousarray(codes.array[start:stop])
-            for book, dims, bits in self._groups():
+        decoded[:] = np.zeros_like(self.mean_) * self.deviation_ + self.mean_
+        packed = np.ascontiguousarray(codes.array)
+        groups = [(bits, book.bits, dims, book.arrays) for book, dims, bits in self._groups()]
 
-                def work(first: int, last: int, book: _Codebook = book, dims: Int64 = dims, bits: Int64 = bits) -> None:
-                    rows = slice(first, last)
-                    lattice_points.decode(packed[rows], bits, book.bits, dims, book.arrays, white[rows])  # noqa: B023
+        def work(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            for group in groups:
+                lattice_points.decode(packed[rows], *group, self.deviation_, self.mean_, decoded[rows])
 
-                over_rows(work, stop - start, 256)
-            decoded[start:stop] = white[:, : self.dim_] * self.deviation_ + self.mean_
+        over_rows(work, codes.n, 256)
         return decoded
 
 
@@ -374,6 +378,8 @@ class _Codebook:
         def of_members(pick: Callable[[Classes], Array]) -> Int64:
             return np.array([pick(self.families[family])[member] for family, member in pairs], dtype=np.int64)
 
+        patterns, first_pattern = self._patterns()
+        guide_shift = max(0, self.bits - GUIDE_BITS)
         return lattice_points.Book(
             size=self.size,
             starts=self.starts,
@@ -392,7 +398,29 @@ class _Codebook:
             signed_by_word=np.array([classes.signed_by_word for classes in self.families]),
             words=np.concatenate([classes.words for classes in self.families]),
             table=self._table if self.bits <= TABLE_BITS else np.empty((0, self.width), dtype=np.float32),
+            guide=np.searchsorted(self.starts, np.arange(0, 1 << self.bits, 1 << guide_shift), side="right") - 1,
+            guide_shift=guide_shift,
+            patterns=patterns,
+            first_pattern=first_pattern,
         )
+
+    def _patterns(self) -> tuple[NDArray[np.int8], Int64]:
+        """Return the absolute values of points in the order of their numbers without signs, and where classes begin."""
+        counts, starts = list[int](), list[int]()
+        for family, member in zip(self.family.tolist(), self.member.tolist(), strict=True):
+            classes = self.families[family]
+            if classes.signed_by_word or len(classes.words) > 1:
+                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+            starts.append(sum(counts))
+            counts.append(int(classes.sizes[member]) >> int(classes.sign_bits[member]))
+            if sum(counts) > MOST_PATTERNS:
+                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+        patterns = np.empty((sum(counts), self.width), dtype=np.int8)
+        each = zip(self.family.tolist(), self.member.tolist(), starts, counts, strict=True)
+        for family, member, start, count in each:
+            numbers = np.arange(count, dtype=np.int64) << self.families[family].sign_bits[member]
+            patterns[start : start + count] = np.abs(self.families[family].vectors(numbers, np.full(count, member)))
+        return patterns, np.array(starts, dtype=np.int64)
 
     @functools.cached_property
     def _table(self) -> Float32:

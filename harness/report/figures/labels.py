@@ -28,6 +28,9 @@ CLEARANCE = np.array([-1.5, -1.5, 1.5, 1.5])
 CROSSING, MISSING = 40.0, 30.0
 """What a line under a label costs, and a label left out, if a point of distance costs 1."""
 
+AT_ONCE = 64
+"""Places of a label that are looked at together: mostly one of the cheapest is free."""
+
 
 class Request(NamedTuple):
     """A label that wants a place near its marker; y grows upwards."""
@@ -67,38 +70,74 @@ def place(requests: Sequence[Request], bounds: Float, obstacles: Float, lines: F
     under = np.asarray(lines, dtype=float).reshape(-1, 4)
     first = [index for index, request in enumerate(requests) if np.isinf(request.reach)]
     then = [index for index, request in enumerate(requests) if np.isfinite(request.reach)]
+    places = [_places(request, bounds, taken, under) for request in requests]
     tried = []
     for order in (first + then, first[::-1] + then):
-        corners, cost = _place_in_turn([requests[index] for index in order], bounds, taken, under)
+        corners, cost = _place_in_turn([places[index] for index in order])
         tried.append((cost, [corners[order.index(index)] for index in range(len(requests))]))
     return min(tried, key=lambda result: result[0])[1]
 
 
-def _place_in_turn(
-    requests: Sequence[Request], bounds: Float, obstacles: Float, lines: Float
-) -> tuple[list[Float | None], float]:
-    labels, leaders = np.empty((0, 4)), np.empty((0, 4))
+class _Places(NamedTuple):
+    """Where a label may be whatever the others do, the cheapest first.
+
+    Attributes
+    ----------
+    boxes, joins : float (c, 4)
+        Boxes, and segments between them and the marker.
+    costs : float (c,)
+    led : bool (c,)
+        Whether the segment is drawn.
+    missing : float
+        What it costs to leave the label out.
+    """
+
+    boxes: Float
+    joins: Float
+    costs: Float
+    led: Bool
+    missing: float
+
+
+def _places(request: Request, bounds: Float, obstacles: Float, lines: Float) -> _Places:
+    boxes, costs = _candidates(request)
+    free = (boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)
+    boxes, costs = boxes[free], costs[free]
+    free = ~overlaps(boxes, obstacles).any(axis=1)
+    boxes, costs = boxes[free], costs[free]
+    crossing = crosses(lines, boxes + CLEARANCE).any(axis=0)
+    if np.isfinite(request.reach):
+        boxes, costs, crossing = boxes[~crossing], costs[~crossing], crossing[~crossing]
+    joins = leader_lines(request, boxes)
+    led = np.hypot(joins[:, 2] - joins[:, 0], joins[:, 3] - joins[:, 1]) >= LEADER_FROM
+    costs += CROSSING * crossing
+    costs[led] += 4.0 + 8.0 * crosses(joins[led], obstacles).sum(axis=1)
+    order = np.argsort(costs, kind="stable")
+    missing = MISSING * (100 if np.isinf(request.reach) else 1)
+    return _Places(boxes[order], joins[order], costs[order], led[order], missing)
+
+
+def _place_in_turn(labels: Sequence[_Places]) -> tuple[list[Float | None], float]:
+    """Give each label the cheapest place that earlier ones leave; return the lower left corners, and the cost."""
+    taken, leaders = np.empty((0, 4)), np.empty((0, 4))
     corners: list[Float | None] = []
     total = 0.0
-    for request in requests:
-        boxes, costs = _candidates(request)
-        joins = leader_lines(request, boxes)
-        led = np.hypot(joins[:, 2] - joins[:, 0], joins[:, 3] - joins[:, 1]) >= LEADER_FROM
-        free = (boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)
-        free &= ~overlaps(boxes, obstacles).any(axis=1)
-        free &= ~overlaps(boxes, labels).any(axis=1)
-        free &= ~crosses(leaders, boxes).any(axis=0)
-        free &= ~(led & crosses(joins, labels).any(axis=1))
-        crossing = crosses(lines, boxes + CLEARANCE).any(axis=0)
-        free &= ~crossing | np.isinf(request.reach)
-        costs += CROSSING * crossing + led * (4.0 + 8.0 * crosses(joins, obstacles).sum(axis=1))
-        if not free.any():
-            total += MISSING * (100 if np.isinf(request.reach) else 1)
+    for boxes, joins, costs, led, missing in labels:
+        chosen = None
+        for start in range(0, len(boxes), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            free = ~overlaps(boxes[some], taken).any(axis=1)
+            free &= ~crosses(leaders, boxes[some]).any(axis=0)
+            free &= ~(led[some] & crosses(joins[some], taken).any(axis=1))
+            if free.any():
+                chosen = start + int(np.argmax(free))
+                break
+        if chosen is None:
+            total += missing
             corners.append(None)
             continue
-        chosen = int(np.argmin(np.where(free, costs, np.inf)))
-        total += costs[chosen]
-        labels = np.vstack([labels, boxes[chosen]])
+        total += float(costs[chosen])
+        taken = np.vstack([taken, boxes[chosen]])
         if led[chosen]:
             leaders = np.vstack([leaders, joins[chosen]])
         corners.append(boxes[chosen, :2])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
 from harness.report.figures.labels import LEADER_FROM, Request, crosses, leader_lines, overlaps, place
-from harness.report.figures.style import DPI, HEIGHT, INK, QUIET, STRONG, TALL, WEAK, WIDTH, family_looks, style
+from harness.report.figures.style import DPI, HEIGHT, INK, QUIET, STRONG, TALL, WEAK, WIDTH, family_looks, settle, style
 
 Float = NDArray[np.float64]
 
@@ -126,8 +126,7 @@ def prepared_axes(
     axes.set_title(page.size, fontsize=9, color=QUIET)
     set_up(axes)
     _draw_legend(figure, points, looks, line, bars)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    settle(figure)
     title.set_x(axes.get_position().x0)
     return axes
 

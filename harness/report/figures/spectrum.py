@@ -14,7 +14,7 @@ from harness.analysis.budgets import BUDGETS
 from harness.analysis.settings import Page
 from harness.evaluation.rate_distortion import water_level
 from harness.evaluation.spectrum_record import Steps
-from harness.report.figures.style import COLOURS, INK, QUIET, WIDTH, new_figure, style
+from harness.report.figures.style import COLOURS, INK, QUIET, WIDTH, new_figure, settle, style
 from harness.runs.record import Record
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _level_name(axes: Axes, level: float, text: str) -> Text:
 
 def _spread(figure: Figure, names: Sequence[Text]) -> None:
     """Move names of lines that lie close together to the right, until none touches another."""
-    figure.draw_without_rendering()
+    settle(figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     taken = np.empty((0, 4))
     for name in names:

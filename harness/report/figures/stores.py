@@ -112,8 +112,7 @@ def draw(found: Switches) -> Figure:
         looks = [look for look in LOOKS if any(look == found_look for _, found_look in shown.values())]
         handles += [Line2D([], [], linestyle="none", markersize=6, label=look, **LOOKS[look]) for look in looks]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        style.settle(figure)
         labels = _labels([(place, store, strong) for (place, store), (strong, _) in shown.items()])
         _write_labels(axes, labels, ram, share, steps, [place for place, _ in shown])
     return figure

@@ -97,11 +97,27 @@ def family_looks(families: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def settle(figure: Figure) -> None:
+    """Put everything of a figure that makes room for its labels in its final place, once and for all."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as `stem`.png and `stem`.svg; equal figures give equal bytes."""
+    """Write a figure as `stem`.png and `stem`.svg, both laid out alike; equal figures give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     title = {"Title": figure.get_suptitle()}
     with style():
-        figure.savefig(png, dpi=DPI, metadata=title | {"Software": None})
-        figure.savefig(svg, metadata=title | {"Date": None, "Creator": None})
+        settle(figure)
+        # Figure.savefig would draw each twice, once to lay it out anew
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(png, metadata=title | {"Software": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata=title | {"Date": None, "Creator": None})
+        figure.set_dpi(DPI)
+        figure.set_canvas(canvas)
     return [png, svg]

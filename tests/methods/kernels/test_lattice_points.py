@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from methods.kernels import lattice_points
 from methods.transform_coding.lattice_coded import E8_RATES, LEECH_RATES, WIDTH, codebook, write_bits
@@ -23,6 +25,16 @@ def test_points_are_the_references(width: int, bits: int) -> None:
     # what stands beside a number is not its affair
     packed[:, -1] |= 128
     packed[:, 0] |= 7
-    white = np.zeros((400, 2 * width), dtype=np.float32)
-    lattice_points.decode(packed, first_bits, bits, np.array([0, width]), book.arrays, white)
-    np.testing.assert_array_equal(white.reshape(-1, width), book.points(numbers.ravel()))
+    # the last block has no room for its last dimension
+    d = 2 * width - 1
+    deviation, mean = (rng.standard_normal(d).astype(np.float32) for _ in range(2))
+    decoded = np.zeros((400, d), dtype=np.float32)
+    lattice_points.decode(packed, first_bits, bits, np.array([0, width]), book.arrays, deviation, mean, decoded)
+    points = book.points(numbers.ravel()).reshape(400, -1)
+    np.testing.assert_array_equal(decoded, points[:, :d] * deviation + mean)
+
+
+@given(st.integers(0, 1 << 31), st.integers(1, lattice_points.DIVISORS - 1))
+def test_a_shift_and_a_product_divide_what_divides_evenly(quotient: int, divisor: int) -> None:
+    shift, inverse = (int(table[divisor]) for table in (lattice_points.SHIFTS, lattice_points.INVERSES))
+    assert ((quotient * divisor >> shift) * inverse) % (1 << 64) == quotient
