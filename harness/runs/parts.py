@@ -31,13 +31,13 @@ from omegaconf import DictConfig, open_dict
 from harness.base.errors import ConfigError, RunsFailedError, StoreError, VecbudgetError, was_interrupted
 from harness.base.memmap import in_memory, take_vectors
 from harness.base.own_code import code_hash
+from harness.base.resources import Stopwatch
 from harness.base.sampling import evenly_spaced
 from harness.evaluation.exact_search import search, search_uncompressed
 from harness.evaluation.index_build import Built, encode, teach
 from harness.evaluation.index_files import STATE_FILE, write_index
 from harness.evaluation.kept_lengths import refuse_lost_lengths
 from harness.evaluation.part_files import PartsFolder, Plan, boundaries, work
-from harness.evaluation.resources import Stopwatch
 from harness.runs.config import MethodSpec, instantiated
 from harness.runs.inputs import Inputs
 from methods.base import Codec, MethodError

@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from harness.base.resources import status_bytes
 from harness.evaluation.index_files import read_index, write_index
-from harness.evaluation.resources import status_bytes
 from methods import (
     HNSW,
     SVD,
