@@ -351,11 +351,11 @@ class Cache:
         """Time the encoder on some of the texts, and leave what it took beside their vectors."""
         cost = encoding_cost.measure(self.encoder, texts, role, self.dataset.task)
         with writing(self.directory):
-            encoding_cost.keep(self._files(texts, role).cost, cost)
+            encoding_cost.keep(self.files(texts, role).cost, cost)
 
     def costs(self, texts: Mapping[Role, Sequence[str]]) -> dict[Role, dict[str, Any]]:
         """Return by role what encoding texts took, as far as it is on record."""
-        found = {role: encoding_cost.kept(self._files(own, role).cost) for role, own in texts.items()}
+        found = {role: encoding_cost.kept(self.files(own, role).cost) for role, own in texts.items()}
         return {role: cost for role, cost in found.items() if cost is not None}
 
     def _join(self, files: CacheFiles, parts: Mapping[Shard, tuple[CacheFiles, Share]], n: int, what: str) -> None:
