@@ -4,8 +4,8 @@
 
 Makes vectors on disk as `memory.py` does, and runs each method by one process, and in parts by workers (joblib), the
 float32 ranking included: nothing is kept from one to the other. Printed are wall seconds, CPU seconds of all processes
-together, and the largest resident set of the process that was asked, and of a worker. On a machine that does
-other work, wall seconds say little: CPU seconds are then what counts, and `bound` is the ratio of wall seconds that they
+together, and the largest resident set of the process that was asked, and of a worker. On a machine that does other
+work, wall seconds say little: CPU seconds are then what counts, and `bound` is the ratio of wall seconds that they
 leave to so many free cores (what the process that deals the parts out does itself, and the rest shared).
 """
 
