@@ -127,7 +127,7 @@ def _growth(
 ) -> Growth:
     sizes = sorted(scores)
     rows = np.array([scores[size] for size in sizes])
-    comparable = all(size in plain and len(plain[size]) == rows.shape[1] for size in sizes)
+    comparable = all(size in plain and len(plain[size]) == rows.shape[1] for size in sizes) and plain is not scores
     lost = np.array([plain[size] for size in sizes]) - rows if comparable else np.empty((0, rows.shape[1]))
     beyond = tuple(times * sizes[-1] for times in BEYOND) if len(sizes) >= LEAST_SIZES else ()
     weights = line_weights(sizes, beyond)

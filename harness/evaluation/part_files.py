@@ -7,7 +7,7 @@
              part-3/              a part that is done; it gets its name in one step
                     codes.safetensors    its rows' codes
                     ranking.safetensors  `scores` float32 (m, k), `rows` int64 (m, k), counted from the corpus's first
-                    part.json            its rows, seconds, and checksums of the other two
+                    part.json            its rows, seconds, peak memory, and checksums of the other two
 
 The folder's name is a hash of all that determines these files (`harness.runs.parts`), so that a part that is there is
 the part that is meant; its checksums say whether it is whole.
@@ -36,6 +36,7 @@ from harness.base.memmap import FilePlace, blocks
 from harness.evaluation.exact_search import search, search_uncompressed
 from harness.evaluation.index_build import encoded_chunks
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_codes, read_state, write_codes, write_state
+from harness.evaluation.resources import peak_memory_bytes
 from methods import topk
 from methods.base import Codec, Codes
 
@@ -103,6 +104,14 @@ class Plan:
     def rows(self, number: int) -> tuple[int, int]:
         """Return the rows (start, stop) of a part, counted from 1."""
         return boundaries(self.n, self.of)[number - 1]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a part took: seconds by stage, and the largest resident set of the process that made it, in bytes."""
+
+    seconds: dict[str, float]
+    peak_memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -198,8 +207,8 @@ class PartsFolder:
         """Whether a part is done, by its name alone."""
         return (self.part(number) / PART).is_file()
 
-    def verify(self, plan: Plan, number: int) -> dict[str, float]:
-        """Return the seconds that a part took, by stage, after comparing its files with their checksums.
+    def verify(self, plan: Plan, number: int) -> Done:
+        """Return what a part took, after comparing its files with their checksums.
 
         Raises
         ------
@@ -209,7 +218,8 @@ class PartsFolder:
         path = self.part(number)
         try:
             content = json.loads((path / PART).read_text(encoding="utf-8"))
-            sums, rows, seconds = content["files"], tuple(content["rows"]), dict(content["seconds"])
+            sums, rows = dict(content["files"]), tuple(content["rows"])
+            done = Done(dict(content["seconds"]), int(content["peak_memory_bytes"]))
             if rows != plan.rows(number):
                 raise StoreError(f"{path / PART} is of the rows {rows}, not of {plan.rows(number)}")
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -219,7 +229,7 @@ class PartsFolder:
                 raise StoreError(f"{path / name} is missing")
             if file_checksum(path / name) != expected:
                 raise StoreError(f"{path / name} differs from its checksum; it is cut off or damaged")
-        return seconds
+        return done
 
     def write_part(
         self, plan: Plan, number: int, codes: Iterator[Codes] | None, rank: Callable[[Path], tuple[Float32, Int64]]
@@ -257,7 +267,8 @@ class PartsFolder:
                     save_file({"scores": scores, "rows": rows + start}, draft / RANKING)
                     seconds["search"] = time.perf_counter() - began
                 files = {path.name: file_checksum(path) for path in sorted(draft.iterdir())}
-                content = {"rows": [start, stop], "seconds": seconds, "files": files}
+                taken = {"seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
+                content = {"rows": [start, stop], **taken, "files": files}
                 (draft / PART).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
                 draft.chmod(0o755)  # mkdtemp makes it private
                 for path in (*draft.iterdir(), draft):

@@ -200,7 +200,8 @@ class _Run:
     def asked(self) -> Asked:
         """What was done to the queries' vectors, and is to be done to others."""
         encoder = model_of(self.cfg)
-        return encoder.asked(self._whole) if isinstance(encoder, VectorModel) else Asked()
+        # a subset's vectors are some of those of the whole collection
+        return encoder.asked(self._whole.whole or self._whole) if isinstance(encoder, VectorModel) else Asked()
 
     def write_index(self, draft: Path) -> bool:
         """Write codes and state; return whether they had to be made again."""

@@ -37,7 +37,7 @@ from harness.evaluation.exact_search import search, search_uncompressed
 from harness.evaluation.index_build import Built, encode, teach
 from harness.evaluation.index_files import STATE_FILE, write_index
 from harness.evaluation.kept_lengths import refuse_lost_lengths
-from harness.evaluation.part_files import PartsFolder, Plan, boundaries, work
+from harness.evaluation.part_files import Done, PartsFolder, Plan, boundaries, work
 from harness.runs.config import MethodSpec, instantiated
 from harness.runs.inputs import Inputs
 from methods.base import Codec, MethodError
@@ -188,17 +188,17 @@ class IndexInParts:
             plan = folder.write_plan(plan, queries, codec)
         loaded = folder.codec(instantiated(self.settings))
         _say_index(plan.of, loaded, docs, queries, depth)
-        seconds_of = finish(folder, plan)
+        done = finish(folder, plan)
         watch.seconds["fit"] = plan.fit_seconds
         with watch.stage("encode"):
             state = read(folder.path / STATE_FILE)
             storage = write_index(target, loaded, folder.codes(plan), plan.n, state=state)
-        watch.seconds["encode"] += sum(seconds.get("encode", 0.0) for seconds in seconds_of)
+        watch.seconds["encode"] += sum(part.seconds.get("encode", 0.0) for part in done)
         if not plan.searched:
             return Built(storage, plan.training, plan.codebook_size)
         with watch.stage("search"):
             ranking = folder.ranking(plan)
-        watch.seconds["search"] += sum(seconds.get("search", 0.0) for seconds in seconds_of)
+        watch.seconds["search"] += sum(part.seconds.get("search", 0.0) for part in done)
         return Built(storage, plan.training, plan.codebook_size, ranking)
 
 
@@ -266,8 +266,8 @@ def _plan(folder: PartsFolder, docs: NDArray[Any], chunk_rows: int | None) -> Pl
         return None
 
 
-def finish(folder: PartsFolder, plan: Plan) -> list[dict[str, float]]:
-    """Have every part done, and return the seconds that each took, by stage.
+def finish(folder: PartsFolder, plan: Plan) -> list[Done]:
+    """Have every part done, and return what each took.
 
     A part that is there and whole is left as it is. One that is damaged is named, and made again alone; so is one
     whose worker was killed.
@@ -278,12 +278,12 @@ def finish(folder: PartsFolder, plan: Plan) -> list[dict[str, float]]:
         If a part cannot be done, or its worker dies again and again.
     """
     numbers = [number for number in range(1, plan.of + 1) if plan.rows(number)[0] < plan.rows(number)[1]]
-    taken: dict[int, dict[str, float]] = {}
+    taken: dict[int, Done] = {}
     for number in numbers:
         if folder.finished(number):
-            seconds = _whole(folder, plan, number)
-            if seconds is not None:
-                taken[number] = seconds
+            found = _whole(folder, plan, number)
+            if found is not None:
+                taken[number] = found
     if taken:
         log.info("%d of %d parts are done already", len(taken), len(numbers))
     rounds, dealt = ROUNDS, False
@@ -298,15 +298,17 @@ def finish(folder: PartsFolder, plan: Plan) -> list[dict[str, float]]:
         with _Progress(folder, plan, len(taken), len(numbers)):
             _deal(folder, plan, missing)
         dealt = True
-        found = {number: _whole(folder, plan, number) for number in missing if folder.finished(number)}
-        done = {number: seconds for number, seconds in found.items() if seconds is not None}
+        ended = {number: _whole(folder, plan, number) for number in missing if folder.finished(number)}
+        done = {number: found for number, found in ended.items() if found is not None}
         rounds = ROUNDS if done else rounds - 1
         taken |= done
+    largest = max(done.peak_memory_bytes for done in taken.values())
+    log.info("%d parts are done, by processes of up to %s", len(numbers), _in_bytes(largest))
     return [taken[number] for number in numbers]
 
 
-def _whole(folder: PartsFolder, plan: Plan, number: int) -> dict[str, float] | None:
-    """Return the seconds of a part that is whole; None for one that is not, which is named and no longer there."""
+def _whole(folder: PartsFolder, plan: Plan, number: int) -> Done | None:
+    """Return what a part that is whole took; None for one that is not, which is named and no longer there."""
     try:
         return folder.verify(plan, number)
     except StoreError as error:

@@ -108,7 +108,7 @@ def run(
         Name of the note that is left once the run is on record, see `harness.runs.recognition`.
     """
     if is_hybrid(cfg):
-        if cfg.corpus_share is not None or cfg.parts != 1:
+        if cfg.get("corpus_share") is not None or cfg.get("parts", 1) != 1:
             raise ConfigError("corpus_share and parts are for one model's runs, not for a hybrid of several")
         return run_hybrid(cfg, method_name, overrides or [], load_dataset("dataset", cfg.dataset), run)
     if cfg.measure.repeats < 1:
@@ -139,7 +139,7 @@ def run(
         if note is not None:
             recognition.note(note, cfg, inputs, record, efforts)
         return inputs.run_id
-    if cfg.estimate and parts is not None:
+    if parts is not None and cfg.get("estimate"):
         estimate(parts, inputs, spec)
         return ""
     builder = None if parts is None else _builder(parts, inputs, spec, cfg)
@@ -203,8 +203,9 @@ DEALT_OUT = ("parts", "part", "estimate")
 
 def _parts(cfg: DictConfig, spec: MethodSpec) -> Parts | None:
     """Return how a run is dealt out; None where it is not, or cannot be."""
-    of = checked(cfg.parts)
-    if of == 1 and not cfg.estimate:
+    # the configuration on a record does not say it
+    of = checked(cfg.get("parts", 1))
+    if of == 1 and not cfg.get("estimate"):
         return None
     codec = spec.make()
     if codec.takes == "vectors" and codec.row_wise:

@@ -4,15 +4,16 @@
 
 Makes vectors on disk as `memory.py` does, and runs each method by one process, and in parts by workers (joblib), the
 float32 ranking included: nothing is kept from one to the other. Printed are wall seconds, CPU seconds of all processes
-together, and the largest resident set of any of them. On a machine that does other work, wall seconds say little: CPU
-seconds are then what counts, and `bound` is the least ratio of wall seconds that they leave to so many free cores (what
-the process that deals the parts out does itself, and the rest shared).
+together, and the largest resident set of the process that was asked, and of a worker. On a machine that does other
+work, wall seconds say little: CPU seconds are then what counts, and `bound` is the ratio of wall seconds that they
+leave to so many free cores (what the process that deals the parts out does itself, and the rest shared).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ class Used(NamedTuple):
     wall: float
     cpu: float
     alone: float
-    peak: int
+    largest_part: str
 
 
 def run(folder: Path, setting: str, results: str, chunk_rows: int, sample: int, *more: str) -> Used:
@@ -48,7 +49,8 @@ def run(folder: Path, setting: str, results: str, chunk_rows: int, sample: int, 
         *("fit_queries=none", *f"method={setting}".split(), *more),
     ]
     began = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    said = (folder / "said.log").open("w+", encoding="utf-8")
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=said)
     alone = 0.0
     while True:
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -62,7 +64,11 @@ def run(folder: Path, setting: str, results: str, chunk_rows: int, sample: int, 
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: {process.returncode}")
     wall = time.perf_counter() - began
-    return Used(wall, usage.ru_utime + usage.ru_stime, alone, usage.ru_maxrss * 1024)
+    said.seek(0)
+    text = said.read()
+    print(text, file=sys.stderr, flush=True)
+    largest = re.findall(r"parts are done, by processes of up to ([\d.e+]+ \w+)", text)
+    return Used(wall, usage.ru_utime + usage.ru_stime, alone, max(largest, default=""))
 
 
 def main() -> None:
@@ -106,13 +112,14 @@ def main() -> None:
                 *(f"{used.cpu:,.1f}" for used in (one, many)),
                 f"{many.alone:,.1f}",
                 f"{bound:.2f}",
-                *(f"{used.peak / 1e9:.2f}" for used in (one, many)),
+                *(f"{record.peak_memory_bytes / 1e9:.2f}" for record in records),
+                many.largest_part,
                 "yes" if same else "NO",
             ]
         )
     header = ["method", "wall s, one", "wall s, workers", "ratio", "CPU s, one", "CPU s, workers", "of it, dealing out"]
-    header += ["bound", "GB, one", "GB, workers", "same record"]
-    print(Table(by_place(header, range(1, 10)), rows).markdown())
+    header += ["bound", "GB, one", "GB, dealing out", "a worker", "same record"]
+    print(Table(by_place(header, range(1, 11)), rows).markdown())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ def draw_corpus_growth(page: GrowthPage) -> Figure:
     ----------
     page : GrowthPage
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     label = metric(page.metric).label
     panels = [("score", label)]
     if any(one.lost for one in page.curves):
@@ -29,7 +31,7 @@ def draw_corpus_growth(page: GrowthPage) -> Figure:
     with style():
         figure = new_figure(5.6 * len(panels), 4.4)
         for axes, (name, title) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-            for place, one in enumerate(page.curves):
+            for place, one in enumerate(sorted(page.curves, key=lambda one: -one.bytes_per_vector)):
                 values = np.array(getattr(one, name))
                 if not len(values):
                     continue
@@ -44,6 +46,8 @@ def draw_corpus_growth(page: GrowthPage) -> Figure:
                     axes.plot(sizes, ahead[:, 0], color=colour, linestyle=":", linewidth=1)
                     axes.fill_between(sizes, ahead[:, 1], ahead[:, 2], color=colour, alpha=0.05, linewidth=0)
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("documents; dotted: extrapolated, not searched")
             axes.set_title(title, fontsize=9, color=QUIET)
             axes.legend(fontsize=6.5)

@@ -47,6 +47,7 @@ def test_subsets_of_a_size_are_averaged_and_losses_are_paired() -> None:
     (page,) = growth_pages(frame, scores.__getitem__)
     assert page.title == "c · m" and page.metric == "ndcg_at_10"
     plain, code = page.curves
+    assert plain.lost == () == plain.lost_beyond
     assert plain.sizes == code.sizes == (10, 100, 1000) and code.draws == (2, 1, 1)
     assert [mean for mean, _, _ in code.score] == pytest.approx([0.7, 0.5, 0.3])
     assert code.spread[0] == pytest.approx(np.std([0.8, 0.6], ddof=1)) and math.isnan(code.spread[1])

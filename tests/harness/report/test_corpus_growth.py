@@ -38,5 +38,5 @@ def test_from_runs_to_the_page(
     (page,) = growth_pages(runs, Store(tmp_path / "results").per_query)
     score, lost = draw_corpus_growth(page).axes
     assert [line.get_linestyle() for line in score.lines] == ["-", ":"] * 2, "what was not searched is dotted"
-    assert "extrapolated" in score.get_xlabel() and len(lost.lines) == 4
+    assert "extrapolated" in score.get_xlabel() and len(lost.lines) == 2
     assert list(score.lines[0].get_xdata()) == [120, 240, 400]
