@@ -110,6 +110,7 @@ HOMES = {
     "RefinedTransformCode": "transform_coding.refined",
     "TransformCode": "transform_coding.transform_code",
     "TrellisCoded": "transform_coding.trellis",
+    "ClassHeads": "transforms.class_heads",
     "Hyperplanes": "transforms.hashing",
     "ITQ": "transforms.hashing",
     "KernelPCA": "transforms.kernel_pca",

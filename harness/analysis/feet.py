@@ -81,16 +81,16 @@ def _of(page: Page) -> Feet | None:
         same = frozen[one_budget(frozen["code_bytes_per_vector"], cost)]
         best = same.sort_values(page.quality, ascending=False, kind="stable").iloc[:1]
         base = float(best[page.quality].iloc[0]) if len(best) else np.nan
-        row: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "setting": name,
             pareto.COST: cost,
             "frozen": base,
             "frozen_setting": setting_name(best.iloc[0]) if len(best) else "",
         }
         for key, count in (*((f"shot_{count}", count) for count in counts), ("full", None)):
-            row[key] = float(found[count][page.quality]) if count in found else np.nan
-            row[f"{key}_change"] = row[key] / base - 1 if base > 0 else np.nan
-        rows.append(row)
+            entry[key] = float(found[count][page.quality]) if count in found else np.nan
+            entry[f"{key}_change"] = entry[key] / base - 1 if base > 0 else np.nan
+        rows.append(entry)
     if not rows:
         return None
     return Feet(page, counts, pd.DataFrame(rows).sort_values([pareto.COST, "setting"], ignore_index=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis import saved, settings, store_settings
+from harness.analysis.encoders import encoders
 from harness.analysis.frontier_uncertainty import analyse
 from harness.analysis.representations import representations
 from harness.analysis.search_effort import searched
@@ -18,6 +19,7 @@ from harness.report import markdown, search_effort, stores_int8, views
 from harness.report import stores as databases
 from harness.report.figures import overview, pareto, spectrum, style
 from harness.report.figures.distortion import can_draw_distortion, draw_distortion
+from harness.report.figures.encoders import can_draw_encoders, draw_encoders
 from harness.report.figures.representations import draw_representations
 from harness.report.figures.search_effort import draw_search_effort
 from harness.report.figures.stores import can_draw, draw
@@ -83,7 +85,8 @@ def write_report(
         least, a plot of them (-distortion.png, .svg); likewise what queries lose (-queries), the speed (-speed), and
         the spectrum with the bits of its axes (-spectrum).
         Without a successful run there is a page alone. With several collections, plots over all of them
-        (`collections`, `kept-<budget>-bytes`). With `per_query`, the Pareto analysis of each page (-pareto.md); and
+        (`collections`, `kept-<budget>-bytes`), and of models' bytes (`encoders--<collection>`).
+        With `per_query`, the Pareto analysis of each page (-pareto.md); and
         `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX. Where presets of vector stores were
         run, `databases--<page>` (.md, .csv, .png, .svg), and `databases_int8` (.md, .csv) over all collections; where
         index structures were, `indexes--<page>` (.md, .csv, .png, .svg).
@@ -247,6 +250,11 @@ def _ask_for_figures_over_all(
         stem = settings.file_stem(f"representations · {one.collection}", set())
         files += pictures.add(stem, draw_representations, one, own)
         captions.append((f"{one.collection}: what one more byte buys", f"{stem}.png"))
+    for encoders_of in encoders(pages):
+        if can_draw_encoders(encoders_of):
+            stem = settings.file_stem(f"encoders · {encoders_of.collection}", set())
+            files += pictures.add(stem, draw_encoders, encoders_of)
+            captions.append((f"{encoders_of.collection}: the model's bytes and its vectors'", f"{stem}.png"))
     for budget in overview.heat_map_budgets(measured):
         files += pictures.add(f"kept-{budget}-bytes", overview.draw_heat_map, measured, budget)
         captions.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))

@@ -414,6 +414,10 @@ class Record(Entry):
             parts.append(f"nDCG@10 {self.metrics[REFERENCE.judged_metric]:.5f}{kept}")
         if REFERENCE.unjudged_metric in self.metrics:
             parts.append(f"overlap@10 {self.metrics[REFERENCE.unjudged_metric]:.3f}")
+        shared = (self.document_intervals or {}).get("recall_at_2")
+        if shared is not None:
+            between = f"95 % over documents {shared['low']:.3f} to {shared['high']:.3f}"
+            parts.insert(0, f"recall@2 {self.metrics['recall_at_2']:.4f} ({between})")
         # of rankings that end above the tenth document
         shallow = [f"{metric(name).label} {value:.3f}" for name, value in self.metrics.items()][:2]
         quality = ", ".join(parts or shallow)

@@ -68,7 +68,7 @@ class QueryMap(Transform):
             u, _, vt = np.linalg.svd(new.T @ old, full_matrices=False)
             matrix = u @ vt
         else:
-            matrix = _least_squares(new, old, self.ridge)
+            matrix = least_squares(new, old, self.ridge)
         self.map_, self.shift_ = matrix.astype(np.float32), shift.astype(np.float32)
 
     def _transform_docs(self, docs: Float32) -> Float32:
@@ -78,7 +78,7 @@ class QueryMap(Transform):
         return project(queries, self.map_) + self.shift_
 
 
-def _least_squares(new: Array, old: Array, ridge: float) -> Array:
+def least_squares(new: Array, old: Array, ridge: float) -> Array:
     """Return the matrix that maps `new` (p, d) to `old` (p, d') with the least squared error plus ridge."""
     moment = new.T @ new
     moment += ridge * np.trace(moment) / len(moment) * np.eye(len(moment))

@@ -13,6 +13,7 @@ from harness.analysis.recommend_models import recommend_over_models
 from harness.analysis.settings import pages
 from harness.base.errors import ConfigError
 from harness.report.encoders_view import encoder_views
+from harness.report.figures.encoders import can_draw_encoders, draw_encoders
 from harness.report.recommendation import models_text
 from tests.harness.analysis.test_recommend import EXACT, Records, losing
 
@@ -83,6 +84,19 @@ def test_models_stand_side_by_side_and_older_records_are_left_out() -> None:
     assert "8.0 |" in models.markdown() and "9,000 (9,000–9,000)" in models.markdown()
     assert "large" in on.markdown()
     assert encoder_views(pages(frame_without_bytes(records))) == []
+
+
+def test_models_are_drawn_by_their_bytes() -> None:
+    (found,) = encoders(pages(two_models(0.2).frame()))
+    assert can_draw_encoders(found)
+    axes = draw_encoders(found).axes[0]
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["small", "large"] and axes.get_xscale() == "log"
+    whole = axes.lines[0]
+    assert whole.get_xdata().tolist() == [8.0, 90.0] and np.allclose(whole.get_ydata(), found.models["whole"])
+    alone = two_models(0.2)
+    alone.rows = [row for row in alone.rows if row["model"] == "small"]
+    assert not can_draw_encoders(encoders(pages(alone.frame()))[0])
 
 
 def frame_without_bytes(records: Records) -> Any:
