@@ -152,15 +152,26 @@ class Graph(IndexStructure, ABC):
 
     def _walkable(self, codes: Codes) -> Walkable:
         """Return what a walk needs; that of the last codes is kept."""
-        from methods.kernels.code_scores import Decoded
-
         kept = vars(self).get("_searched")
         if kept is None or kept[0]() is not codes:
             rows = self.codec.stored_rows(held(codes))
-            docs = Decoded(np.concatenate([block for _, block in self._blocks(codes)])) if rows is None else rows.form()
+            docs = self._decoded(codes) if rows is None else rows.form()
             kept = weakref.ref(codes), Walkable(docs, self._read_graph(dict(codes.shared), codes.n))
             self._searched = kept
         return kept[1]
+
+    def _decoded(self, codes: Codes) -> Any:
+        """Return the documents in float32, as `methods.kernels.code_scores.Decoded`: the codes, if these are that."""
+        from methods import selection
+        from methods.kernels.code_scores import Decoded
+
+        inner = held(codes)
+        one = self.codec._doc_matrix(inner[:1])
+        if any(np.shares_memory(one, array) for array in inner.rows.values()):
+            docs = np.ascontiguousarray(self.codec._doc_matrix(inner))
+        else:
+            docs = np.concatenate([block for _, block in self._blocks(codes)])
+        return Decoded(docs.ravel(), docs.shape[1], selection.longest(docs))
 
     def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
         from methods.kernels import graph_walk
@@ -173,20 +184,18 @@ class Graph(IndexStructure, ABC):
         scored = np.empty(len(asked), np.int64)
         ef = min(self.effort, codes.n)
         inner = held(codes)
-        for first, last in row_blocks(len(asked), 12 * ef):
+        for first, last in row_blocks(len(asked), 8 * ef):
             block = slice(first, last)
-            rough, listed = np.empty((last - first, ef), np.float32), np.empty((last - first, ef), np.int64)
+            listed = np.empty((last - first, ef), np.int64)
             found = np.empty(last - first, np.int64)
-            outputs = asked[block], rough, listed, found, scored[block]
+            outputs = asked[block], listed, found, scored[block]
 
             def work(start: int, stop: int, outputs: tuple[Array, ...] = outputs) -> None:
                 vectors, *rest = (array[start:stop] for array in outputs)
                 graph_walk.search(docs, vectors, graph, ef, k, *rest)
 
             over_rows(work, last - first, QUERIES_PER_THREAD)
-            scores[block], rows[block] = decided(
-                self.codec, inner, asked[block], rough, listed, found, k, are_exact=not self._scored_codes
-            )
+            scores[block], rows[block] = decided(self.codec, inner, asked[block], listed, found, k)
         return scores, rows, scored
 
 

@@ -189,9 +189,7 @@ def put_in(codes: Codes) -> tuple[dict[str, Array], dict[str, Any]]:
     return rows, {CODES + name: strings for name, strings in codes.ragged.items()}
 
 
-def decided(
-    codec: Codec, codes: Codes, asked: Float32, rough: Float32, listed: Int64, found: Int64, k: int, are_exact: bool
-) -> tuple[Float32, Int64]:
+def decided(codec: Codec, codes: Codes, asked: Float32, listed: Int64, found: Int64, k: int) -> tuple[Float32, Int64]:
     """Return the k best of the documents that rough scores left open, with the scores that their codes decode to.
 
     Parameters
@@ -199,12 +197,10 @@ def decided(
     codec, codes : of the documents, in the order of their rows
     asked : float32 (m, d')
         Queries as they enter the dot product.
-    rough, listed : float32, int64 (m, width)
-        Scores and rows by query, of which the first `found` count.
+    listed : int64 (m, width)
+        Rows by query, of which the first `found` count.
     found : int64 (m,)
     k : int
-    are_exact : bool
-        Whether the scores are not rough.
 
     Returns
     -------
@@ -214,15 +210,13 @@ def decided(
     width = max(k, int(found.max(initial=0)))
     there = np.arange(width) < found[:, None]
     scores, rows = np.full(there.shape, -np.inf, np.float32), np.full(there.shape, topk.NO_ROW, np.int64)
-    kept = there[:, : rough.shape[1]]
+    kept = there[:, : listed.shape[1]]
     rows[there] = listed[:, :width][kept]
-    scores[there] = rough[:, :width][kept]
-    if not are_exact:
-        owners, wanted = np.nonzero(there)[0], rows[there]
-        exact = np.empty(len(wanted), np.float32)
-        for start, stop in row_blocks(len(wanted), 8 * asked.shape[1], SEARCHED_BYTES):
-            decoded = codec._doc_matrix(codes.take(wanted[start:stop]))
-            exact[start:stop] = topk.pair_scores(asked[owners[start:stop]], decoded)
-        scores[there] = exact
+    owners, wanted = np.nonzero(there)[0], rows[there]
+    exact = np.empty(len(wanted), np.float32)
+    for start, stop in row_blocks(len(wanted), 8 * asked.shape[1], SEARCHED_BYTES):
+        decoded = codec._doc_matrix(codes.take(wanted[start:stop]))
+        exact[start:stop] = topk.pair_scores(asked[owners[start:stop]], decoded)
+    scores[there] = exact
     scores, rows = topk.ordered(scores, rows, k)
     return scores, np.where(rows == topk.NO_ROW, -1, rows)

@@ -2,7 +2,7 @@
 
 Three forms of documents x, each told apart when the loops that score them are compiled:
 
-`Decoded`: float32 rows. The score is the product summed in float64.
+`Decoded`: float32 rows. Products are summed in float32, in an order that is the same on every machine.
 
 `Levels`: x = point + f (base + step c) + e direction, where c are whole numbers of 1, 2, 4 or 8 bits and f and e are
 numbers of the document. The query's entries times their steps are rounded to int16, with one scale a query; products
@@ -12,7 +12,7 @@ and sums are then of integers, which are the same in every order.
 Douze and Schmid, 2011), scaled to unit length if `unit` is set. A query has a table of products for each byte
 (asymmetric distance computation); lengths are summed from tables too, so that none is kept beside the code.
 
-The last two are rough: `prepare` says how far off they may be, and whoever ranks by them decodes the few documents that
+All are rough: `prepare` says how far off they may be, and whoever ranks by them decodes the few documents that
 this leaves open. The reference is the product with what `Codec.doc_matrix` returns.
 """
 
@@ -26,8 +26,8 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
+from methods.kernels.lanes import LANES, product
 from methods.kernels.product_codes import VALUES
-from methods.selection import dot
 
 Array = NDArray[Any]
 
@@ -52,9 +52,21 @@ class Own(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Documents, float32 (n, d)."""
+    """Documents as they are.
 
-    docs: Array
+    Attributes
+    ----------
+    numbers : float32 (n d,)
+        Row after row.
+    width : int
+        d.
+    longest : float
+        A bound on lengths.
+    """
+
+    numbers: Array
+    width: int
+    longest: float
 
 
 class Rows(NamedTuple):
@@ -183,19 +195,26 @@ def _add_own(scores: Array, rows: Array, count: int, stored: Rows, point: float,
 
 @compiled
 def _room_decoded(form: Decoded) -> Prepared:
-    d = form.docs.shape[1]
-    return Prepared(np.empty(d, np.float32), np.empty(0, np.int16), np.empty(0, np.float32), np.zeros(5))
+    return Prepared(np.empty(form.width, np.float32), np.empty(0, np.int16), np.empty(0, np.float32), np.zeros(5))
 
 
 @compiled
 def _prepare_decoded(form: Decoded, query: Array, prepared: Prepared) -> None:
     prepared.vector[:] = query
+    terms = len(query) // LANES + LANES
+    prepared.numbers[ERROR] = ROUNDING * terms * np.sqrt(_product(query, query)) * form.longest
 
 
 @compiled
 def _score_decoded(form: Decoded, prepared: Prepared, rows: Array, count: int, scores: Array) -> None:
+    vector, numbers, width = prepared.vector, form.numbers, form.width
+    whole = width - width % LANES
     for at in range(count):
-        scores[at] = dot(prepared.vector, form.docs[rows[at]])
+        first = rows[at] * width
+        total = np.float64(product(vector, 0, numbers, first, width // LANES))
+        for dim in range(whole, width):
+            total += np.float64(vector[dim]) * np.float64(numbers[first + dim])
+        scores[at] = total
 
 
 @compiled
@@ -333,7 +352,8 @@ _LOOPS: dict[type, tuple[Any, Any, Any]] = {
 
 def room(form: Form) -> Prepared:
     """Return room for a query."""
-    return _LOOPS[type(form)][0](form)
+    made: Prepared = _LOOPS[type(form)][0](form)
+    return made
 
 
 def prepare(form: Form, query: Array, prepared: Prepared) -> None:
@@ -357,7 +377,7 @@ def _class(form: Any) -> type:
 
 
 # numba wants what it compiles to have the signature of what chooses it, annotations included
-@overload(room)
+@overload(room)  # type: ignore[untyped-decorator]
 def _compiled_room(form: Any) -> Any:
     loop: Any = _LOOPS[_class(form)][0]
 
@@ -367,7 +387,7 @@ def _compiled_room(form: Any) -> Any:
     return chosen
 
 
-@overload(prepare)
+@overload(prepare)  # type: ignore[untyped-decorator]
 def _compiled_prepare(form: Any, query: Any, prepared: Any) -> Any:
     loop: Any = _LOOPS[_class(form)][1]
 
@@ -377,7 +397,7 @@ def _compiled_prepare(form: Any, query: Any, prepared: Any) -> Any:
     return chosen
 
 
-@overload(score)
+@overload(score)  # type: ignore[untyped-decorator]
 def _compiled_score(form: Any, prepared: Any, rows: Any, count: Any, scores: Any) -> Any:
     loop: Any = _LOOPS[_class(form)][2]
     if _class(form) is Decoded:

@@ -100,7 +100,7 @@ ROWS = 0x7FFFFFFF
 
 
 @compiled
-def key_of(score: float, row: int) -> int:
+def key_of(score: float, row: int) -> Any:
     """Return a whole number by which unread documents stand in order: the score descending, then the row ascending.
 
     From the highest bit: the bits of the float32, as a number of the same order; the row, counted down; 1 for unread.
@@ -203,8 +203,7 @@ def search(
     graph: LinkTables,
     ef: int,
     k: int,
-    out_scores: Array,
-    out_rows: Array,
+    listed: Array,
     found: Array,
     scored: Array,
 ) -> None:
@@ -218,8 +217,8 @@ def search(
     ef : int
         Length of the list of a walk.
     k : int
-    out_scores, out_rows : float32, int64 (m, ef)
-        In the order of the scores, of which the first `found` are filled.
+    listed : int64 (m, ef)
+        Their rows in the order of the scores, of which the first `found` are filled.
     found, scored : int64 (m,)
         Filled: how many, and how many documents were scored.
     """
@@ -243,7 +242,7 @@ def search(
         while kept < held and np.float64(score_of(keys[kept])) >= least:
             kept += 1
         for place in range(kept):
-            out_scores[query, place], out_rows[query, place] = score_of(keys[place]), row_of(keys[place])
+            listed[query, place] = row_of(keys[place])
         found[query] = kept
 
 

@@ -1,4 +1,4 @@
-"""Steps of Viterbi's algorithm for sixteen documents at once, as the processor's own vector instructions.
+"""Steps of Viterbi's algorithm for sixteen documents at once, and a product of two vectors, as vector instructions.
 
 numba's loops over documents are not turned into such instructions where several arrays may overlap. These few steps
 are written in LLVM's language, which is the same for all processors. Arrays are flat, with `LANES` documents beside one
@@ -202,5 +202,34 @@ def butterfly(
         lanes.store(best, lanes.place(kinds[9], given[9], given[10]))
         lanes.store_bits(less, kinds[11], given[11], given[12])
         return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def product(typing: Any, left: Any, left_at: Any, right: Any, right_at: Any, count: Any) -> Any:
+    """Return the product, float32, of `count` times `LANES` numbers of two arrays.
+
+    Numbers that are `LANES` apart are summed, one after the other, and then halves of the sums, again and again.
+    """
+    index = types.uintp
+    signature = types.float32(left, index, right, index, index)
+
+    def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes, kinds = _Lanes(context, builder), signature.args
+        zeros = ir.Constant(ir.VectorType(ir.FloatType(), LANES), None)
+        # a variable that LLVM keeps in a register
+        total = cgutils.alloca_once_value(builder, zeros)
+        with cgutils.for_range(builder, given[4]) as loop:
+            at = builder.mul(loop.index, ir.Constant(given[4].type, LANES))
+            one = lanes.load(lanes.place(kinds[0], given[0], builder.add(given[1], at)))
+            other = lanes.load(lanes.place(kinds[2], given[2], builder.add(given[3], at)))
+            builder.store(builder.fadd(builder.load(total), builder.fmul(one, other)), total)
+        found = builder.load(total)
+        sums = [builder.extract_element(found, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [builder.fadd(low, high) for low, high in zip(sums[:half], sums[half:], strict=True)]
+        return sums[0]
 
     return signature, emit

@@ -202,10 +202,12 @@ class FaissCodec(Codec):
         bits = widths.get(index.sq.qtype) if isinstance(index, faiss.IndexScalarQuantizer) else None
         if bits is None:
             return None
-        low, reach = faiss.vector_to_array(index.sq.trained).reshape(2, d)
+        ends: Float32 = faiss.vector_to_array(index.sq.trained).reshape(2, d)
+        low, reach = ends
         # FAISS decodes to the middle of a cell
         step = reach / np.float32(2**bits - 1)
-        return StoredRows(self._octets(codes), PackedNumbers(bits, step, np.zeros_like(step)), low + step / 2)
+        middle = low + step / np.float32(2)
+        return StoredRows(self._octets(codes), PackedNumbers(bits, step, np.zeros_like(step)), middle)
 
     def _octets(self, codes: Codes) -> Array:
         """Return the codes once they are as wide as FAISS will take them to be."""
