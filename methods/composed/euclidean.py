@@ -54,5 +54,9 @@ class Euclidean(Chain):
         energy: Array = np.einsum("ij,ij->i", decoded, decoded, dtype=np.float64)
         return np.column_stack([decoded, (-energy / 2).astype(np.float32)])
 
+    def _tail(self) -> None:
+        """None: documents end in their own lengths."""
+        return
+
     def _project_queries(self, queries: Float32) -> Float32:
         return np.column_stack([super()._project_queries(queries), np.ones(len(queries), np.float32)])
