@@ -484,8 +484,11 @@ class Transform(Part, ABC):
     def _transform_queries(self, queries: Any) -> Any:
         return self._transform_docs(queries)
 
-    def _lengths(self, docs: Float32) -> Array:
-        """Return the lengths, float64 (n,), that documents of the new space (n, d') are renormalised by."""
+    def _lengths(self, docs: Float32, alike: int = 0) -> Array:
+        """Return the lengths, float64 (n,), that documents of the new space (n, d') are renormalised by.
+
+        The last `alike` columns are the same in all rows.
+        """
         return row_lengths(docs)
 
     def _taken(self) -> Float32 | None:
@@ -688,6 +691,13 @@ class Codec(Part, ABC):
         """Return the lengths of decoded documents, float64 (n,), which `renormalize` divides by."""
         return row_lengths(decoded)
 
+    def _tail(self) -> Float32 | None:
+        """Return what the last dimensions of all decoded documents are, (t,): those that no code has bits for.
+
+        `decode` may have scaled them with the rest of a document. None where nothing is known of them.
+        """
+        return None
+
     def _bits_per_dimension(self) -> Array | None:
         """Return the bits that each dimension of the given vectors takes, float64 (d,); None if that is not known."""
         return None
@@ -723,7 +733,7 @@ class Codec(Part, ABC):
             return topk.search(projected, [(0, self._doc_matrix(codes))], k)
         rows = row_blocks(codes.n, 4 * width, SEARCHED_BYTES)
         blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in rows)
-        return topk.search(projected, blocks, k)
+        return topk.search(projected, blocks, k, None if self.scoring == "raw_codes" else self._tail())
 
     def _score_listed(self, queries: Any, codes: Codes, listed: NDArray[np.int64]) -> Float32:
         """Return the scores of each checked query with a list of documents, rows int64 (m, length): float32 as they."""

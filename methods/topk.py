@@ -29,6 +29,12 @@ QUERY_BLOCK = 1024
 QUERIES_PER_THREAD = 8
 """Queries for which a thread of its own is worth its start."""
 
+LEAST_TAIL = 16
+"""Dimensions from which on it is worth while to multiply a tail as one."""
+
+TINY = 1e-20
+"""Tails of numbers below this are multiplied as they are."""
+
 NO_ROW = np.iinfo(np.int64).max
 """Row number of an empty place, which loses to every document."""
 
@@ -40,7 +46,9 @@ def _loops() -> ModuleType:
     return selection
 
 
-def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> tuple[Float32, Int64]:
+def search(
+    queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int, tail: Float32 | None = None
+) -> tuple[Float32, Int64]:
     """Return the `k` best rows of each query over blocks of documents.
 
     Parameters
@@ -50,6 +58,9 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
         Consumed once, so that each block may be decoded just before use.
     k : int
         At most the number of documents in all blocks.
+    tail : float32 (t,) or None
+        What the last dimensions of every document are, up to a factor of each document: they are then multiplied as
+        one. The result is the same.
 
     Returns
     -------
@@ -58,20 +69,49 @@ def search(queries: Float32, blocks: Iterable[tuple[int, Float32]], k: int) -> t
     m = len(queries)
     scores, rows = np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), NO_ROW, dtype=np.int64)
     queries = np.ascontiguousarray(queries)
+    near = queries if tail is None else _with_tail_as_one(queries, tail)
     for first, docs in blocks:
         docs = np.ascontiguousarray(docs)
         margin = rounding_margin(queries, _loops().longest(docs))
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
-            _enter(queries[part], docs, margin[part], first, scores[part], rows[part])
+            _enter(queries[part], near[part], docs, margin[part], first, scores[part], rows[part])
     return ordered(scores, rows, k)
 
 
+def _with_tail_as_one(queries: Float32, tail: Float32) -> Float32:
+    """Return queries for the first dimensions of documents: the last of these stands for the tail that follows, too.
+
+    Two roundings are added to each product, and `LEAST_TAIL` at least are left out, so that `rounding_margin` for all
+    dimensions still holds.
+    """
+    sizes = np.abs(tail)
+    largest = float(sizes.max(initial=0.0))
+    start = queries.shape[1] - len(tail)
+    if len(tail) < LEAST_TAIL or 0 < largest < TINY:
+        return queries
+    if largest == 0:
+        return np.ascontiguousarray(queries[:, :start])
+    # what is divided by lies far above what loses bits when a factor makes it smaller
+    first = int(np.argmax(sizes >= largest / 1024))
+    if len(tail) - first < LEAST_TAIL:
+        return queries
+    part = queries[:, start + first :].astype(np.float64) @ tail[first:].astype(np.float64)
+    along = (part / float(tail[first])).astype(np.float32)
+    return np.hstack([queries[:, : start + first], along[:, None]])
+
+
 def _enter(
-    queries: Float32, docs: Float32, margin: NDArray[np.float64], first: int, scores: Float32, rows: Int64
+    queries: Float32,
+    near: Float32,
+    docs: Float32,
+    margin: NDArray[np.float64],
+    first: int,
+    scores: Float32,
+    rows: Int64,
 ) -> None:
-    """Let documents enter the heaps of queries."""
-    rough = queries @ docs.T
+    """Let documents enter the heaps of queries, which `near` are nearly the same as."""
+    rough = near @ docs[:, : near.shape[1]].T
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)

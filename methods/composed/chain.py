@@ -274,7 +274,21 @@ class Chain(Codec):
         return self._mapped_lengths(decoded)
 
     def _mapped_lengths(self, decoded: Float32) -> Array:
-        return self.transforms[-1]._lengths(decoded) if self.transforms else super()._lengths(decoded)
+        if not self.transforms:
+            return super()._lengths(decoded)
+        tail = self.codec._tail()
+        # a codec that renormalises has scaled it, by another factor in each document
+        scaled = tail is None or self.codec.scoring == "raw_codes" or (self._place is None and self.codec.renormalizes)
+        return self.transforms[-1]._lengths(decoded, 0 if scaled or tail is None else len(tail))
+
+    def _tail(self) -> Float32 | None:
+        tail = None if self.codec.scoring == "raw_codes" else self.codec._tail()
+        if tail is None or self._place is None or self.scoring == "symmetric":
+            return tail
+        if len(self._place.point) != self.codec._check_fitted():
+            return None
+        moved = tail + self._place.point[len(self._place.point) - len(tail) :]
+        return moved if self._place.lost_axis is None else np.append(moved, np.float32(self._place.lost))
 
     def _levels(self, codes: Codes) -> Float32:
         return self.codec._levels(codes)

@@ -59,5 +59,9 @@ class Euclidean(Chain):
         """Return None: a document's half squared length is no number in its bytes."""
         return None
 
+    def _tail(self) -> None:
+        """None: documents end in their own lengths."""
+        return
+
     def _project_queries(self, queries: Float32) -> Float32:
         return np.column_stack([super()._project_queries(queries), np.ones(len(queries), np.float32)])

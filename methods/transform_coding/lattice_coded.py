@@ -50,7 +50,7 @@ REACH = 48.0
 HALF_WORD = 32
 """Numbers of more bits are written in two parts, so that a part and its shift within a byte fit into 64 bits."""
 
-TABLE_BITS = 16
+TABLE_BITS = 10
 """Codebooks of up to so many bits are decoded by a table of all their points."""
 
 MOST_PATTERNS = 1 << 18
@@ -173,6 +173,11 @@ class LatticeCoded(Codec):
     def _bits_per_dimension(self) -> Array:
         # a block's bits are those of all its dimensions together
         return np.repeat(self.bits_ / self.widths_, self.widths_)[: self.dim_]
+
+    def _tail(self) -> Float32:
+        last = np.flatnonzero(self.bits_).max(initial=-1)
+        tail: Float32 = self.mean_[self.widths_[: last + 1].sum(dtype=np.int64) :]
+        return tail
 
     def _groups(self) -> list[tuple[_Codebook, Int64, Int64]]:
         """Return (codebook, first dimensions, first bits) of all blocks that share a codebook."""

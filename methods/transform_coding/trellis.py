@@ -331,6 +331,10 @@ class TrellisCoded(Codec):
     def _bits_per_dimension(self) -> Array:
         return self.rates_ / 2
 
+    def _tail(self) -> Float32:
+        tail: Float32 = self.mean_[np.flatnonzero(self.rates_).max(initial=-1) + 1 :]
+        return tail
+
     def _trellis(self) -> Trellis:
         """Return the trellis of the fitted rates and levels."""
         books: dict[int, Float32] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from methods.base import Array, Float32, Transform, project, row_blocks
 from methods.transforms.linear import eigenbasis, second_moment
@@ -66,6 +69,7 @@ class ScoreAware(Transform):
         root = (axes * np.sqrt(scales)) @ axes.T
         inverse = (axes / np.sqrt(scales)) @ axes.T
         _, basis = eigenbasis(root @ second_moment(docs) @ root)
+        vars(self).pop("_root", None)
         self.forward_ = np.ascontiguousarray(root @ basis, dtype=np.float32)
         self.backward_ = np.ascontiguousarray(inverse @ basis, dtype=np.float32)
 
@@ -75,10 +79,24 @@ class ScoreAware(Transform):
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries, self.backward_)
 
-    def _lengths(self, docs: Float32) -> Array:
+    @functools.cached_property
+    def _root(self) -> NDArray[np.float64]:
+        """The upper triangular matrix, float64 (d, d), that makes lengths of what `backward_` makes: Cholesky's."""
+        root: NDArray[np.float64] = np.linalg.qr(self.backward_.astype(np.float64), mode="r")
+        return root
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over fitted matrices; what is derived from them is derived anew."""
+        vars(self).pop("_root", None)
+        return super().load_state(arrays)
+
+    def _lengths(self, docs: Float32, alike: int = 0) -> Array:
         lengths = np.empty(len(docs))
-        wide = self.backward_.T.astype(np.float64)
-        for start, stop in row_blocks(len(docs), 8 * docs.shape[1]):
-            back = docs[start:stop].astype(np.float64) @ wide
-            lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", back, back))
+        kept = docs.shape[1] - alike
+        fixed = self._root[:, kept:] @ docs[:1, kept:].astype(np.float64).sum(axis=0)
+        root, rest = self._root[:kept, :kept].T, float(fixed[kept:] @ fixed[kept:])
+        for start, stop in row_blocks(len(docs), 8 * max(1, kept)):
+            back = docs[start:stop, :kept].astype(np.float64) @ root
+            back += fixed[:kept]
+            lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", back, back) + rest)
         return lengths

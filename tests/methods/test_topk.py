@@ -33,6 +33,33 @@ def test_equals_brute_force(m: int, n: int, d: int, block: int, seed: int, coars
     assert np.array_equal(scores, expected_scores)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.integers(1, 90),
+    st.integers(0, 12),
+    st.integers(1, 60),
+    st.sampled_from([0.0, 1e-25, 1e-6, 1.0, 1e4]),
+    st.booleans(),
+    st.integers(0, 10**6),
+)
+def test_a_tail_that_all_share_up_to_a_factor_changes_nothing(
+    m: int, n: int, width: int, t: int, size: float, coarse: bool, seed: int
+) -> None:
+    """With `coarse`, most of the tail is 0, and documents are few different ones: nearly every score ties."""
+    rng = np.random.default_rng(seed)
+    queries = rng.standard_normal((m, width + t)).astype(np.float32)
+    tail = (size * rng.standard_normal(t) * (rng.random(t) < (0.2 if coarse else 0.9))).astype(np.float32)
+    factors = rng.integers(0, 3, (n, 1)) / 2 if coarse else rng.random((n, 1)) * 10.0 ** rng.integers(-4, 3, (n, 1))
+    own = rng.integers(-1, 2, (n, width)) if coarse else rng.standard_normal((n, width))
+    docs = np.hstack([own, tail * factors]).astype(np.float32)
+    k = int(rng.integers(1, n + 1))
+    scores, rows = topk.search(queries, blocks_of(docs, 40), k, tail)
+    expected_scores, expected_rows = topk.search(queries, blocks_of(docs, 40), k)
+    assert np.array_equal(rows, expected_rows)
+    assert np.array_equal(scores, expected_scores)
+
+
 def test_equal_documents_tie_in_any_block() -> None:
     """A plain float32 product gives equal rows scores that differ in the last bit, depending on where they stand."""
     rng = np.random.default_rng(0)

@@ -1,5 +1,7 @@
 """What is taken from documents is given back: to their scores, and to the lengths by which they are renormalised."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,11 @@ from methods import (
     SVD,
     Cast,
     Chain,
+    Euclidean,
     FaissRaBitQ,
     Hyperplanes,
     KernelPCA,
+    LatticeCoded,
     LeanVec,
     PerDimension,
     RandomProjection,
@@ -23,6 +27,7 @@ from methods import (
     TransformCode,
     TrellisCoded,
     Truncate,
+    topk,
 )
 from methods.base import MethodError, Transform, unit_rows
 from tests.conftest import clustered_vectors
@@ -214,3 +219,38 @@ def test_parameters_that_came_later_are_no_part_of_an_identity_at_their_default(
     assert "centre" not in Chain(transforms=[], codec=Sign()).parameters()
     assert set(Sign().parameters()) == {"renormalize", "scoring", "threshold"}
     assert Sign(centre="mean", scale="mean").parameters()["centre"] == "mean"
+
+
+@pytest.mark.parametrize("renormalize", [False, True])
+@pytest.mark.parametrize(
+    "transforms", [[], [SVD()], [SVD(dim=24, centre="docs")], [ScoreAware()]], ids=lambda parts: str(len(parts))
+)
+@pytest.mark.parametrize("codec", [TrellisCoded(nbytes=1, states=4), LatticeCoded(nbytes=1)], ids=["trellis", "e8"])
+def test_documents_end_in_the_tail_that_a_search_is_told_of(codec, transforms, renormalize):
+    docs, queries = crowded(0.5), crowded(0.5, n=20, seed=1)
+    for chain in (
+        Chain(transforms=transforms, codec=codec, centre="mean", renormalize=renormalize),
+        Chain(transforms=transforms, codec=dataclasses.replace(codec, renormalize=renormalize)),
+        Euclidean(transforms=transforms, codec=codec),
+    ):
+        codes = chain.fit(docs, queries).encode(docs)
+        ends = chain.doc_matrix(codes)
+        tail = chain._tail()
+        assert (tail is None) == isinstance(chain, Euclidean)
+        if tail is not None and len(tail):
+            ends = ends[:, ends.shape[1] - len(tail) :].astype(np.float64)
+            np.testing.assert_allclose(ends, np.outer(ends @ tail / (tail @ tail), tail), atol=1e-6)
+        # without axes in the order of their variance there may be none
+        assert tail is None or len(tail) >= topk.LEAST_TAIL or not transforms
+        scores = (chain.query_matrix(queries).astype(np.float64) @ chain.doc_matrix(codes).T).astype(np.float32)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :30]
+        np.testing.assert_array_equal(chain.search(queries, codes, 30)[1], order)
+
+
+@pytest.mark.parametrize("alike", [0, 5, D])
+def test_lengths_of_documents_mapped_back_by_fewer_products(alike):
+    transform = ScoreAware().fit(crowded(0.5), crowded(0.3, n=40))
+    mapped = transform.transform_docs(crowded(0.5, n=20))
+    mapped[:, D - alike :] = mapped[:1, D - alike :]
+    back = mapped.astype(np.float64) @ transform.backward_.T.astype(np.float64)
+    np.testing.assert_allclose(transform._lengths(mapped, alike), np.linalg.norm(back, axis=1), rtol=1e-12)
