@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from harness.base.errors import StoreError
 from harness.base.files import file_checksum, sync, whole, writing
 from harness.base.memmap import FilePlace, blocks
+from harness.base.resources import peak_memory_bytes
 from harness.evaluation.exact_search import search, search_uncompressed
 from harness.evaluation.index_build import encoded_chunks
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_codes, read_state, write_codes, write_state
-from harness.evaluation.resources import peak_memory_bytes
 from methods import topk
 from methods.base import Codec, Codes
 
