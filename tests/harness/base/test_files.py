@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,19 @@ def test_a_checksum_is_of_the_bytes(tmp_path: Path) -> None:
     assert array_checksum(array) == array_checksum(mapped) == file_checksum(tmp_path / "bytes")
     assert array_checksum(array[:, ::2]) == array_checksum(array[:, ::2].copy()) != array_checksum(array)
     assert array_checksum(np.zeros((0, 3))) == array_checksum(np.zeros(0, bool))
+
+
+def test_a_checksum_of_rows_in_reverse_copies_a_block_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corpus of numbered documents is such an array, and may be larger than memory."""
+    np.save(tmp_path / "m.npy", np.random.default_rng(0).random((20_000, 50)))
+    mapped = np.load(tmp_path / "m.npy", mmap_mode="r")[::-1]
+    expected = array_checksum(np.array(mapped))
+    monkeypatch.setattr("harness.base.files.BLOCK_BYTES", 1 << 16)
+    tracemalloc.start()
+    try:
+        assert array_checksum(mapped) == expected
+        assert tracemalloc.get_traced_memory()[1] < mapped.nbytes / 10
+    finally:
+        tracemalloc.stop()
