@@ -61,7 +61,7 @@ class ClassHeads(Transform):
         )
         labels, means = _clusters(docs, min(self.classes, len(docs)), self.seed)
         stationary = self.kind == "stationary"
-        targets = simplex(len(means)) if stationary else means
+        targets = simplex(max(2, len(means))) if stationary else means
         # of compatible, documents need no head
         self.doc_head_ = self._head(docs, targets[labels]) if stationary else np.zeros((0, 0), dtype=np.float32)
         if queries is not None and pairs is not None and known:

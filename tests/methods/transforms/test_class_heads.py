@@ -53,6 +53,10 @@ def test_a_chain_with_it_is_kept_and_read(kind: str) -> None:
     assert np.array_equal(fresh.search(WIDE, codes, 5)[1], codec.search(WIDE, codes, 5)[1])
 
 
+def test_one_document_is_one_corner() -> None:
+    assert ClassHeads().fit(DOCS[:1]).transform_docs(DOCS[:1]).shape == (1, 1)
+
+
 def test_without_pairs_queries_are_the_old_models() -> None:
     for kind in ("stationary", "compatible"):
         part = ClassHeads(kind=kind, classes=8).fit(DOCS, DOCS)  # type: ignore[arg-type]
