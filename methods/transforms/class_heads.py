@@ -61,7 +61,8 @@ class ClassHeads(Transform):
         )
         labels, means = _clusters(docs, min(self.classes, len(docs)), self.seed)
         stationary = self.kind == "stationary"
-        targets = simplex(max(2, len(means))) if stationary else means
+        self._require(not stationary or len(means) > 1, "one document makes one class, and a simplex has two corners")
+        targets = simplex(len(means)) if stationary else means
         # of compatible, documents need no head
         self.doc_head_ = self._head(docs, targets[labels]) if stationary else np.zeros((0, 0), dtype=np.float32)
         if queries is not None and pairs is not None and known:

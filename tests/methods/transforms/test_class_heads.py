@@ -53,13 +53,11 @@ def test_a_chain_with_it_is_kept_and_read(kind: str) -> None:
     assert np.array_equal(fresh.search(WIDE, codes, 5)[1], codec.search(WIDE, codes, 5)[1])
 
 
-def test_one_document_is_one_corner() -> None:
-    assert ClassHeads().fit(DOCS[:1]).transform_docs(DOCS[:1]).shape == (1, 1)
-
-
 def test_without_pairs_queries_are_the_old_models() -> None:
     for kind in ("stationary", "compatible"):
         part = ClassHeads(kind=kind, classes=8).fit(DOCS, DOCS)  # type: ignore[arg-type]
         assert np.array_equal(part.transform_queries(DOCS), part.transform_docs(DOCS))
     with pytest.raises(MethodError, match="queries have 32 dimensions, documents 24: heads need pairs"):
         ClassHeads().fit(DOCS, WIDE)
+    with pytest.raises(MethodError, match="one document makes one class"):
+        ClassHeads().fit(DOCS[:1])
