@@ -101,4 +101,4 @@ def _clusters(docs: Float32, count: int, seed: int) -> tuple[NDArray[np.int64], 
     kmeans = faiss.Kmeans(docs.shape[1], count, niter=20, seed=seed, min_points_per_centroid=1)
     kmeans.train(docs)
     labels: NDArray[np.int64] = kmeans.index.search(docs, 1)[1][:, 0]
-    return labels, kmeans.centroids
+    return labels, np.asarray(kmeans.centroids, dtype=np.float32)
