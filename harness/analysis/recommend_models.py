@@ -83,7 +83,7 @@ def recommend_over_models(
         )
     small = sizes[sizes <= needs.model_bytes].sort_values(kind="stable")
     if small.empty:
-        least = sizes.idxmin()
+        least = str(sizes.idxmin())
         raise ConfigError(
             f"--model-mb: no model on record takes at most {amount(needs.model_bytes)}: the smallest, {least}, takes "
             f"{amount(float(sizes[least]))}"

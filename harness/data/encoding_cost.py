@@ -52,6 +52,7 @@ def measure(encoder: Any, texts: Sequence[str], role: Role, task: str | None) ->
         `peak_memory_bytes` of the process so far; and where and when: `machine`, `ran_on`, `versions`, `measured`.
         None of a model that does not say its `model_bytes`, and of no texts.
     """
+    encoder = encoder.of_role(role) if hasattr(encoder, "of_role") else encoder
     size = getattr(encoder, "model_bytes", None)
     if size is None or not texts:
         return None

@@ -75,8 +75,8 @@ class NormsApart(Codec):
 def _apart(docs: Float32) -> tuple[Float32, Float32]:
     """Return lengths (n,) and unit vectors (n, d); a zero vector has the length 0 and stays one."""
     lengths: Float32 = np.linalg.norm(docs, axis=1).astype(np.float32)
-    directions: Float32 = docs / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    return lengths, directions
+    directions = docs / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    return lengths, directions.astype(np.float32, copy=False)
 
 
 def _lloyd(values: Float32, count: int) -> Float32:

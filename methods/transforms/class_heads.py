@@ -61,6 +61,7 @@ class ClassHeads(Transform):
         )
         labels, means = _clusters(docs, min(self.classes, len(docs)), self.seed)
         stationary = self.kind == "stationary"
+        self._require(not stationary or len(means) > 1, "one document makes one class, and a simplex has two corners")
         targets = simplex(len(means)) if stationary else means
         # of compatible, documents need no head
         self.doc_head_ = self._head(docs, targets[labels]) if stationary else np.zeros((0, 0), dtype=np.float32)
@@ -100,4 +101,4 @@ def _clusters(docs: Float32, count: int, seed: int) -> tuple[NDArray[np.int64], 
     kmeans = faiss.Kmeans(docs.shape[1], count, niter=20, seed=seed, min_points_per_centroid=1)
     kmeans.train(docs)
     labels: NDArray[np.int64] = kmeans.index.search(docs, 1)[1][:, 0]
-    return labels, kmeans.centroids
+    return labels, np.asarray(kmeans.centroids, dtype=np.float32)

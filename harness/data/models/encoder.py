@@ -43,7 +43,8 @@ class Encoder(Protocol):
     One that runs here says what must be shipped with an attribute `model_bytes`, the bytes of its files: weights,
     tokenizer, configuration; of a model that was cut or compressed, of the files with what is left of it. It is asked
     after the model has encoded, and only then; a model that says it is timed as well (`harness.data.encoding_cost`),
-    and may say in `ran_on` which accelerator it ran on.
+    and may say in `ran_on` which accelerator it ran on. Where queries have another model of their own, `of_role(role)`
+    returns the one of a role.
     """
 
     @property

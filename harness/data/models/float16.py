@@ -42,6 +42,10 @@ class Rounded:
         """Dimensions of its vectors, where the model knows them."""
         return getattr(self.model, "width", None)
 
+    def of_role(self, role: Role) -> Rounded:
+        """Return the rounded vectors of the model that encodes texts of a role."""
+        return Rounded(self.model.of_role(role)) if hasattr(self.model, "of_role") else self
+
     @property
     def model_bytes(self) -> int | None:
         """The model's, where it says it."""

@@ -104,6 +104,10 @@ class Minilm(Options):
         """Return the model that runs only so many layers."""
         return dataclasses.replace(self, layers=layers)
 
+    def of_role(self, role: Role) -> SentenceTransformerModel:
+        """Return the model that encodes texts of a role."""
+        return self._packaged.of_role(role)
+
     @property
     def model_bytes(self) -> int:
         """Bytes of the files as they would be shipped."""

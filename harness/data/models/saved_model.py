@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from harness.base.errors import ConfigError, MissingExtraError, ModelError
 from harness.base.options import Options
+from harness.data.models.accelerator import accelerator
 from harness.data.models.encoder import Role, check_device, check_positive, chosen_device, first_line
 from harness.data.models.hub import HubModel, ModelFolder, locate_model
-from harness.data.models.model_size import accelerator, weight_bytes
+from harness.data.models.weights.shipped import shipped_bytes
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class SavedModel(Options):
         """Bytes of the files as they would be shipped; of a model that was changed, with the weights that are left."""
         if not self._is_changed:
             return self._files.shipped_bytes()
-        return self._files.shipped_bytes(weights=False) + weight_bytes(self._model)
+        return self._files.shipped_bytes(weights=False) + shipped_bytes(self._model)
 
     @property
     def ran_on(self) -> str:

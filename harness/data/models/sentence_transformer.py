@@ -92,8 +92,8 @@ class SentenceTransformerModel(SavedModel):
 
     def identity(self, role: Role, task: str | None) -> Identity:
         """Return what determines the vectors. A local model is its content, wherever it lies."""
-        if role == "query" and self.query_layers is not None:
-            return self._of_queries.identity(role, task)
+        if (own := self.of_role(role)) is not self:
+            return own.identity(role, task)
         return {
             **self._files.identity,
             "prompt": self._prompt(role),
@@ -109,8 +109,8 @@ class SentenceTransformerModel(SavedModel):
 
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the texts' vectors; the model is loaded at the first call."""
-        if role == "query" and self.query_layers is not None:
-            return self._of_queries.encode(texts, role, task)
+        if (own := self.of_role(role)) is not self:
+            return own.encode(texts, role, task)
         return self._finished(self._pooled(texts, role), texts)
 
     def encode_layers(self, texts: Sequence[str], role: Role, task: str | None, layers: Sequence[int]) -> list[Float32]:
@@ -169,7 +169,11 @@ class SentenceTransformerModel(SavedModel):
 
     @property
     def _is_changed(self) -> bool:
-        return super()._is_changed or self.layers is not None
+        return super()._is_changed or bool(changed_options(self, ["layers", "backend", "compress"]))
+
+    def of_role(self, role: Role) -> SentenceTransformerModel:
+        """Return the model that encodes texts of a role: another one for queries where `query_layers` says so."""
+        return self._of_queries if role == "query" and self.query_layers is not None else self
 
     @property
     def _normalizes(self) -> bool:

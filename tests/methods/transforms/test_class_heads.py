@@ -59,3 +59,5 @@ def test_without_pairs_queries_are_the_old_models() -> None:
         assert np.array_equal(part.transform_queries(DOCS), part.transform_docs(DOCS))
     with pytest.raises(MethodError, match="queries have 32 dimensions, documents 24: heads need pairs"):
         ClassHeads().fit(DOCS, WIDE)
+    with pytest.raises(MethodError, match="one document makes one class"):
+        ClassHeads().fit(DOCS[:1])

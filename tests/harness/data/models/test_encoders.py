@@ -630,3 +630,24 @@ def test_queries_of_other_layers_are_those_of_a_model_cut_so(deep: Path) -> None
     assert both.label == "deep-model query_layers=1"
     with pytest.raises(ConfigError, match="at least 0, got -1"):
         local(deep, query_layers=-1)
+
+
+def test_a_models_bytes_are_what_is_left_of_it(deep: Path) -> None:
+    def size(**options: Any) -> int:
+        model = local(deep, **options)
+        model.encode(TEXTS[:1], "document", None)
+        return model.model_bytes
+
+    whole = size()
+    weights = (deep / "model.safetensors").stat().st_size
+    assert whole == sum(
+        path.stat().st_size
+        for path in deep.rglob("*")
+        if path.is_file() and path.suffix != ".md" and path.name != "vocab.txt"
+    )
+    cut, half = size(layers=1), size(dtype="bfloat16")
+    assert whole - weights < cut < whole - weights / 4
+    assert abs(half - (whole - weights / 2)) < 0.2 * weights, "but for the header of the file"
+    assert abs(size(compress="float16") - half) < 0.1 * weights
+    both = local(deep, query_layers=1)
+    assert both.of_role("query").model_bytes == cut and both.of_role("document").model_bytes == whole
