@@ -23,6 +23,9 @@ Stored = NDArray[np.float32] | NDArray[np.float16]
 PACKED = (1, 2, 4, 8)
 """Bits of numbers that lie within bytes."""
 
+PAIRED = 4
+"""Bits of a number up to which a byte holds several, so that a table for each byte is worth it."""
+
 
 @dataclass(frozen=True, eq=False)
 class PackedNumbers:
@@ -41,6 +44,18 @@ class PackedNumbers:
     step: Float32
     base: Float32
     last_first: bool = False
+
+    def tables(self) -> Layout:
+        """Return the same as a table of 256 rows for each byte: a byte's lookup for its 8 / bits products."""
+        from methods.kernels import product_codes
+
+        each, dims = 8 // self.bits, np.arange(len(self.step))
+        shifts = self.bits * np.arange(each)
+        numbers = np.arange(product_codes.VALUES)[:, None] >> (shifts[::-1] if self.last_first else shifts)
+        numbers &= 2**self.bits - 1
+        groups = [dims[start : start + each] for start in range(0, len(dims), each)]
+        tables = [self.base[group] + self.step[group] * numbers[:, : len(group)] for group in groups]
+        return product_codes.layout(groups, [table.astype(np.float32) for table in tables])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +84,12 @@ class StoredRows:
     unit: bool = False
 
     def scaled_to_unit_length(self) -> StoredRows | None:
-        """Return the rows scaled to unit length, or None where their bytes do not tell their lengths."""
-        plain = self.factor is None and self.extra is None and not self.unit
-        return replace(self, unit=True) if plain and not isinstance(self.code, PackedNumbers) else None
+        """Return the rows scaled to unit length, or None where no table of a byte tells their lengths."""
+        if self.factor is not None or self.extra is not None or self.unit:
+            return None
+        if not isinstance(self.code, PackedNumbers):
+            return replace(self, unit=True)
+        return replace(self, code=self.code.tables(), unit=True) if self.code.bits <= PAIRED else None
 
     def moved(self, point: Float32, lost: float | None) -> StoredRows | None:
         """Return x + point, and after that place one more coordinate, `lost`, if there is one.
@@ -98,7 +116,8 @@ class StoredRows:
         width = len(self.point)
         point = np.ascontiguousarray(self.point, dtype=np.float32)
         direction = np.zeros(width, np.float32) if self.direction is None else self.direction.astype(np.float32)
-        if isinstance(self.code, PackedNumbers):
+        # eight products are more than one lookup
+        if isinstance(self.code, PackedNumbers) and self.code.bits > 1:
             code, each = self.code, 8 // self.code.bits
             dims = np.arange(octets.shape[1] * each)
             dims = np.where(dims < len(code.step), dims, -1).reshape(octets.shape[1], each).T
@@ -113,7 +132,7 @@ class StoredRows:
                 direction,
                 largest,
             )
-        layout = self.code
+        layout = self.code.tables() if isinstance(self.code, PackedNumbers) else self.code
         wide = layout.columns.astype(np.float64)
         ends = layout.starts[:-1]
         lengths = np.add.reduceat(wide**2, ends, axis=0)

@@ -1,13 +1,15 @@
 """Lists and graphs over codes beside FAISS's own: bytes, what is found, seconds, and how much memory a search takes.
 
     python scripts/bench/graph_walk.py --vectors FILE [--documents N] [--queries M] [--codes int8 pq ...] [--lists L]
+    python scripts/bench/graph_walk.py --vectors FILE --memory [--documents N] [--codes int8 pq ...]
 
 FILE is a safetensors file of docs and queries (`scripts/studies/index_structures.py --synthetic` writes one). One HNSW
 graph is built over the documents, and one set of centroids with --lists; every code lies in both, and FAISS's indexes
 are given the same graph, centroids and codebooks, and the same effort. Speed is of processor time on one thread in one
 process, the median of turns that both take. Recall is of float32's ten best, and of those of an exhaustive search of
 the same codes. Memory is told by a process of its own, which loads the two files and searches them: what it grew by,
-and the most that it had meanwhile, over the bytes that the record counts.
+and the most that it had meanwhile, over the bytes that the record counts. --memory tells that alone, of a graph whose
+links are drawn at random, which takes as much memory and no time to build.
 """
 
 from __future__ import annotations
@@ -82,6 +84,20 @@ class KeptGraph(HNSW):
         if KeptGraph.built is None or KeptGraph.built.ntotal != len(docs):
             KeptGraph.built = super()._built_by_faiss(docs)
         return KeptGraph.built
+
+
+class RandomGraph(HNSW):
+    """Links drawn at random, on one level."""
+
+    def _build(self, docs: Float32) -> dict[str, Any]:
+        n, rng = len(docs), np.random.default_rng(0)
+        return {
+            "index.links": rng.integers(0, n, (n, 2 * self.M), dtype=np.int32),
+            "index.upper_links": np.empty((0, self.M), np.int32),
+            "index.upper_nodes": np.empty(0, np.min_scalar_type(n)),
+            "index.upper_levels": np.empty(0, np.uint8),
+            "index.entry": np.zeros(1, np.min_scalar_type(n)),
+        }
 
 
 def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
@@ -205,6 +221,21 @@ def shared_centroids(lists: InvertedLists, codes: Codec, centroids: Float32) -> 
     return lists.load_state({**state, "centroids_": centroids, "dim_": np.asarray(centroids.shape[1])})
 
 
+def print_memory(docs: Float32, options: argparse.Namespace) -> None:
+    """Print what a process grows by in searches of graphs over codes."""
+    print(f"{len(docs):,} documents of {docs.shape[1]} dimensions, M={M}")
+    print("| code | bytes a vector | resident / counted | peak |")
+    print("| --- | ---: | ---: | ---: |")
+    for name in options.codes:
+        made = RandomGraph(codec=codec(name, docs.shape[1]), M=M, built_on="documents").fit(docs[:20_000])
+        with TemporaryDirectory() as folder:
+            storage = write_index(Path(folder), made, made.encode(docs))
+            counted = storage.codes_file_bytes + storage.state_file_bytes
+            memory = growth(Path(folder), name, docs.shape[1], 0, options.vectors, counted)
+        figures = f"{memory['resident']:.3f} | {memory['peak']:.3f}"
+        print(f"| {name} | {counted / len(docs):.1f} | {figures} |", flush=True)
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,13 +244,16 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--lists", type=int, default=0)
     parser.add_argument("--codes", nargs="+", default=["int8", "sq4", "pq", "transform_coding", "rabitq"])
-    parser.add_argument("--without-graph", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     vectors = load_file(options.vectors)
     docs = np.ascontiguousarray(vectors["docs"][: options.documents])
     queries = np.ascontiguousarray(vectors["queries"][: options.queries])
     d = docs.shape[1]
     faiss.omp_set_num_threads(1)
+    if options.memory:
+        print_memory(docs, options)
+        return
     flat = faiss.IndexFlatIP(d)
     flat.add(docs)
     least = flat.search(queries, TOP)[0][:, -1]
@@ -245,7 +279,7 @@ def main() -> None:
             storage = write_index(Path(folder), fitted, plain)
         size = (storage.codes_file_bytes + storage.state_file_bytes) / len(docs)
         print(f"| {name} | flat | | {size:.1f} | {found(rows):.3f} | 1.000 | | {spent:.0f} | | | | |", flush=True)
-        for lists in ([options.lists] if options.lists else []) + ([] if options.without_graph else [0]):
+        for lists in ([options.lists] if options.lists else []) + [0]:
             made = structure(name, d, lists)
             if not isinstance(made, InvertedLists):
                 made.fit(docs)
