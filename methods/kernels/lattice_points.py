@@ -137,7 +137,7 @@ def decode(
     on, off, on_values, off_values, weights, first_word, signed_by_word, words, table = book[8:17]
     guide, guide_shift, patterns, first_pattern = book[17:]
     width, d = words.shape[1], decoded.shape[1]
-    ordered, negative, point = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.float32)
+    ordered, point = np.zeros(width, np.int64), np.zeros(width, np.float32)
     on_left, off_left = np.zeros(on.shape[1], np.uint64), np.zeros(off.shape[1], np.uint64)
     for row in range(len(packed)):
         for block in range(len(dims)):
@@ -189,36 +189,29 @@ def decode(
                 _unrank(rest - above * orders, on, member, on_left, on_values, kind, orders, ordered, 0, weight)
                 rest = above
             word = first_word[kind] + np.int64(rest)
+            # without branches, which no processor foresees: what is turned, or stands off the support, is chance
             if signed_by_word[kind]:
                 for place in range(width):
                     # 1 mod 4 without the word's bit, 3 mod 4 with it
-                    turned = (ordered[place] // 2 + words[word, place]) & 1
-                    value = -ordered[place] if turned else ordered[place]
-                    point[place] = np.float32(value * scale)
+                    turned = ((ordered[place] >> 1) + np.int64(words[word, place])) & 1
+                    point[place] = np.float32((ordered[place] - 2 * turned * ordered[place]) * scale)
             else:
                 odd = parity[member]
                 for place in range(width):
-                    negative[place] = 0
-                    if weight and place == weight - 1:
+                    free = np.int64(ordered[place] > 0)
+                    negative = signs & free
+                    if place + 1 == weight:
                         # the last sign on the support follows from the others
-                        negative[place] = odd & 1
-                    elif ordered[place] > 0:
-                        negative[place] = signs & 1
-                        signs >>= 1
-                        if place < weight:
-                            odd += negative[place]
-                on_place, off_place = 0, weight
+                        negative, free = odd & 1, np.int64(0)
+                    signs >>= free
+                    odd += negative
+                    ordered[place] -= 2 * negative * ordered[place]
+                on_place, off_place = np.int64(0), np.int64(weight)
                 for place in range(width):
-                    if weight == 0 or weight == width:
-                        source = place
-                    elif words[word, place]:
-                        source = on_place
-                        on_place += 1
-                    else:
-                        source = off_place
-                        off_place += 1
-                    value = -ordered[source] if negative[source] else ordered[source]
-                    point[place] = np.float32(value * scale)
+                    here = np.int64(words[word, place])
+                    point[place] = np.float32(ordered[off_place + here * (on_place - off_place)] * scale)
+                    on_place += here
+                    off_place += 1 - here
             for place in range(min(width, d - dim)):
                 decoded[row, dim + place] = point[place] * deviation[dim + place] + mean[dim + place]
 
