@@ -1,6 +1,7 @@
-"""Compiled reading of lattice points: see `methods.transform_coding.lattices`.
+"""Compiled reading of lattice points, and writing of E8's: see `methods.transform_coding.lattices`.
 
-The reference is `_Codebook.points` in `methods.transform_coding.lattice_coded`, on `Classes.vectors`.
+The references are `_Codebook.points` and `nearest` in `methods.transform_coding.lattice_coded`, on `Classes.vectors`
+and `Classes.number`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.compiling import compiled
+from methods.compiling import compiled, loose
 
 Array = NDArray[Any]
 
@@ -136,7 +137,7 @@ def decode(
     on, off, on_values, off_values, weights, first_word, signed_by_word, words, table = book[8:17]
     guide, guide_shift, patterns, first_pattern = book[17:]
     width, d = words.shape[1], decoded.shape[1]
-    ordered, negative, point = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.float32)
+    ordered, point = np.zeros(width, np.int64), np.zeros(width, np.float32)
     on_left, off_left = np.zeros(on.shape[1], np.uint64), np.zeros(off.shape[1], np.uint64)
     for row in range(len(packed)):
         for block in range(len(dims)):
@@ -188,35 +189,166 @@ def decode(
                 _unrank(rest - above * orders, on, member, on_left, on_values, kind, orders, ordered, 0, weight)
                 rest = above
             word = first_word[kind] + np.int64(rest)
+            # without branches, which no processor foresees: what is turned, or stands off the support, is chance
             if signed_by_word[kind]:
                 for place in range(width):
                     # 1 mod 4 without the word's bit, 3 mod 4 with it
-                    turned = (ordered[place] // 2 + words[word, place]) & 1
-                    value = -ordered[place] if turned else ordered[place]
-                    point[place] = np.float32(value * scale)
+                    turned = ((ordered[place] >> 1) + np.int64(words[word, place])) & 1
+                    point[place] = np.float32((ordered[place] - 2 * turned * ordered[place]) * scale)
             else:
                 odd = parity[member]
                 for place in range(width):
-                    negative[place] = 0
-                    if weight and place == weight - 1:
+                    free = np.int64(ordered[place] > 0)
+                    negative = signs & free
+                    if place + 1 == weight:
                         # the last sign on the support follows from the others
-                        negative[place] = odd & 1
-                    elif ordered[place] > 0:
-                        negative[place] = signs & 1
-                        signs >>= 1
-                        if place < weight:
-                            odd += negative[place]
-                on_place, off_place = 0, weight
+                        negative, free = odd & 1, np.int64(0)
+                    signs >>= free
+                    odd += negative
+                    ordered[place] -= 2 * negative * ordered[place]
+                on_place, off_place = np.int64(0), np.int64(weight)
                 for place in range(width):
-                    if weight == 0 or weight == width:
-                        source = place
-                    elif words[word, place]:
-                        source = on_place
-                        on_place += 1
-                    else:
-                        source = off_place
-                        off_place += 1
-                    value = -ordered[source] if negative[source] else ordered[source]
-                    point[place] = np.float32(value * scale)
+                    here = np.int64(words[word, place])
+                    point[place] = np.float32(ordered[off_place + here * (on_place - off_place)] * scale)
+                    on_place += here
+                    off_place += 1 - here
             for place in range(min(width, d - dim)):
                 decoded[row, dim + place] = point[place] * deviation[dim + place] + mean[dim + place]
+
+
+EIGHT = 8
+
+CLIP = 32.0
+"""Coordinates beyond so many deviations are moved there first."""
+
+GRID = 2.0**20
+"""Coordinates are multiples of the inverse, and scales of codebooks of another power of two: float64 sums of products
+of the two are exact, in whatever order."""
+
+
+class Search(NamedTuple):
+    """An E8 codebook of K classes, ready to find nearest points.
+
+    Attributes
+    ----------
+    weights : float64 (10, K)
+        What a point's sizes in falling order are multiplied by for each class; of the least size where signs are free,
+        and with its sign where their product is given; and what is added.
+    parity : int64 (K,)
+        Of the minus signs; -1 where signs are free.
+    values, symbols : int64 (K, 8)
+        Absolute values in falling order, and their places among the values of the family.
+    counts : uint64 (K, V)
+        How often each of those occurs.
+    starts, sign_bits : int64 (K,)
+    orders : uint64 (K,)
+    """
+
+    weights: Array
+    parity: Array
+    values: Array
+    symbols: Array
+    counts: Array
+    starts: Array
+    sign_bits: Array
+    orders: Array
+
+
+@loose
+def _best_class(sizes: Array, weights: Array, scores: Array) -> Any:
+    """Return the first class of the highest score; exact sums have no order."""
+    for number in range(len(scores)):
+        score = sizes[0] * weights[0, number] + weights[9, number]
+        score += sizes[1] * weights[1, number]
+        score += sizes[2] * weights[2, number]
+        score += sizes[3] * weights[3, number]
+        score += sizes[4] * weights[4, number]
+        score += sizes[5] * weights[5, number]
+        score += sizes[6] * weights[6, number]
+        score += sizes[7] * weights[7, number]
+        scores[number] = score + sizes[8] * weights[8, number]
+    top = scores[0]
+    for score in scores:
+        top = max(top, score)
+    best = 0
+    while scores[best] != top:
+        best += 1
+    return best
+
+
+@compiled
+def encode_eights(
+    docs: Array,
+    mean: Array,
+    deviation: Array,
+    first_bits: Array,
+    bits: int,
+    dims: Array,
+    search: Search,
+    packed: Array,
+) -> None:
+    """Write the numbers of the points of E8 that are nearest to blocks that share a codebook.
+
+    Parameters
+    ----------
+    docs : float32 (n, d)
+    mean, deviation : float64 (d,)
+    first_bits, dims : int64 (blocks,)
+        Where each block's number and its dimensions begin. Dimensions that a last block lacks are 0.
+    bits : int
+    search : Search
+    packed : uint8 (n, nbytes)
+        Zeros where the numbers go.
+    """
+    weights, parity, values, symbols, counts, starts, sign_bits, orders_of = search
+    d, kinds = docs.shape[1], counts.shape[1]
+    scores, sizes, absolute = np.empty(len(starts)), np.empty(EIGHT + 1), np.empty(EIGHT)
+    negative, position, left = np.empty(EIGHT, np.int64), np.empty(EIGHT, np.int64), np.empty(kinds, np.uint64)
+    for row in range(len(docs)):
+        for block in range(len(dims)):
+            dim = dims[block]
+            odd = np.int64(0)
+            for place in range(EIGHT):
+                value = 0.0
+                if dim + place < d:
+                    value = (np.float64(docs[row, dim + place]) - mean[dim + place]) / deviation[dim + place]
+                value = np.rint(min(max(value, -CLIP), CLIP) * GRID) / GRID
+                negative[place] = np.int64(value < 0)
+                odd ^= negative[place]
+                absolute[place] = abs(value)
+            for place in range(EIGHT):
+                before = np.int64(0)
+                for other in range(EIGHT):
+                    before += np.int64(absolute[other] > absolute[place])
+                for other in range(place):
+                    before += np.int64(absolute[other] == absolute[place])
+                position[place] = before
+                sizes[before] = absolute[place]
+            sizes[EIGHT] = -sizes[EIGHT - 1] if odd else sizes[EIGHT - 1]
+            best = _best_class(sizes, weights, scores)
+            # where the product of the signs is another than the class's, the smallest coordinate has the other sign
+            wrong = np.int64(parity[best] == 1 - odd)
+            for symbol in range(kinds):
+                left[symbol] = counts[best, symbol]
+            orders, rank = orders_of[best], np.uint64(0)
+            signs, bit = np.int64(0), np.int64(0)
+            for place in range(EIGHT):
+                at = position[place]
+                symbol, shift, inverse = symbols[best, at], SHIFTS[EIGHT - place], INVERSES[EIGHT - place]
+                below = np.uint64(0)
+                for lower in range(symbol):
+                    below += left[lower]
+                rank += ((orders * below) >> shift) * inverse
+                orders = ((orders * left[symbol]) >> shift) * inverse
+                left[symbol] -= np.uint64(1)
+                if values[best, at] > 0:
+                    signs |= (negative[place] ^ (wrong & np.int64(at == EIGHT - 1))) << bit
+                    bit += 1
+            # the last sign of those whose product is given follows from the others
+            signs &= (1 << sign_bits[best]) - 1
+            number = starts[best] + (np.int64(rank) << sign_bits[best]) + signs
+            first = first_bits[block]
+            number <<= first & 7
+            for byte in range(first >> 3, (first + bits + 7) >> 3):
+                packed[row, byte] |= np.uint8(number & 255)
+                number >>= 8

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels import lattice_points
+from methods.kernels.lattice_points import CLIP, GRID
 from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
 from methods.transform_coding.lattices import Classes, e8_classes, leech_classes, nearest_leech
@@ -29,14 +30,8 @@ WIDTH = {"e8": 8, "leech": 24}
 UNIT = {"e8": 2.0, "leech": math.sqrt(8)}
 """What the integer coordinates of `methods.transform_coding.lattices` are divided by for one point a unit volume."""
 
-CLIP = 32.0
-"""Coordinates beyond so many deviations are moved there first."""
-
-GRID = 2.0**20
-"""See `SCALE_GRID`."""
-
 SCALE_GRID = 2.0**11
-"""Coordinates, and scales of codebooks, are multiples of the inverses: float64 sums of their products are exact."""
+"""Scales of codebooks are multiples of the inverse; see `lattice_points.GRID`."""
 
 GROWTH = 1.35
 """From one annulus of an E8 codebook to the next, spacing grows so much."""
@@ -52,6 +47,9 @@ HALF_WORD = 32
 
 TABLE_BITS = 10
 """Codebooks of up to so many bits are decoded by a table of all their points."""
+
+MOST_CLASSES = 1024
+"""E8's nearest points are searched by compiled loops among so many classes at most: codebooks of up to 26 bits."""
 
 MOST_PATTERNS = 1 << 18
 """Absolute values of so many points at most are kept, without their signs, and looked up: E8 of up to 24 bits."""
@@ -193,10 +191,19 @@ class LatticeCoded(Codec):
         packed = np.zeros((len(docs), self.nbytes), dtype=np.uint8)
         padded = int(self.widths_.sum(dtype=np.int64))
         deviation = np.where(self.deviation_ > 0, self.deviation_, 1).astype(np.float64)
-        for start, stop in row_blocks(len(docs), 64 * padded):
+        mean = self.mean_.astype(np.float64)
+        searched = [group for group in self._groups() if group[0].search is None]
+        eights = [(bits, book.bits, dims, book.search) for book, dims, bits in self._groups() if book.search]
+
+        def work(start: int, stop: int) -> None:
+            for group in eights:
+                lattice_points.encode_eights(docs[start:stop], mean, deviation, *group, packed[start:stop])
+
+        over_rows(work, len(docs), 64)
+        for start, stop in row_blocks(len(docs) if searched else 0, 64 * padded):
             white = np.zeros((stop - start, padded))
-            white[:, : self.dim_] = (docs[start:stop] - self.mean_.astype(np.float64)) / deviation
-            for book, dims, bits in self._groups():
+            white[:, : self.dim_] = (docs[start:stop] - mean) / deviation
+            for book, dims, bits in searched:
                 blocks = white[:, dims[:, None] + np.arange(book.width)]
                 numbers = book.nearest(blocks.reshape(-1, book.width)).reshape(-1, len(dims))
                 for block, bit in enumerate(bits.tolist()):
@@ -356,6 +363,11 @@ class _Codebook:
         self.size = sum(sizes)
         self.starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
+    @property
+    def search(self) -> lattice_points.Search | None:
+        """The codebook for the compiled search of nearest points; None where only `nearest` finds them."""
+        return None
+
     def nearest(self, points: Array) -> Int64:
         """Return the numbers of the codebook's points for points of white dimensions (n, width), int64 (n,)."""
         raise NotImplementedError
@@ -494,6 +506,30 @@ class _E8Codebook(_Codebook):
             np.concatenate([classes.on_values, classes.off_values]),
             np.concatenate([classes.on[member], classes.off[member]]),
         )[::-1]
+
+    @functools.cached_property
+    def search(self) -> lattice_points.Search | None:  # type: ignore[override]
+        """The codebook for the compiled search; None where its weights are too many for a processor's cache."""
+        if len(self.scales) > MOST_CLASSES:
+            return None
+        of_class = [self.families[family] for family in self.family.tolist()]
+        values = [classes.on_values if classes.weight else classes.off_values for classes in of_class]
+        each = list(zip(of_class, self.member.tolist(), strict=True))
+        counts = [(classes.on if classes.weight else classes.off)[member] for classes, member in each]
+        kinds = max(map(len, counts))
+        return lattice_points.Search(
+            # what `nearest` weighs by the least size with its sign, and by that with the other sign, is one
+            weights=np.vstack([self.weights[:8], self.weights[8] - self.weights[9], self.weights[10]]),
+            parity=self.parity.astype(np.int64),
+            values=self.values,
+            symbols=np.array([np.searchsorted(own, row) for own, row in zip(values, self.values, strict=True)]),
+            counts=np.array([np.pad(row, (0, kinds - len(row))) for row in counts]).astype(np.uint64),
+            starts=self.starts,
+            sign_bits=np.array([classes.sign_bits[member] for classes, member in each], dtype=np.int64),
+            orders=np.array(
+                [classes.orders[0 if classes.weight else 1][member] for classes, member in each], np.uint64
+            ),
+        )
 
     def _weights(self, leaders: Array) -> Array:
         """Return the matrix (11, K) by which `nearest` weighs a point's features for each class."""

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from methods.base import Array, Float32, Transform, project, row_blocks
 from methods.transforms.linear import eigenbasis, second_moment
 
+TRIANGLE = 64
+"""Rows of a triangular matrix that are multiplied at a time."""
+
 
 @dataclass(kw_only=True, eq=False)
 class ScoreAware(Transform):
@@ -94,9 +97,14 @@ class ScoreAware(Transform):
         lengths = np.empty(len(docs))
         kept = docs.shape[1] - alike
         fixed = self._root[:, kept:] @ docs[:1, kept:].astype(np.float64).sum(axis=0)
-        root, rest = self._root[:kept, :kept].T, float(fixed[kept:] @ fixed[kept:])
         for start, stop in row_blocks(len(docs), 8 * max(1, kept)):
-            back = docs[start:stop, :kept].astype(np.float64) @ root
-            back += fixed[:kept]
-            lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", back, back) + rest)
+            wide = docs[start:stop, :kept].astype(np.float64)
+            squares = np.full(stop - start, fixed[kept:] @ fixed[kept:])
+            for first in range(0, kept, TRIANGLE):
+                last = min(kept, first + TRIANGLE)
+                # left of the diagonal are zeros
+                back = wide[:, first:] @ self._root[first:last, first:kept].T
+                back += fixed[first:last]
+                squares += np.einsum("ij,ij->i", back, back)
+            lengths[start:stop] = np.sqrt(squares)
         return lengths

@@ -24,6 +24,7 @@ from search import vectors
 from methods import SAQ, SVD, EntropyCoded, LatticeCoded, TransformCode, TrellisCoded
 from methods.base import Codec, Codes
 from methods.parallel import allowed
+from methods.transform_coding.lattice_coded import write_bits
 from methods.transform_coding.transform_code import nearest_centroids
 
 FITTED, REFERENCE_ROWS = 5_000, 1_000
@@ -50,6 +51,19 @@ def trellis(codec: TrellisCoded) -> Case:
         return np.concatenate([walk.encode(docs[at : at + 256], codec.nbytes) for at in range(0, len(docs), 256)])
 
     return Case(codec, encode, decode)
+
+
+def lattice(codec: LatticeCoded) -> Case:
+    def encode(docs: np.ndarray) -> np.ndarray:
+        packed = np.zeros((len(docs), codec.nbytes), dtype=np.uint8)
+        white = np.zeros((len(docs), int(codec.widths_.sum(dtype=int))))
+        white[:, : codec.dim_] = (docs - codec.mean_.astype(np.float64)) / codec.deviation_
+        for book, dims, bits in codec._groups():
+            for dim, bit in zip(dims.tolist(), bits.tolist(), strict=True):
+                write_bits(packed, book.nearest(white[:, dim : dim + book.width]), bit, book.bits)
+        return packed
+
+    return Case(codec, encode)
 
 
 def transform(codec: TransformCode) -> Case:
@@ -97,7 +111,7 @@ def main() -> None:
             TransformCode(nbytes=options.nbytes, codebook="joint").fit(docs[:FITTED])
         ),
         "entropy": lambda: Case(EntropyCoded(nbytes=options.nbytes).fit(docs[:FITTED])),
-        "e8": lambda: Case(LatticeCoded(nbytes=options.nbytes, lattice="e8").fit(docs[:FITTED])),
+        "e8": lambda: lattice(LatticeCoded(nbytes=options.nbytes, lattice="e8").fit(docs[:FITTED])),
         "leech": lambda: Case(LatticeCoded(nbytes=options.nbytes, lattice="leech").fit(docs[:FITTED])),
         "saq": lambda: Case(SAQ(nbytes=options.nbytes).fit(docs[:FITTED])),
     }

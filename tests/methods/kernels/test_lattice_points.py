@@ -38,3 +38,23 @@ def test_points_are_the_references(width: int, bits: int) -> None:
 def test_a_shift_and_a_product_divide_what_divides_evenly(quotient: int, divisor: int) -> None:
     shift, inverse = (int(table[divisor]) for table in (lattice_points.SHIFTS, lattice_points.INVERSES))
     assert ((quotient * divisor >> shift) * inverse) % (1 << 64) == quotient
+
+
+@pytest.mark.parametrize("bits", [bits for bits in E8_RATES if codebook(WIDTH["e8"], bits).search is not None])
+def test_numbers_of_e8_are_the_references(bits: int) -> None:
+    book, rng = codebook(WIDTH["e8"], bits), np.random.default_rng(bits)
+    points = rng.standard_normal((300, 16)) * rng.choice([0.1, 1.0, 2.0, 1e3], (300, 1))
+    # sizes and distances that tie, zeros, and points of the codebook themselves
+    points[:100] = rng.integers(-3, 4, (100, 16)) / rng.choice([1, 2, 4], (100, 1))
+    points[100:150] = book.points(rng.integers(0, 1 << bits, 100)).reshape(50, 16)
+    docs, packed = points[:, :15].astype(np.float32), np.zeros((300, 11), dtype=np.uint8)
+    mean, deviation = rng.standard_normal(15), rng.random(15) + 0.5
+    first_bits = np.array([5, 6 + bits])
+    assert book.search is not None
+    lattice_points.encode_eights(docs, mean, deviation, first_bits, bits, np.array([0, 8]), book.search, packed)
+    expected = np.zeros_like(packed)
+    white = np.zeros((300, 16))
+    white[:, :15] = (docs - mean) / deviation
+    for place, bit in enumerate(first_bits.tolist()):
+        write_bits(expected, book.nearest(white[:, 8 * place : 8 * place + 8]), bit, bits)
+    np.testing.assert_array_equal(packed, expected)
