@@ -6,25 +6,51 @@ is `step` times whole numbers packed in bytes, or a sum of one table's row for e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from methods.kernels.code_scores import Levels, Own, Tables
-    from methods.kernels.product_codes import Layout
-
 Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Stored = NDArray[np.float32] | NDArray[np.float16]
 
 PACKED = (1, 2, 4, 8)
 """Bits of numbers that lie within bytes."""
 
+VALUES = 256
+"""Rows of a byte's table."""
+
 PAIRED = 4
 """Bits of a number up to which a byte holds several, so that a table for each byte is worth it."""
+
+
+class ByteTables(NamedTuple):
+    """A table of 256 rows for each byte, which it stands for in some dimensions.
+
+    Attributes
+    ----------
+    starts : int64 (b + 1,)
+        Where each byte's dimensions begin in `dims`.
+    dims : int64 (w,)
+        The dimensions that bytes stand for, byte after byte.
+    columns : float32 (w, 256)
+        What each value of the byte stands for there.
+    """
+
+    starts: Int64
+    dims: Int64
+    columns: Float32
+
+    @classmethod
+    def of(cls, groups: Sequence[Int64], tables: Sequence[Float32]) -> ByteTables:
+        """Return the tables of bytes, float32 (256, w'), in the dimensions of each, int64 (w',)."""
+        starts = np.cumsum([0, *map(len, groups)], dtype=np.int64)
+        columns = np.concatenate([table.T for table in tables]).astype(np.float32)
+        return cls(starts, np.concatenate(groups).astype(np.int64), np.ascontiguousarray(columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +71,15 @@ class PackedNumbers:
     base: Float32
     last_first: bool = False
 
-    def tables(self) -> Layout:
-        """Return the same as a table of 256 rows for each byte: a byte's lookup for its 8 / bits products."""
-        from methods.kernels import product_codes
-
+    def tables(self) -> ByteTables:
+        """Return the same as a table for each byte: a lookup for 8 / bits products."""
         each, dims = 8 // self.bits, np.arange(len(self.step))
         shifts = self.bits * np.arange(each)
-        numbers = np.arange(product_codes.VALUES)[:, None] >> (shifts[::-1] if self.last_first else shifts)
+        numbers = np.arange(VALUES)[:, None] >> (shifts[::-1] if self.last_first else shifts)
         numbers &= 2**self.bits - 1
         groups = [dims[start : start + each] for start in range(0, len(dims), each)]
         tables = [self.base[group] + self.step[group] * numbers[:, : len(group)] for group in groups]
-        return product_codes.layout(groups, [table.astype(np.float32) for table in tables])
+        return ByteTables.of(groups, [table.astype(np.float32) for table in tables])
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +89,7 @@ class StoredRows:
     Attributes
     ----------
     octets : uint8 (n, b)
-    code : PackedNumbers or Layout
+    code : PackedNumbers or ByteTables
         What they stand for, in the first dimensions; a table's bytes name theirs.
     point : float32 (width,)
     factor : float32 or float16 (n,), or None for 1
@@ -76,7 +100,7 @@ class StoredRows:
     """
 
     octets: UInt8
-    code: PackedNumbers | Layout
+    code: PackedNumbers | ByteTables
     point: Float32
     factor: Stored | None = None
     extra: Stored | None = None
@@ -106,75 +130,11 @@ class StoredRows:
         along = None if self.direction is None else np.insert(self.direction, width, np.float32(0))
         return replace(self, point=both, direction=along)
 
-    def form(self) -> Levels | Tables:
-        """Return what compiled loops score."""
-        from methods.kernels.code_scores import Levels, Rows, Tables  # numba takes a while to import
 
-        octets = np.ascontiguousarray(self.octets)
-        factor, extra = _own(self.factor), _own(self.extra)
-        largest = 1.0 if self.factor is None else float(np.abs(self.factor).max())
-        width = len(self.point)
-        point = np.ascontiguousarray(self.point, dtype=np.float32)
-        direction = np.zeros(width, np.float32) if self.direction is None else self.direction.astype(np.float32)
-        # eight products are more than one lookup
-        if isinstance(self.code, PackedNumbers) and self.code.bits > 1:
-            code, each = self.code, 8 // self.code.bits
-            dims = np.arange(octets.shape[1] * each)
-            dims = np.where(dims < len(code.step), dims, -1).reshape(octets.shape[1], each).T
-            shifts = np.arange(each, dtype=np.uint8) * np.uint8(code.bits)
-            shifts = np.ascontiguousarray(shifts[::-1] if code.last_first else shifts)
-            return Levels(
-                Rows(octets, shifts, 2**code.bits - 1, factor, extra, -1.0),
-                np.ascontiguousarray(dims),
-                _filled(code.step, width),
-                _filled(code.base, width),
-                point,
-                direction,
-                largest,
-            )
-        layout = self.code.tables() if isinstance(self.code, PackedNumbers) else self.code
-        wide = layout.columns.astype(np.float64)
-        ends = layout.starts[:-1]
-        lengths = np.add.reduceat(wide**2, ends, axis=0)
-        cross = np.add.reduceat(wide * point[layout.dims][:, None].astype(np.float64), ends, axis=0)
-        square = float(point.astype(np.float64) @ point)
-        reach = float(np.sqrt(lengths.max(axis=1).sum()))
-        return Tables(
-            Rows(octets, np.empty(0, np.uint8), 0, factor, extra, square if self.unit else -1.0),
-            layout.starts,
-            layout.dims,
-            layout.columns,
-            point,
-            direction,
-            (lengths + 2 * cross).astype(np.float32).ravel() if self.unit else np.empty(0, np.float32),
-            largest * reach + float(np.sqrt(square)),
-        )
-
-
-def byte_layout(bits: int, levels: Float32, d: int) -> Layout:
-    """Return the layout of numbers of 1, 2 or 4 bits, each of which stands for one of `levels`, float32 (2^bits,)."""
-    from methods.kernels import product_codes
-
+def byte_tables(bits: int, levels: Float32, d: int) -> ByteTables:
+    """Return the tables of numbers of 1, 2 or 4 bits, each of which stands for one of `levels`, float32 (2^bits,)."""
     each, dims = 8 // bits, np.arange(d)
     groups = [dims[start : start + each] for start in range(0, d, each)]
-    numbers = np.arange(product_codes.VALUES)[:, None] >> bits * np.arange(each) & (2**bits - 1)
+    numbers = np.arange(VALUES)[:, None] >> bits * np.arange(each) & (2**bits - 1)
     table = levels[numbers]
-    return product_codes.layout(groups, [np.ascontiguousarray(table[:, : len(group)]) for group in groups])
-
-
-def _filled(values: Float32, width: int) -> Float32:
-    filled = np.zeros(width, np.float32)
-    filled[: len(values)] = values
-    return filled
-
-
-def _own(numbers: Stored | None) -> Own:
-    """Return numbers of documents as they are stored."""
-    from methods.kernels.code_scores import Own
-
-    whole, half = np.empty(0, np.float32), np.empty(0, np.uint16)
-    if numbers is not None and numbers.dtype == np.float32:
-        whole = np.ascontiguousarray(numbers)
-    elif numbers is not None:
-        half = np.ascontiguousarray(numbers).view(np.uint16)
-    return Own(whole, half)
+    return ByteTables.of(groups, [table[:, : len(group)] for group in groups])

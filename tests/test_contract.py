@@ -306,7 +306,7 @@ def test_bytes_that_say_what_they_stand_for_score_as_what_they_decode_to(name: s
     rows = codec.stored_rows(codes)
     if rows is None:
         pytest.skip("documents are decoded")
-    form, asked = rows.form(), codec.query_matrix(queries()[:5])
+    form, asked = code_scores.form_of(rows), codec.query_matrix(queries()[:5])
     expected = asked.astype(np.float64) @ codec.doc_matrix(codes).astype(np.float64).T
     prepared, every, scores = code_scores.room(form), np.arange(codes.n), np.empty(codes.n)
     for query, exact in zip(asked, expected, strict=True):

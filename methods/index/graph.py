@@ -152,10 +152,12 @@ class Graph(IndexStructure, ABC):
 
     def _walkable(self, codes: Codes) -> Walkable:
         """Return what a walk needs; that of the last codes is kept."""
+        from methods.kernels.code_scores import form_of
+
         kept = vars(self).get("_searched")
         if kept is None or kept[0]() is not codes:
             rows = self.codec.stored_rows(held(codes))
-            docs = self._decoded(codes) if rows is None else rows.form()
+            docs = self._decoded(codes) if rows is None else form_of(rows)
             kept = weakref.ref(codes), Walkable(docs, self._read_graph(dict(codes.shared), codes.n))
             self._searched = kept
         return kept[1]

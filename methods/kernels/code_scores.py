@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from methods.compiling import compiled
 from methods.kernels.lanes import LANES, product
-from methods.kernels.product_codes import VALUES
+from methods.stored_rows import VALUES, PackedNumbers, Stored, StoredRows
 
 Array = NDArray[Any]
+Float32 = NDArray[np.float32]
 
 LARGEST = 32767.0
 """The largest weight: an int16."""
@@ -120,7 +121,7 @@ class Tables(NamedTuple):
     Attributes
     ----------
     rows : Rows
-    starts, dims, columns : as in `methods.kernels.product_codes.Layout`
+    starts, dims, columns : as in `methods.stored_rows.ByteTables`
     point, direction : float32 (d,)
     squares : float32 (256 b,), or empty
         For documents of unit length, without f and e: what each byte adds to the squared length, 2 <point, t> + |t|^2.
@@ -348,6 +349,65 @@ _LOOPS: dict[type, tuple[Any, Any, Any]] = {
     Levels: (_room_levels, _prepare_levels, _score_levels),
     Tables: (_room_tables, _prepare_tables, _score_tables),
 }
+
+
+def form_of(stored: StoredRows) -> Levels | Tables:
+    """Return the form in which loops score what a codec says of its codes."""
+    octets = np.ascontiguousarray(stored.octets)
+    factor, extra = _own(stored.factor), _own(stored.extra)
+    largest = 1.0 if stored.factor is None else float(np.abs(stored.factor).max())
+    width = len(stored.point)
+    point = np.ascontiguousarray(stored.point, dtype=np.float32)
+    direction = np.zeros(width, np.float32) if stored.direction is None else stored.direction.astype(np.float32)
+    # eight products are more than one lookup
+    if isinstance(stored.code, PackedNumbers) and stored.code.bits > 1:
+        code, each = stored.code, 8 // stored.code.bits
+        dims = np.arange(octets.shape[1] * each)
+        dims = np.where(dims < len(code.step), dims, -1).reshape(octets.shape[1], each).T
+        shifts = np.arange(each, dtype=np.uint8) * np.uint8(code.bits)
+        shifts = np.ascontiguousarray(shifts[::-1] if code.last_first else shifts)
+        return Levels(
+            Rows(octets, shifts, 2**code.bits - 1, factor, extra, -1.0),
+            np.ascontiguousarray(dims),
+            _filled(code.step, width),
+            _filled(code.base, width),
+            point,
+            direction,
+            largest,
+        )
+    layout = stored.code.tables() if isinstance(stored.code, PackedNumbers) else stored.code
+    wide = layout.columns.astype(np.float64)
+    ends = layout.starts[:-1]
+    lengths = np.add.reduceat(wide**2, ends, axis=0)
+    cross = np.add.reduceat(wide * point[layout.dims][:, None].astype(np.float64), ends, axis=0)
+    square = float(point.astype(np.float64) @ point)
+    reach = float(np.sqrt(lengths.max(axis=1).sum()))
+    return Tables(
+        Rows(octets, np.empty(0, np.uint8), 0, factor, extra, square if stored.unit else -1.0),
+        layout.starts,
+        layout.dims,
+        layout.columns,
+        point,
+        direction,
+        (lengths + 2 * cross).astype(np.float32).ravel() if stored.unit else np.empty(0, np.float32),
+        largest * reach + float(np.sqrt(square)),
+    )
+
+
+def _filled(values: Float32, width: int) -> Float32:
+    filled = np.zeros(width, np.float32)
+    filled[: len(values)] = values
+    return filled
+
+
+def _own(numbers: Stored | None) -> Own:
+    """Return numbers of documents as they are stored."""
+    whole, half = np.empty(0, np.float32), np.empty(0, np.uint16)
+    if numbers is not None and numbers.dtype == np.float32:
+        whole = np.ascontiguousarray(numbers)
+    elif numbers is not None:
+        half = np.ascontiguousarray(numbers).view(np.uint16)
+    return Own(whole, half)
 
 
 def room(form: Form) -> Prepared:

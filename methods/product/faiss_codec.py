@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,7 @@ from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
 from methods.kernels.threads import on_cores, one_thread
 from methods.product.faiss_state import quantizers, read_state
-from methods.stored_rows import PackedNumbers, StoredRows
-
-if TYPE_CHECKING:
-    from methods.kernels.product_codes import Layout
+from methods.stored_rows import VALUES, ByteTables, PackedNumbers, StoredRows
 
 WIDE_PART = 16
 """Dimensions of a part from which on FAISS makes tables by a matrix product."""
@@ -197,7 +194,7 @@ class FaissCodec(Codec):
         index: Any = self._index
         d = int(index.d)
         if isinstance(index, faiss.IndexPQ) and index.pq.nbits in (4, 8) and index.pq.M % (8 // index.pq.nbits) == 0:
-            return StoredRows(self._octets(codes), _pq_layout(index.pq), np.zeros(d, np.float32))
+            return StoredRows(self._octets(codes), _pq_tables(index.pq), np.zeros(d, np.float32))
         widths = {faiss.ScalarQuantizer.QT_8bit: 8, faiss.ScalarQuantizer.QT_4bit: 4}
         bits = widths.get(index.sq.qtype) if isinstance(index, faiss.IndexScalarQuantizer) else None
         if bits is None:
@@ -255,21 +252,19 @@ class FaissCodec(Codec):
         return scores, rows
 
 
-def _pq_layout(quantizer: Any) -> Layout:
+def _pq_tables(quantizer: Any) -> ByteTables:
     """Return FAISS's product quantiser of 8 or 4 bits as tables of whole bytes, the first codebook's bits lowest."""
     import faiss
 
-    from methods.kernels import product_codes
-
     width, size, each = quantizer.dsub, quantizer.ksub, 8 // quantizer.nbits
     codebooks = faiss.vector_to_array(quantizer.centroids).reshape(quantizer.M, size, width)
-    numbers = np.arange(product_codes.VALUES)[:, None] >> quantizer.nbits * np.arange(each) & (size - 1)
+    numbers = np.arange(VALUES)[:, None] >> quantizer.nbits * np.arange(each) & (size - 1)
     groups, tables = [], []
     for first in range(0, quantizer.M, each):
         groups.append(np.arange(first * width, (first + each) * width))
         parts = [codebooks[first + place][numbers[:, place]] for place in range(each)]
         tables.append(np.ascontiguousarray(np.hstack(parts)))
-    return product_codes.layout(groups, tables)
+    return ByteTables.of(groups, tables)
 
 
 def codec_of_codebooks(codebooks: Float32, bits: int) -> FaissCodec:

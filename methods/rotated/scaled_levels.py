@@ -15,7 +15,7 @@ as c + f s, with c a common centre (or none). They differ in the levels, in how 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,7 @@ from methods.base import Array, Codec, Codes, Float32, MethodError, row_blocks
 from methods.kernels.packing import pack, unpack
 from methods.rotated import grid_codes
 from methods.scalar.lloyd import gaussian_half_levels, sphere_half_levels, uniform_half_levels
-from methods.stored_rows import PACKED, PackedNumbers, StoredRows, byte_layout
-
-if TYPE_CHECKING:
-    from methods.kernels.product_codes import Layout
+from methods.stored_rows import PACKED, PackedNumbers, StoredRows, byte_tables
 
 CLIPS = tuple(round(1 - 0.05 * i, 2) for i in range(13))
 """Parts of the largest magnitude that start="clip" tries: 1 down to 0.4."""
@@ -229,9 +226,11 @@ class ScaledLevels(Codec):
             point = np.append(point, np.float32(0))
         ones = np.ones(d, np.float32)
         if even:
-            code: PackedNumbers | Layout = PackedNumbers(self.bits, ones * (levels[1] - levels[0]), ones * levels[0])
+            code: PackedNumbers | ByteTables = PackedNumbers(
+                self.bits, ones * (levels[1] - levels[0]), ones * levels[0]
+            )
         else:
-            code = byte_layout(self.bits, levels, d)
+            code = byte_tables(self.bits, levels, d)
         return StoredRows(codes.array, code, point, factor, extra, direction)
 
     def _levels(self, codes: Codes) -> Float32:

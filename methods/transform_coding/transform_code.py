@@ -21,7 +21,7 @@ from methods.kernels.table_scan import TableScan
 from methods.kernels.threads import one_thread
 from methods.parallel import over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
-from methods.stored_rows import StoredRows
+from methods.stored_rows import ByteTables, StoredRows
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
 
 Int64 = NDArray[np.int64]
@@ -258,7 +258,8 @@ class TransformCode(Codec):
             return None
         point = np.zeros(self.dim_, np.float32)
         point[self._idle] = self.rest_
-        return StoredRows(codes.array, self._layout, point)
+        layout = self._layout
+        return StoredRows(codes.array, ByteTables(layout.starts, layout.dims, layout.columns), point)
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
         # decoded once, documents meet many queries in one matrix product; tables are for a few
