@@ -225,12 +225,8 @@ class ScaledLevels(Codec):
             extra, direction = codes.rows["offset"], np.eye(d + 1, dtype=np.float32)[-1]
             point = np.append(point, np.float32(0))
         ones = np.ones(d, np.float32)
-        if even:
-            code: PackedNumbers | ByteTables = PackedNumbers(
-                self.bits, ones * (levels[1] - levels[0]), ones * levels[0]
-            )
-        else:
-            code = byte_tables(self.bits, levels, d)
+        equal = PackedNumbers(self.bits, ones * (levels[1] - levels[0]), ones * levels[0])
+        code = equal if even else byte_tables(self.bits, levels, d)
         return StoredRows(codes.array, code, point, factor, extra, direction)
 
     def _levels(self, codes: Codes) -> Float32:
