@@ -218,6 +218,9 @@ def decode(
 
 EIGHT = 8
 
+RUN = 64
+"""Classes whose scores are compared together."""
+
 CLIP = 32.0
 """Coordinates beyond so many deviations are moved there first."""
 
@@ -257,20 +260,21 @@ class Search(NamedTuple):
 @loose
 def _best_class(sizes: Array, weights: Array, scores: Array) -> Any:
     """Return the first class of the highest score; exact sums have no order."""
+    # taken out once: for all that is known, scores might be written over them
+    a, b, c, d, e = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    f, g, free, given = sizes[5], sizes[6], sizes[7], sizes[8]
     for number in range(len(scores)):
-        score = sizes[0] * weights[0, number] + weights[9, number]
-        score += sizes[1] * weights[1, number]
-        score += sizes[2] * weights[2, number]
-        score += sizes[3] * weights[3, number]
-        score += sizes[4] * weights[4, number]
-        score += sizes[5] * weights[5, number]
-        score += sizes[6] * weights[6, number]
-        score += sizes[7] * weights[7, number]
-        scores[number] = score + sizes[8] * weights[8, number]
-    top = scores[0]
-    for score in scores:
-        top = max(top, score)
-    best = 0
+        score = a * weights[0, number] + b * weights[1, number] + c * weights[2, number] + d * weights[3, number]
+        score += e * weights[4, number] + f * weights[5, number] + g * weights[6, number] + weights[9, number]
+        scores[number] = score + free * weights[7, number] + given * weights[8, number]
+    top, run = -np.inf, 0
+    for start in range(0, len(scores), RUN):
+        here = scores[start]
+        for number in range(start, min(len(scores), start + RUN)):
+            here = scores[number] if scores[number] > here else here
+        if here > top:
+            top, run = here, start
+    best = run
     while scores[best] != top:
         best += 1
     return best

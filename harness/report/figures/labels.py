@@ -105,7 +105,7 @@ def _places(request: Request, bounds: Float, obstacles: Float, lines: Float) -> 
     boxes, costs = boxes[free], costs[free]
     free = ~overlaps(boxes, obstacles).any(axis=1)
     boxes, costs = boxes[free], costs[free]
-    crossing: Bool = crosses(lines, boxes + CLEARANCE).any(axis=0)
+    crossing: Bool = np.logical_or.reduce(crosses(lines, boxes + CLEARANCE), axis=0)
     if np.isfinite(request.reach):
         boxes, costs, crossing = boxes[~crossing], costs[~crossing], crossing[~crossing]
     joins = leader_lines(request, boxes)

@@ -115,9 +115,10 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     with style():
         settle(figure)
         # Figure.savefig would draw each twice, once to lay it out anew
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.print_png(png, metadata=title | {"Software": None})
-        FigureCanvasSVG(figure).print_svg(svg, metadata=title | {"Date": None, "Creator": None})
+        vectors: Any = FigureCanvasSVG(figure)
+        vectors.print_svg(svg, metadata=title | {"Date": None, "Creator": None})
         figure.set_dpi(DPI)
         figure.set_canvas(canvas)
     return [png, svg]
