@@ -135,7 +135,7 @@ def test_help_and_list_import_nothing_heavy() -> None:
         ),
         (
             ["dataset@fit_dataset=foldr"],
-            "there is no dataset 'foldr'; did you mean 'folder'? There are: folder, mteb, ",
+            "there is no dataset 'foldr'; did you mean 'folder'? There are: folder, limit, mteb, ",
         ),
         (["method=jpq", "method.epoch=3"], "'vecbudget run method=jpq --cfg job' shows all "),
         (["method=int8", "method.bitts=4"], "method has no parameter 'bitts'; did you mean 'bits'? It has: bits, clip"),
