@@ -5,12 +5,12 @@
 EXTRAS=dev
 . "$(dirname "$0")/environment.sh"
 uv=.venv/bin/uv
-extras=(--extra entropy --extra joblib --extra hdf5 --extra site)
+extras=(--extra joblib --extra hdf5 --extra site)
 "$uv" venv --quiet --clear --python "$PYTHON" .venv-lowest
 "$uv" pip compile --quiet --resolution lowest-direct --python .venv-lowest "${extras[@]}" pyproject.toml -o .venv-lowest/lowest.txt
 "$uv" pip install --quiet --python .venv-lowest -r .venv-lowest/lowest.txt
 # what only the tests need may be new
-"$uv" pip install --quiet --python .venv-lowest -c .venv-lowest/lowest.txt pytest hypothesis pytest-xdist pytrec_eval-terrier
+"$uv" pip install --quiet --python .venv-lowest -c .venv-lowest/lowest.txt pytest hypothesis pytest-xdist pytrec_eval-terrier constriction
 "$uv" pip install --quiet --python .venv-lowest --no-deps -e .
 grep '==' .venv-lowest/lowest.txt | tr '\n' ' '
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

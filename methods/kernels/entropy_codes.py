@@ -1,7 +1,7 @@
 """Compiled range coding of quantised coordinates: see `methods.transform_coding.entropy_coded`.
 
 The bytes are those of the package constriction (its queue of 32-bit words with a state of 64 bits and probabilities of
-24), which is the reference: `methods.kernels.range_coder` calls it.
+24), which is the reference: `tests.methods.kernels.range_coder` calls it.
 """
 
 from __future__ import annotations

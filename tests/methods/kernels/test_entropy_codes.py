@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.base import Codes
-from methods.kernels import entropy_codes, range_coder
+from methods.kernels import entropy_codes
 from methods.transform_coding.entropy_coded import MARGIN, EntropyCoded, reach
 from tests.conftest import clustered_vectors
-
-pytest.importorskip("constriction")
+from tests.methods.kernels import range_coder
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,13 +9,13 @@ numeral systems, starts from an empty state, which costs documents of a few doze
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
+import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.base import Array, MethodError
+from methods.base import Array
 
 UInt8 = NDArray[np.uint8]
 
@@ -26,34 +26,17 @@ STATE_WORDS = 2
 """Words of the coder's state, from which a decoder reads ahead."""
 
 
-def stream() -> types.ModuleType:
-    """Return constriction's stream codes.
-
-    Raises
-    ------
-    MethodError
-        If constriction is not installed.
-    """
-    try:
-        import constriction  # type: ignore[import-untyped,import-not-found]
-    except ImportError as error:
-        message = "entropy coding needs constriction, which is not installed; run: pip install 'vecbudget[entropy]'"
-        raise MethodError(message) from error
-    module: types.ModuleType = constriction.stream
-    return module
-
-
 def model(probabilities: Array) -> Any:
     """Return the package's model of the numbers 0, 1, ..., each of which keeps at least the probability 2**-24."""
     if len(probabilities) == 1:
         # the package refuses a certainty: a second number that never comes
         probabilities = np.append(probabilities, 0)
-    return stream().model.Categorical(np.asarray(probabilities, dtype=np.float32), perfect=False)
+    return constriction.stream.model.Categorical(np.asarray(probabilities, dtype=np.float32), perfect=False)
 
 
 def encoder() -> Any:
     """Return an empty range encoder, with a method `encode(number, model)`."""
-    return stream().queue.RangeEncoder()
+    return constriction.stream.queue.RangeEncoder()
 
 
 def decoder(code: UInt8) -> Any:
@@ -61,7 +44,7 @@ def decoder(code: UInt8) -> Any:
     words = -(-8 * len(code) // WORD) + STATE_WORDS
     padded = np.zeros(words * WORD // 8, dtype=np.uint8)
     padded[: len(code)] = code
-    return stream().queue.RangeDecoder(padded.view(">u4").astype(np.uint32))
+    return constriction.stream.queue.RangeDecoder(padded.view(">u4").astype(np.uint32))
 
 
 def point(coder: Any, size: int | None = None) -> UInt8 | None:
