@@ -229,7 +229,7 @@ def warn_of_slow_type(dtype: str) -> None:
     """Say so where a type is slower than float32 because the processor does not compute with it."""
     import torch
 
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # torch has told since 2.10
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch has told since 2.10
     x86 = able.get("architecture") == "x86_64"
     if dtype in FAST_TYPES and x86 and not any(able.get(name) for name in FAST_TYPES[dtype]):
         log.warning(
