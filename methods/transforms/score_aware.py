@@ -85,7 +85,7 @@ class ScoreAware(Transform):
     @functools.cached_property
     def _root(self) -> NDArray[np.float64]:
         """The upper triangular matrix, float64 (d, d), that makes lengths of what `backward_` makes: Cholesky's."""
-        root: NDArray[np.float64] = np.linalg.qr(self.backward_.astype(np.float64), mode="r")
+        _, root = np.linalg.qr(self.backward_.astype(np.float64))
         return root
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
