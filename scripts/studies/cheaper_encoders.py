@@ -101,10 +101,10 @@ def table_of(lines: list[dict[str, Any]]) -> str:
             else:
                 difference = compare([line[kind]], whole[kind]).difference
                 row.append(
-                    f"{mean:.4f} ({difference.mean[0]:+.4f} [{difference.low[0]:+.4f}, {difference.high[0]:+.4f}])"
+                    f"{mean:.4f} ({difference.estimate[0]:+.4f} [{difference.low[0]:+.4f}, {difference.high[0]:+.4f}])"
                 )
         rows.append(row)
-    header = ["model", "MB", "docs/s, float32 = 1", "nDCG@10 at 384 dimensions", "nDCG@10 at 48 bytes"]
+    header = ["model", "MB of weights", "docs/s, float32 = 1", "nDCG@10 at 384 dimensions", "nDCG@10 at 48 bytes"]
     return Table(by_place(header, {1, 2}), rows).markdown()
 
 
@@ -134,7 +134,7 @@ def main() -> None:
         speeds = relative_speed(model, whole, timed)
         line = {
             "setting": setting,
-            "bytes": shipped_bytes(model._packaged._model),
+            "bytes": shipped_bytes(model._packaged.loaded),
             "speed": statistics.median(speeds),
             "speeds": speeds,
             **scores(*vectors, judgements),

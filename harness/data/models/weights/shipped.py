@@ -11,7 +11,7 @@ def shipped_bytes(model: Any) -> int:
     Of a torch model, all tensors of its state, each once, as the type that they are kept as; of one that an engine
     runs, the file that the engine reads, and the tensors of what comes after. Tokenizers are not among them.
     """
-    engine: int = getattr(model[0].auto_model.forward, "nbytes", 0)
+    engine: int = sum(getattr(part.forward, "nbytes", 0) for part in model.modules())
     stored = getattr(model, "stored_dtype", None)
     tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values() if tensor.numel()}
     sizes: list[int] = [
