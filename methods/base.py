@@ -484,6 +484,11 @@ class Transform(Part, ABC):
     def _transform_queries(self, queries: Any) -> Any:
         return self._transform_docs(queries)
 
+    @property
+    def has_own_lengths(self) -> bool:
+        """Whether a document is as long as the transform says, and not as its row."""
+        return type(self)._lengths is not Transform._lengths
+
     def _lengths(self, docs: Float32, alike: int = 0) -> Array:
         """Return the lengths, float64 (n,), that documents of the new space (n, d') are renormalised by.
 

@@ -329,7 +329,7 @@ class Chain(Codec):
         rows = self._plain_rows(codes)
         if rows is None or not self.renormalizes:
             return rows
-        own_lengths = self.transforms and type(self.transforms[-1])._lengths is not Transform._lengths
+        own_lengths = self.transforms and self.transforms[-1].has_own_lengths
         return None if own_lengths else rows.scaled_to_unit_length()
 
     def _plain_rows(self, codes: Codes) -> StoredRows | None:
