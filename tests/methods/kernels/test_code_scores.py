@@ -1,7 +1,7 @@
 """Scores from codes as they lie: documents' own numbers, and the order of a list. Codes: tests/test_contract.py."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.kernels.code_scores import Own, own_number
@@ -20,6 +20,8 @@ scores = st.floats(width=32, allow_nan=False)
 rows = st.integers(0, 2**31 - 1)
 
 
+# the first call compiles
+@settings(deadline=None)
 @given(scores, rows, scores, rows)
 def test_keys_stand_in_the_order_of_scores_and_then_of_rows(one: float, row: int, other: float, next_row: int) -> None:
     first, second = key_of(one, row), key_of(other, next_row)
