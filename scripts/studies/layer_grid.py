@@ -40,18 +40,24 @@ def quality(docs: Any, queries: Any, bits: int, judgements: Judgements) -> float
     return float(ndcg(Rankings(rows, scores, len(docs), judgements), 10).mean())
 
 
-def draw(grid: np.ndarray, columns: list[str], path: Path) -> None:
+def draw(grid: np.ndarray, path: Path, title: str) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(grid, aspect="auto", cmap="viridis")
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
-    axes.set_yticks(list(LAYERS), [str(layer) for layer in LAYERS])
-    axes.set_ylabel("layers")
-    for (row, column), value in np.ndenumerate(grid):
-        shade = "black" if value > grid.mean() else "white"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(BITS), sharey=True)
+    for place, (bits, own) in enumerate(zip(BITS, axes, strict=True)):
+        part = grid[:, place * len(DIMS) :][:, : len(DIMS)]
+        shown = own.imshow(part, aspect="auto", cmap="viridis", vmin=grid.min(), vmax=grid.max())
+        own.set_xticks(range(len(DIMS)), [str(dim) for dim in DIMS])
+        own.set_yticks(list(LAYERS), [str(layer) for layer in LAYERS])
+        own.set_title(f"{bits} bit{'s' * (bits > 1)} a dimension", fontsize=10)
+        own.set_xlabel("dimensions")
+        for (row, column), value in np.ndenumerate(part):
+            shade = "black" if value > (grid.min() + grid.max()) / 2 else "white"
+            own.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=shade)
+    axes[0].set_ylabel("layers that are run")
+    figure.colorbar(shown, ax=axes, label="nDCG@10")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     figure.savefig(path, dpi=150)
 
 
@@ -84,7 +90,7 @@ def main() -> None:
     text = Table(by_place(header, set(range(1, len(header)))), rows).markdown()
     print(text)
     if options.picture is not None:
-        draw(grid, columns, options.picture)
+        draw(grid, options.picture, f"{Path(options.data).name}: what layers, dimensions and bits keep")
     if options.out is not None:
         title = f"# Layers x dimensions x bits of all-MiniLM-L6-v2 ({Path(options.data).name}), nDCG@10"
         options.out.write_text(f"{title}\n\n{text}\n", encoding="utf-8")
