@@ -28,6 +28,8 @@ def draw_encoders(found: Encoders) -> Figure:
     ----------
     found : Encoders
     """
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
     label, models = metric(found.quality).label, found.models
     megabytes = models["model_bytes"].to_numpy(dtype=float) / 1e6
     series = {"whole": "float32"} | {f"best_{budget}": f"best within {budget} bytes" for budget in reversed(BUDGETS)}
@@ -44,7 +46,9 @@ def draw_encoders(found: Encoders) -> Figure:
                 axes.annotate(
                     str(name), (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=QUIET
                 )
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.15, y=0.12)
         axes.set_xlabel("model, MB")
         axes.set_ylabel(label)

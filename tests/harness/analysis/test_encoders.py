@@ -94,6 +94,8 @@ def test_models_are_drawn_by_their_bytes() -> None:
     assert names == ["small", "large"] and axes.get_xscale() == "log"
     whole = axes.lines[0]
     assert whole.get_xdata().tolist() == [8.0, 90.0] and np.allclose(whole.get_ydata(), found.models["whole"])
+    ticks = [tick.get_text() for tick in axes.get_xticklabels(which="both")]
+    assert "16" in ticks and not any("$" in tick for tick in ticks), "numbers, not the source of a formula"
     alone = two_models(0.2)
     alone.rows = [row for row in alone.rows if row["model"] == "small"]
     assert not can_draw_encoders(encoders(pages(alone.frame()))[0])
