@@ -88,10 +88,13 @@ def markdown(page: GrowthPage, figure: str, command: str) -> str:
             _table(page, lost=True),
             "Paired by query: an interval that leaves out 0 is a loss; whether it grows along a row is the question.",
         ]
+    if any(one.beyond for one in page.curves):
+        blocks.append(
+            "Columns with ≈ are *extrapolated*: a straight line over the logarithm of the number of documents, fitted "
+            "to the sizes that were searched. Nothing was searched there; the interval is that of the line, over "
+            "queries, and does not cover that scores may leave it."
+        )
     blocks += [
-        "Columns with ≈ are *extrapolated*: a straight line over the logarithm of the number of documents, fitted to "
-        "the sizes that were searched. Nothing was searched there; the interval is that of the line, over queries, "
-        "and does not cover that scores may leave it.",
         f"*{provenance(page.runs, command)}*",
     ]
     return "\n\n".join(blocks) + "\n"
