@@ -268,6 +268,11 @@ def _tune(arguments: list[str]) -> int:
         "--queries", default="auto", metavar="KIND", help="train, titles, sentences or documents (the first there is)"
     )
     parser.add_argument("--sampler", choices=["tpe", "nsga2", "nsga3"], default="tpe", help="of Optuna (tpe)")
+    parser.add_argument(
+        "--speed",
+        choices=["search", "encode"],
+        help="look for settings that are fast, too: a front of three objectives",
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the search (1)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the search (RESULTS/tune/...)")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="with methods of your own: DIR/method/*.yaml")
@@ -294,6 +299,7 @@ def _tune(arguments: list[str]) -> int:
         methods=tuple(name for name in options.methods.split(",") if name),
         queries=options.queries,
         sampler=options.sampler,
+        speed=options.speed,
         processes=options.processes,
         out=options.out,
         config_dir=options.config_dir,

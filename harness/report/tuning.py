@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,16 @@ from harness.report import markdown
 from harness.report.figures import style
 from harness.tuning.dataset_search import Tuned
 from harness.tuning.importance import importance
-from harness.tuning.result import Figure
-from harness.tuning.study import Trial
+from harness.tuning.result import Figure, Result
+from harness.tuning.study import Speed, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
 Scale = Callable[[object], float]
+
+TIMES: Mapping[Speed, str] = {"search": "milliseconds a query", "encode": "microseconds a document encoded"}
 
 SHOWN = 12
 """Parameters whose importance is shown, and lines of the picture of methods."""
@@ -87,12 +89,19 @@ def tuned_markdown(found: Tuned) -> str:
         f"{found.looked_at}. {_states(result.trials).capitalize()}.",
         "![Settings, parameters and what they are worth](tune.png)",
         _test_section(found),
-        "## The front\nSettings that no other one beats in bytes and overlap@10 with the float ranking, on the queries "
-        f"that they were chosen by. Each is a yaml in the folder `method`.\n\n{_front_table(found)}",
+        f"## The front\nSettings that no other one beats in {_objectives(found.search.speed)}, on the queries that "
+        f"they were chosen by. Each is a yaml in the folder `method`.\n\n{_front_table(found)}",
         f"## All settings\n{_all_table(result.trials)}",
         f"`{run_command(found)}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _objectives(speed: Speed | None) -> str:
+    """Name what was searched for."""
+    if speed is None:
+        return "bytes and overlap@10 with the float ranking"
+    return f"bytes, overlap@10 with the float ranking and {TIMES[speed]}"
 
 
 def _test_section(found: Tuned) -> str:
@@ -209,21 +218,51 @@ def draw(found: Tuned) -> Picture:
     """Draw every setting by its method, the best method's parameters, and what each parameter is worth."""
     trials = [trial for trial in found.result.trials if trial.state == "measured"]
     with style.style():
-        figure = style.new_figure(style.WIDTH, style.TALL)
+        speed = found.search.speed
+        figure = style.new_figure(style.WIDTH, style.TALL * (1.5 if speed else 1))
         figure.suptitle(
             f"{found.dataset} · {found.model}: settings within {found.search.limits.max_bytes} bytes a document",
             x=0.01,
             ha="left",
             fontsize=11,
         )
-        grid = figure.add_gridspec(2, 2, height_ratios=(1, 1))
+        grid = figure.add_gridspec(3 if speed else 2, 2)
         _draw_methods(figure.add_subplot(grid[0, 0]), trials, found.result.best)
         # what a byte more or less is worth, everybody knows
         _draw_importance(
             figure.add_subplot(grid[0, 1]), [trial for trial in trials if _fills(trial, found.result.best)]
         )
         _draw_parallel(figure.add_subplot(grid[1, :]), trials, found.result.best)
+        if speed:
+            _draw_speed(figure.add_subplot(grid[2, :]), trials, found.result, speed)
     return figure
+
+
+def _draw_speed(panel: Axes, trials: Sequence[Trial], result: Result, speed: Speed) -> None:
+    """Draw every setting by its time and overlap, coloured by its bytes; those of the front have a ring."""
+    costs = [trial.cost(speed) for trial in trials]
+    dots = panel.scatter(
+        costs,
+        [trial.quality for trial in trials],
+        c=[trial.nbytes for trial in trials],
+        cmap="viridis_r",
+        s=30,
+        linewidths=0,
+    )
+    panel.scatter(
+        [trial.cost(speed) for trial in result.front],
+        [trial.quality for trial in result.front],
+        facecolors="none",
+        edgecolors="black",
+        s=75,
+        linewidths=1,
+    )
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.set_xlabel(TIMES[speed])
+    panel.set_ylabel("overlap@10")
+    panel.set_title("Time against overlap (ring: no other one is as small, as good and as fast)")
+    panel.figure.colorbar(dots, ax=panel, label="bytes/document", pad=0.01)
 
 
 def _draw_methods(panel: Axes, trials: Sequence[Trial], best: Trial) -> None:

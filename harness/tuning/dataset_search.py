@@ -21,7 +21,7 @@ from harness.runs.store import Store
 from harness.tuning.objective import Objective
 from harness.tuning.result import Result, Tested
 from harness.tuning.space import Candidate, space
-from harness.tuning.study import Limits, Sampler, Study, Trial, best_of
+from harness.tuning.study import Limits, Sampler, Speed, Study, Trial, best_of
 from methods.representations import kind_of
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Search:
     queries : str
         What the queries that are looked at are made of, see `harness.data.training_queries.choose`.
     sampler : str
+    speed : {"search", "encode"} or None
+        A third objective, beside bytes and overlap.
     processes : int
         That share the search.
     out : Path or None
@@ -58,6 +60,7 @@ class Search:
     methods: tuple[str, ...] = ()
     queries: str = "auto"
     sampler: Sampler = "tpe"
+    speed: Speed | None = None
     processes: int = 1
     out: Path | None = None
     config_dir: Path | None = None
@@ -122,7 +125,7 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
         # a second tier is on disk, for which there must be room
         if search.limits.max_disk_bytes or one.node.get("about", {}).get("family") != "two tiers" or search.methods
     ]
-    study = Study(folder, members, search.limits, cfg.seed, search.sampler)
+    study = Study(folder, members, search.limits, cfg.seed, search.sampler, search.speed)
     identity = {
         "dataset": dataset.fingerprint,
         "model": {role: dict(encoder.identity(role, dataset.task)) for role in ("document", "query")},
@@ -141,7 +144,7 @@ def tuned(search: Search, overrides: Sequence[str], worker: bool = False) -> Tun
     if worker:
         return None
     trials = study.tried()
-    result = Result.of(trials, best_of(trials, search.limits), USUAL)
+    result = Result.of(trials, best_of(trials, search.limits), USUAL, search.speed)
     name = f"tuned_{nbytes}"
     (folder / "method").mkdir(exist_ok=True)
     for trial in (result.best, *result.front):
@@ -197,6 +200,7 @@ def _helpers(search: Search, overrides: Sequence[str], folder: Path) -> list[Pop
         "--methods": ",".join(search.methods) or None,
         "--queries": search.queries,
         "--sampler": search.sampler,
+        "--speed": search.speed,
         "--config-dir": search.config_dir,
         "--out": folder,
     }

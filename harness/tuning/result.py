@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.statistics import compare, mean_interval
-from harness.tuning.study import Trial
+from harness.tuning.study import Speed, Trial
 
 Float64 = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Result:
     usual : Trial or None
         The setting that it is compared with: what would have been taken without a search.
     front : sequence of Trial
-        Those that no other one beats in bytes and quality, smallest first.
+        Those that no other one beats in bytes, quality and, where it was looked for, speed; smallest first.
     optimism : float
         By how much the best of so many settings looks better on the queries that it was chosen by than on others: the
         mean over bootstrap resamples of the queries, of the best in a resample less the same setting on the queries
@@ -84,7 +84,7 @@ class Result:
     tested: Mapping[int, Tested] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], best: Trial, usual: str) -> Result:
+    def of(cls, trials: Sequence[Trial], best: Trial, usual: str, speed: Speed | None = None) -> Result:
         """Read the trials.
 
         Parameters
@@ -94,20 +94,35 @@ class Result:
             See `harness.tuning.study.best_of`.
         usual : str
             The method whose first trial, as its yaml has it, the best is compared with where it keeps to the limits.
+        speed : {"search", "encode"} or None
+            The time that was looked for.
         """
         good = [trial for trial in trials if trial.state == "measured"]
         first = next((trial for trial in trials if trial.candidate.method == usual), None)
         as_it_is = first if first in good else None
-        return cls(trials, best, as_it_is, front(good), optimism(np.stack([trial.overlaps for trial in good])))
+        return cls(trials, best, as_it_is, front(good, speed), optimism(np.stack([trial.overlaps for trial in good])))
 
 
-def front(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that no other one beats in both bytes and quality, smallest first; of equal ones the first."""
+def front(trials: Sequence[Trial], speed: Speed | None = None) -> list[Trial]:
+    """Return the trials that no other one beats, smallest first; of equal ones the first.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Measured.
+    speed : {"search", "encode"} or None
+        With it another one must be as fast as well.
+    """
     kept: list[Trial] = []
-    for trial in sorted(trials, key=lambda one: (one.nbytes, -one.quality, one.number)):
-        if not kept or trial.quality > kept[-1].quality:
+    for trial in sorted(trials, key=lambda one: (one.nbytes, -one.quality, _cost(one, speed), one.number)):
+        # whatever could beat it is no larger, so it was seen before
+        if not any(other.quality >= trial.quality and _cost(other, speed) <= _cost(trial, speed) for other in kept):
             kept.append(trial)
     return kept
+
+
+def _cost(trial: Trial, speed: Speed | None) -> float:
+    return trial.cost(speed) if speed else 0.0
 
 
 def optimism(overlaps: Float64, resamples: int = RESAMPLES, seed: int = 0) -> float:

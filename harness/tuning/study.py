@@ -46,6 +46,12 @@ log = logging.getLogger(__name__)
 
 Sampler = Literal["tpe", "nsga2", "nsga3"]
 
+Speed = Literal["search", "encode"]
+"""What a search may look for beside few bytes and a high overlap: settings that are searched, or encoded, faster."""
+
+TURNS = 3
+"""Encodings and searches of a setting where their time is looked for; the fastest counts."""
+
 SIZES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the budget that settings fill: what lies below it is the rest of the front."""
 
@@ -147,6 +153,16 @@ class Trial:
         """Bytes of a document's codes in memory."""
         return float(self.attributes["resident_bytes"])
 
+    def cost(self, speed: Speed) -> float:
+        """Return milliseconds of a query, or microseconds of a document's encoding."""
+        return cost_of(self.attributes, speed)
+
+
+def cost_of(seen: Mapping[str, Any], speed: Speed) -> float:
+    """Return what `Trial.cost` is, of a trial's attributes: of two digits, more than which no clock tells twice."""
+    exact = seen["query_ms"] if speed == "search" else 1e6 / seen["docs_per_second"]
+    return float(f"{exact:.1e}")
+
 
 class Study:
     """A search in a folder.
@@ -162,12 +178,20 @@ class Study:
     sampler : {"tpe", "nsga2", "nsga3"}
         Tree-structured Parzen estimators (Bergstra et al., 2011; several objectives: Ozaki et al., 2022), or a genetic
         algorithm (Deb et al., 2002; Deb and Jain, 2014), by Optuna.
+    speed : {"search", "encode"} or None
+        A third objective. Times differ from one search to the next, and with them the trials.
     """
 
     def __init__(
-        self, folder: Path, members: Sequence[Member], limits: Limits, seed: int = 0, sampler: Sampler = "tpe"
+        self,
+        folder: Path,
+        members: Sequence[Member],
+        limits: Limits,
+        seed: int = 0,
+        sampler: Sampler = "tpe",
+        speed: Speed | None = None,
     ) -> None:
-        self.folder, self.limits, self.seed, self.sampler = folder, limits, seed, sampler
+        self.folder, self.limits, self.seed, self.sampler, self.speed = folder, limits, seed, sampler, speed
         self.members = {member.name: member for member in members}
 
     def search(
@@ -246,7 +270,9 @@ class Study:
     def _opened(self, objective: Objective, identity: Mapping[str, Any], first: Sequence[str]) -> optuna.Study:
         """Return the study of the folder; whoever makes it also says what is tried first."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = json.loads(json.dumps({**identity, "limits": vars(self.limits), "methods": sorted(self.members)}))
+        own = {"limits": vars(self.limits), "methods": sorted(self.members)}
+        own |= {"speed": self.speed} if self.speed else {}
+        about = json.loads(json.dumps({**identity, **own}))
         with FileLock(self.folder / "study.lock"):
             path = self.folder / "study.json"
             if path.exists():
@@ -277,8 +303,12 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
+        directions: list[Literal["minimize", "maximize"]] = ["minimize", "maximize"]
         made: optuna.Study = optuna.create_study(
-            storage=storage, study_name="vecbudget", directions=["minimize", "maximize"], load_if_exists=True
+            storage=storage,
+            study_name="vecbudget",
+            directions=[*directions, "minimize"] if self.speed else directions,
+            load_if_exists=True,
         )
         return made
 
@@ -339,7 +369,7 @@ class Study:
         if before:
             seen |= {key: value for key, value in before[0].items() if key not in ("process", *seen)}
             if "overlaps" in seen:
-                values = (seen["resident_bytes"], float(np.mean(seen["overlaps"])) / TOP)
+                values = self._values(seen)
         else:
             try:
                 values = self._measured(candidate, objective, seen, study)
@@ -354,12 +384,12 @@ class Study:
 
     def _measured(
         self, candidate: Candidate, objective: Objective, seen: dict[str, Any], study: optuna.Study
-    ) -> tuple[float, float] | None:
-        """Return bytes and quality on the whole, or None for a setting that is not looked at to the end."""
+    ) -> tuple[float, ...] | None:
+        """Return the objectives on the whole, or None for a setting that is not looked at to the end."""
         spec = candidate.spec(self.seed)
         last = len(objective.looks) - 1
         for place, look in enumerate(objective.looks):
-            outcome = measured(spec.make, look, self.limits.max_bytes)
+            outcome = measured(spec.make, look, self.limits.max_bytes, TURNS if self.speed else 1)
             found = np.rint(TOP * outcome.overlaps).astype(int).tolist()
             seen |= {
                 "code_bytes": outcome.code_bytes,
@@ -373,19 +403,27 @@ class Study:
                 return None
             seen["query_ms"] = outcome.query_ms
             if place < last:
-                seen["first_overlaps"] = found
-                if self._is_behind(np.array(found), outcome.resident_bytes, study):
+                seen |= {"first_overlaps": found, "first_cost": cost_of(seen, self.speed) if self.speed else 0.0}
+                if self._is_behind(seen, study):
                     return None
             else:
                 seen["overlaps"] = found
-        return outcome.resident_bytes, outcome.quality
+        return self._values(seen)
 
-    def _is_behind(self, found: NDArray[Any], nbytes: float, study: optuna.Study) -> bool:
-        """Whether another setting that is no larger found more at the first look, beyond chance."""
+    def _values(self, seen: Mapping[str, Any]) -> tuple[float, ...]:
+        """Return bytes, quality and, where it is looked for, the time of a setting that was measured on the whole."""
+        values = (seen["resident_bytes"], float(np.mean(seen["overlaps"])) / TOP)
+        return (*values, cost_of(seen, self.speed)) if self.speed else values
+
+    def _is_behind(self, seen: Mapping[str, Any], study: optuna.Study) -> bool:
+        """Whether another setting, no larger and no slower, found more at the first look, beyond chance."""
+        found = np.array(seen["first_overlaps"])
         rivals = [
             np.array(one["first_overlaps"])
             for one in self._finished(study)
-            if "first_overlaps" in one and one["resident_bytes"] <= nbytes
+            if "first_overlaps" in one
+            and one["resident_bytes"] <= seen["resident_bytes"]
+            and one["first_cost"] <= seen["first_cost"]
         ]
         best = max(rivals, key=lambda rival: float(rival.mean()), default=None)
         if best is None:

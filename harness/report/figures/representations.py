@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import cycle
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,12 @@ def kind_looks(kinds: Collection[str]) -> dict[str, dict[str, str]]:
         {"color": colour, "marker": marker} for colour, marker in zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     )
     return {kind: look for kind, look in zip(known, looks, strict=False) if kind in kinds}
+
+
+def legend_entry(name: str, pages: list[Page]) -> str:
+    """Return what a legend calls a representation: with its model, unless there are several."""
+    models = {str(page.runs["model"].iloc[0]) for page in pages}
+    return f"{name}: {shorten(models.pop(), 40, placeholder=' …')}" if len(models) == 1 else name
 
 
 def draw_representations(found: Representations, pages: list[Page]) -> Figure:
@@ -59,7 +66,8 @@ def draw_representations(found: Representations, pages: list[Page]) -> Figure:
             axes.plot(cost, quality, marker, markersize=4, alpha=0.45, **dots)
             rises = np.concatenate([[True], best[1:] > best[:-1]])
             axes.plot(cost[rises], best[rises], marker, markersize=5.5, zorder=5, **dots)
-            axes.step([*cost, cost[-1]], [*best, best[-1]], where="post", color=colour, linewidth=1.6, label=name)
+            entry = legend_entry(name, [page for page in pages if kind_of_page(page) == kind])
+            axes.step([*cost, cost[-1]], [*best, best[-1]], where="post", color=colour, linewidth=1.6, label=entry)
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))

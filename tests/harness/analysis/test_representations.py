@@ -4,7 +4,7 @@ import pandas as pd
 
 from harness.analysis.representations import kind_of_page, kinds_of, representations
 from harness.analysis.settings import Page
-from harness.report.figures.representations import kind_looks
+from harness.report.figures.representations import kind_looks, legend_entry
 
 
 def page(model: str, kind: str | None, quality: float, size: float = 40.0, failed: str | None = None) -> Page:
@@ -34,3 +34,9 @@ def test_one_without_a_name_competes() -> None:
 def test_colours_do_not_depend_on_what_else_is_there() -> None:
     few, many = kind_looks({"hybrid", "tokens"}), kind_looks({"vectors", "terms", "hybrid", "tokens"})
     assert all(few[kind] == many[kind] for kind in few) and len({*map(str, many.values())}) == 4
+
+
+def test_a_legend_names_the_model_where_there_is_one() -> None:
+    one, other = page("a", "vectors", 0.7), page("b", "vectors", 0.6)
+    assert legend_entry("one vector", [one, one]) == "one vector: a"
+    assert legend_entry("one vector", [one, other]) == "one vector"

@@ -13,9 +13,9 @@ from harness.tuning.space import Candidate
 from harness.tuning.study import Limits, Trial, best_of
 
 
-def trial(number, nbytes, overlaps, method="pq", **settings):
+def trial(number, nbytes, overlaps, method="pq", query_ms=1.0, **settings):
     candidate = Candidate(method, settings, OmegaConf.create({"n": number}), tuple(settings))
-    seen = {"resident_bytes": nbytes, "overlaps": list(overlaps)}
+    seen = {"resident_bytes": nbytes, "overlaps": list(overlaps), "query_ms": query_ms, "docs_per_second": 1e4}
     return Trial(number, candidate, "measured", seen)
 
 
@@ -26,6 +26,28 @@ def test_the_front_is_what_no_other_one_beats(points):
     assert all(a.nbytes < b.nbytes and a.quality < b.quality for a, b in itertools.pairwise(kept))
     for one in trials:
         assert any(other.nbytes <= one.nbytes and other.quality >= one.quality for other in kept)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=12))
+def test_the_front_of_three_is_what_no_other_one_beats(points):
+    trials = [trial(n, nbytes, [quality], query_ms=ms) for n, (nbytes, quality, ms) in enumerate(points)]
+    kept = front(trials, "search")
+
+    def figures(one):
+        return one.nbytes, -one.quality, one.cost("search")
+
+    def beats(other, one):
+        return all(a <= b for a, b in zip(figures(other), figures(one), strict=True))
+
+    assert not any(beats(other, one) for one, other in itertools.permutations(kept, 2))
+    assert all(any(beats(other, one) for other in kept) for one in trials)
+    # where all take as long, as here to be encoded, it is the front of two
+    assert front(trials, "encode") == front(trials)
+
+
+def test_times_that_a_clock_does_not_tell_apart_are_one():
+    trials = [trial(0, 4, [5], query_ms=1.234), trial(1, 4, [6], query_ms=1.2349), trial(2, 4, [4], query_ms=0.9)]
+    assert front(trials, "search") == [trials[1], trials[2]]
 
 
 def test_one_setting_has_no_optimism_and_many_equal_ones_have():

@@ -93,6 +93,27 @@ def test_a_setting_that_is_behind_at_the_first_look_is_not_measured_on_all(tmp_p
     assert all(np.mean(one.attributes["first_overlaps"]) < best for one in stopped)
 
 
+def test_a_search_for_speed_has_three_objectives(small_collection, tmp_path, objective, capsys):
+    study = Study(tmp_path / "study", space(CHEAP), FOUR_BYTES, speed="search")
+    study.search(objective, {"dataset": "d"}, trials=8)
+    stored = [one for one in study._storage_study().get_trials() if one.values]
+    assert {len(one.values) for one in stored} == {3}
+    assert all(one.values[2] > 0 for one in stored)
+    with pytest.raises(ConfigError, match="other speed: choose another --out"):
+        search(tmp_path / "study", objective, 8)
+    given = [*arguments(small_collection, tmp_path / "told", 6), "--speed", "search", "--processes", "2"]
+    assert main(given) == 0
+    assert "milliseconds a query" in (tmp_path / "told" / "study" / "tune.md").read_text()
+
+
+def test_what_is_behind_but_faster_is_measured_on_all(tmp_path, objective):
+    study = Study(tmp_path, space(CHEAP), FOUR_BYTES, speed="search")
+    study._finished = lambda _: iter([{"first_overlaps": [9] * 50, "resident_bytes": 4, "first_cost": 2.0}])
+    behind = {"first_overlaps": [1] * 50, "resident_bytes": 4}
+    assert study._is_behind(behind | {"first_cost": 2.0}, None)
+    assert not study._is_behind(behind | {"first_cost": 1.9}, None)
+
+
 def test_what_a_method_refuses_is_on_record_and_the_search_goes_on(tmp_path, objective):
     # 256 centroids for 258 documents are refused by nothing; 32 dimensions of 6 parts are
     tried = search(tmp_path, objective, 4, Limits(4), methods=("pq", "svd_binary"))
