@@ -1,6 +1,7 @@
 """A corpus larger than memory: fit on a sample, encode and search from disk, in bounded memory and linear time.
 
-    python scripts/bench/memory.py --folder /data/large [--docs 10000000] [--dim 384] [--queries 1000] [--out FILE]
+    python scripts/bench/memory.py --folder /data/large [--docs 10000000] [--dim 384] [--queries 1000]
+        [--methods binary,transform_coding] [--out FILE]
 
 Makes vectors on disk (clusters, decaying spectrum; 15 GB for 10 million of 384 dimensions), a tenth of them beside,
 and runs `vecbudget sweep` on both in processes of their own. Printed are each method's seconds, their growth over ten
@@ -46,9 +47,9 @@ def make_vectors(path: Path, n: int, d: int, seed: int) -> None:
         out.flush()
 
 
-def sweep(folder: Path, docs: Path, results: str, chunk_rows: int | None, sample: int) -> None:
+def sweep(folder: Path, docs: Path, results: str, chunk_rows: int | None, sample: int, settings: list[str]) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
-    for setting in METHODS.values():
+    for setting in settings:
         command = [
             *(
                 sys.executable,
@@ -73,8 +74,11 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--chunk-rows", type=int, default=50_000)
+    parser.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    methods = {name: METHODS[name] for name in arguments.methods.split(",")}
+    settings = list(methods.values())
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     few, many = arguments.docs // 10, arguments.docs
@@ -83,12 +87,12 @@ def main() -> None:
             make_vectors(folder / "making.npy", n, arguments.dim, seed)
             (folder / "making.npy").rename(folder / f"{name}.npy")
     sample = min(SAMPLE, few)
-    sweep(folder, folder / "few.npy", "whole", None, sample)
+    sweep(folder, folder / "few.npy", "whole", None, sample, settings)
     for name in ("few", "many"):
-        sweep(folder, folder / f"{name}.npy", name, arguments.chunk_rows, sample)
+        sweep(folder, folder / f"{name}.npy", name, arguments.chunk_rows, sample, settings)
     runs = {name: load_runs(folder / name).set_index("method") for name in ("whole", "few", "many")}
     rows = []
-    for method in METHODS:
+    for method, setting in methods.items():
         one = {name: frame.loc[method] for name, frame in runs.items()}
         stages = [[one[name][f"{stage}_seconds"] for stage in ("fit", "encode", "search")] for name in ("few", "many")]
         grown = (stages[1][1] + stages[1][2]) / (stages[0][1] + stages[0][2]) / 10
@@ -96,7 +100,7 @@ def main() -> None:
         same = all(np.array_equal(whole[key], cut[key]) for key in whole)
         rows.append(
             [
-                code(METHODS[method].replace(" method.", " ")),
+                code(setting.replace(" method.", " ")),
                 *(f"{seconds:,.1f}" for seconds in stages[1]),
                 f"{grown:.2f}",
                 *(f"{one[name]['peak_memory_bytes'] / 1e9:.2f}" for name in ("whole", "few", "many")),
