@@ -272,8 +272,9 @@ def k_means(vectors: Float32, count: int) -> Int64:
         if np.array_equal(near, labels):
             break
         labels = near
-        filled = np.bincount(labels, minlength=count)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, wide)
-        centres = np.where(filled[:, None] > 0, sums / np.maximum(filled, 1)[:, None], centres)
+        order, sizes = np.argsort(labels, kind="stable"), np.bincount(labels, minlength=count)
+        filled = np.flatnonzero(sizes)
+        sums = np.add.reduceat(wide[order], np.searchsorted(labels[order], filled), axis=0)
+        # a centre that lost all its vectors stays where it is
+        centres[filled] = sums / sizes[filled, None]
     return labels
