@@ -60,7 +60,7 @@ def kept_table(
     if path.exists():
         return TokenTable.of_distilled(*_read(path, said), tokenizer)
     table = distil()
-    arrays = {"rows": table.rows, "row_of": table.row_of}
+    arrays: dict[str, Any] = {"rows": table.rows, "row_of": table.row_of}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as draft:
