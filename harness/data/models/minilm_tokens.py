@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import ClassVar
 
 from harness.base.options import Options
-from harness.data.models.encoder import Identity, Role, check_device, check_positive
+from harness.data.models.encoder import Role, check_device, check_positive
 from harness.data.models.minilm import WIDTH, Minilm
+from harness.data.models.packaged import Packaged
 from harness.data.models.token_states import TokenStatesModel
 from methods.representations import Kind
 from methods.token_vectors import TokenColumn, TokenVectors
 
 
 @dataclass(kw_only=True, frozen=True)
-class MinilmTokens(Options):
+class MinilmTokens(Packaged, Options):
     """The hidden states of all-MiniLM-L6-v2's tokens, 384 dimensions of unit length: works offline.
 
     See `TokenStatesModel` for what they are, and are not.
@@ -59,10 +60,6 @@ class MinilmTokens(Options):
         layer = "" if self.layer is None else f" layer={self.layer}"
         return self.name + layer + (" markers=true" if self.markers else "")
 
-    def identity(self, role: Role, task: str | None) -> Identity:
-        """Return what determines the vectors."""
-        return self._packaged.identity(role, task)
-
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
         """Return the texts' token vectors."""
         return self._packaged.encode(texts, role, task)
@@ -70,16 +67,6 @@ class MinilmTokens(Options):
     def token_column(self, column: TokenColumn, texts: Sequence[str], role: Role, task: str | None) -> TokenVectors:
         """Return a number for each of the texts' tokens, see `TokenStatesModel.token_column`."""
         return self._packaged.token_column(column, texts, role, task)
-
-    @property
-    def model_bytes(self) -> int:
-        """Bytes of the files as they would be shipped."""
-        return self._packaged.model_bytes
-
-    @property
-    def ran_on(self) -> str:
-        """What it ran on."""
-        return self._packaged.ran_on
 
     @cached_property
     def _packaged(self) -> TokenStatesModel:

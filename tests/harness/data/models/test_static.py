@@ -1,17 +1,21 @@
 """Static models: read, distilled, cut, and compressed as a table of token vectors."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harness.base.errors import ConfigError, ModelError
-from harness.data.models import StaticModel
-from harness.data.models.token_table import distilled
+from harness.base.errors import CacheError, ConfigError, ModelError
+from harness.data.models import StaticModel, static
+from harness.data.models.token_table import TokenTable, distilled
 from harness.runs.config import shared
 from methods import Cast, Chain, FaissCodec, PerDimension, QueryMap
 from tests.harness.data.models.test_encoders import TEXTS, tiny  # noqa: F401
@@ -186,3 +190,73 @@ def test_a_distilled_table_is_the_models_own_states_turned_and_weighted(tiny: Pa
     assert load_file(tiny / "model.safetensors"), "the teacher is as it was"
     made = StaticModel(name=str(tiny), dim=4)
     assert made.encode(TEXTS, "document", None).shape == (len(TEXTS), 4) and "static dim=4" in made.label
+
+
+@pytest.fixture
+def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float | None]]:
+    """A folder "teacher" that is no static model, and what stands for distilling it; yields the sif of each time."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    save_tokenizer(folder / "tokenizer.json")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
+    made: list[float | None] = []
+
+    def distil(folder: str, revision: str | None, sif: float | None, device: str) -> TokenTable:
+        made.append(sif)
+        return TokenTable.of_distilled(ROWS * len(made), np.arange(len(WORDS)), Path(folder) / "tokenizer.json")
+
+    monkeypatch.setattr(static, "distilled", distil)
+    yield made
+
+
+def test_a_distilled_table_is_kept_for_other_processes(tmp_path: Path, teacher: list[float | None]) -> None:
+    def model(**options: Any) -> StaticModel:
+        return StaticModel(name=str(tmp_path / "teacher"), kept_in=str(tmp_path / "cache"), **options)
+
+    first = model()
+    vectors = first.encode(["the cat"], "query", None)
+    # what is cut or compressed afterwards starts from the same file
+    for later in ({}, {"dim": 4}, {"tokens": 3}, {"max_length": 8}, {"table": PerDimension(bits=8)}, {"device": "cpu"}):
+        model(**later).encode(["the cat"], "query", None)
+    assert teacher == [1e-4]
+    again = model()
+    np.testing.assert_array_equal(again.encode(["the cat"], "query", None), vectors)
+    assert again.model_bytes == first.model_bytes
+    # every option of the recipe, and the weights, have a file of their own
+    model(sif=None).encode(["cat"], "query", None)
+    model(sif=1e-3).encode(["cat"], "query", None)
+    (tmp_path / "teacher" / "model.safetensors").write_bytes(b"other weights")
+    model().encode(["cat"], "query", None)
+    assert teacher == [1e-4, None, 1e-3, 1e-4]
+    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 4
+    StaticModel(name=str(tmp_path / "teacher")).encode(["cat"], "query", None)
+    assert len(teacher) == 5, "kept nowhere, distilled again"
+
+
+def test_a_damaged_kept_table_is_refused_by_name(tmp_path: Path, teacher: list[float | None]) -> None:
+    def encode() -> None:
+        StaticModel(name=str(tmp_path / "teacher"), kept_in=str(tmp_path / "cache")).encode(["cat"], "query", None)
+
+    encode()
+    (path,) = (tmp_path / "cache" / "tables").iterdir()
+    whole = path.read_bytes()
+    with safe_open(path, "numpy") as file:
+        about = file.metadata()
+    for damaged in (whole[:-8], whole[:20], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(CacheError, match=f"{path.name} is damaged .*; delete it"):
+            encode()
+    save_file({"rows": ROWS, "row_of": np.arange(len(WORDS))}, path, metadata={**about, "identity": "{}"})
+    with pytest.raises(CacheError, match=f"{path.name} belongs to another model"):
+        encode()
+    path.unlink()
+    encode()
+    assert path.read_bytes() != b"" and len(teacher) == 2
+
+
+def test_runs_keep_the_table_in_their_cache() -> None:
+    with initialize_config_module("configs", version_base="1.3"):
+        node = compose("config", ["model=static", "dataset=stdlib", "method=int8", "cache_dir=/some/cache"]).model
+    assert node.kept_in == "/some/cache"
+    assert OmegaConf.create({"model": OmegaConf.to_container(node, resolve=False)}).model.kept_in is None
