@@ -257,13 +257,13 @@ def growth(folder: Path, name: str, d: int, lists: int, queries: Path, codes_byt
 def structure(name: str, d: int, lists: int) -> HNSW | InvertedLists:
     """Return a graph over a code, or lists of it if there are any."""
     if lists:
-        return InvertedLists(
-            codec=codec(name, d),
-            lists=lists,
-            nprobe=max(1, lists // PROBED),
-            residual=name in RESIDUAL,
-            iterations=5,
-        )
+        probed: dict[str, Any] = {"lists": lists, "nprobe": max(1, lists // PROBED), "iterations": 5}
+        if name in RESIDUAL:
+            # around the centroid, and so around no mean
+            signs = ScaledLevels(bits=1, levels="uniform", start="clip", scale="unbiased")
+            rest = Chain(transforms=[RandomRotation()], codec=signs)
+            return InvertedLists(codec=rest, residual=True, offset="float16", **probed)
+        return InvertedLists(codec=codec(name, d), **probed)
     return KeptGraph(codec=codec(name, d), M=M, ef_search=EF, built_on="documents")
 
 
