@@ -551,6 +551,28 @@ class Structure(ABC):
         """What the last search scored: codes, as they lie, or float32, which documents were decoded to."""
 
 
+class Tiers(ABC):
+    """A search in two steps: a scan of all codes lists documents, and these are read again.
+
+    Lists of a scan of some codes each can be merged (the score descending, then the row ascending), and are those of a
+    scan of all. What is read again must be the list of all.
+    """
+
+    @abstractmethod
+    def listed(self, k: int, n: int) -> int:
+        """Return how many of n documents the scan lists for a query that wants `k`."""
+
+    @abstractmethod
+    def scan(self, queries: ArrayLike, codes: Codes, length: int) -> tuple[Float32, NDArray[np.int64]]:
+        """Return scores and rows of the first step, float32 and int64 (m, length), `length` at most the documents."""
+
+    @abstractmethod
+    def read_again(
+        self, queries: ArrayLike, codes: Codes, scores: Float32, rows: NDArray[np.int64], k: int
+    ) -> tuple[Float32, NDArray[np.int64]]:
+        """Return what `Codec.search` does, from all codes and from the lists of all, (m, listed(k, n))."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Codec(Part, ABC):
     """A lossy code for vectors.
@@ -665,6 +687,11 @@ class Codec(Part, ABC):
     @property
     def structure(self) -> Structure | None:
         """What chooses the documents that a search looks at; None where it looks at all."""
+        return None
+
+    @property
+    def tiers(self) -> Tiers | None:
+        """The two steps of a search that must see all codes, where its first can be made of some; None elsewhere."""
         return None
 
     def structure_codes(self, names: Iterable[str]) -> set[str]:

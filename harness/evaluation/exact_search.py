@@ -30,14 +30,44 @@ def search(
     chunk_rows : int or None
         Rows searched at a time; None, or a codec that cannot be searched in parts, is all at once.
     """
-    if chunk_rows is None or not codec.row_wise or codec.searches_whole or chunk_rows >= codes.n:
+    if chunk_rows is None or not in_parts(codec) or chunk_rows >= codes.n:
         return codec.search(queries, codes, k)
+    scores, rows = scan(codec, queries, codes, scanned(codec, k, codes.n), chunk_rows)
+    return finished(codec, queries, codes, scores, rows, k)
+
+
+def in_parts(codec: Codec) -> bool:
+    """Whether lists of parts of the codes can be merged: `scan` of each, and `finished` once all are there."""
+    return codec.row_wise and (not codec.searches_whole or codec.tiers is not None)
+
+
+def scanned(codec: Codec, k: int, n: int) -> int:
+    """Return how many rows `scan` has to list where `k` of n are wanted."""
+    return min(k, n) if codec.tiers is None else codec.tiers.listed(k, n)
+
+
+def scan(
+    codec: Codec, queries: Float32, codes: Codes, depth: int, chunk_rows: int | None = None
+) -> tuple[Float32, Int64]:
+    """Return the best min(depth, n) rows of some codes: of two tiers, the first one's; see `search`."""
+    look = codec.search if codec.tiers is None else codec.tiers.scan
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    for start in range(0, codes.n, chunk_rows):
-        more_scores, more_rows = codec.search(queries, codes[start : start + chunk_rows], k)
+    step = codes.n if chunk_rows is None else chunk_rows
+    for start in range(0, codes.n, step):
+        part = codes[start : start + step]
+        more_scores, more_rows = look(queries, part, min(depth, part.n))
         release(*codes.rows.values())
-        scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(k, start + more_rows.shape[1]))
+        scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(depth, start + part.n))
     return scores, rows
+
+
+def finished(
+    codec: Codec, queries: Float32, codes: Codes, scores: Float32, rows: Int64, k: int
+) -> tuple[Float32, Int64]:
+    """Return what `search` does of all codes, from their scans: of two tiers, the second one reads the lists again."""
+    if codec.tiers is None:
+        return scores, rows
+    return codec.tiers.read_again(queries, codes, scores, rows, k)
 
 
 def search_uncompressed(queries: Any, docs: Any, k: int) -> tuple[Float32, Int64]:

@@ -34,7 +34,7 @@ from harness.base.errors import StoreError
 from harness.base.files import file_checksum, sync, whole, writing
 from harness.base.memmap import FilePlace, blocks
 from harness.base.resources import peak_memory_bytes
-from harness.evaluation.exact_search import search, search_uncompressed
+from harness.evaluation.exact_search import scan, search_uncompressed
 from harness.evaluation.index_build import encoded_chunks
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_codes, read_state, write_codes, write_state
 from methods import topk
@@ -70,11 +70,11 @@ class Plan:
     of : int
         Parts.
     depth : int
-        Documents in each query's list.
+        Documents in each query's list: of two tiers, those that the first one lists.
     chunk_rows : int or None
         Documents encoded and searched at a time.
     searched : bool
-        Whether a part's codes are searched; a method that must see all codes at once is searched when they are joined.
+        Whether a part's codes are scanned; a method that must see all codes at once is searched when they are joined.
     method : mapping or None
         Settings of the method; None searches the vectors themselves.
     queries, state : str
@@ -331,7 +331,7 @@ def work(folder: PartsFolder, number: int, make: Callable[[Mapping[str, Any]], C
     codec = folder.codec(make(plan.method))
 
     def rank(path: Path) -> tuple[Float32, Int64]:
-        return search(codec, queries, read_codes(path, mapped=True), depth, plan.chunk_rows)
+        return scan(codec, queries, read_codes(path, mapped=True), depth, plan.chunk_rows)
 
     # unlike a run's own, a part's chunks have a bound: workers share a machine's memory
     folder.write_part(plan, number, encoded_chunks(codec, docs, plan.chunk_rows or ENCODED_ROWS), rank)

@@ -33,9 +33,9 @@ from harness.base.memmap import in_memory, take_vectors
 from harness.base.own_code import code_hash
 from harness.base.resources import Stopwatch
 from harness.base.sampling import evenly_spaced
-from harness.evaluation.exact_search import search, search_uncompressed
+from harness.evaluation.exact_search import finished, in_parts, scan, scanned, search_uncompressed
 from harness.evaluation.index_build import Built, encode, teach
-from harness.evaluation.index_files import STATE_FILE, write_index
+from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_codes, write_index
 from harness.evaluation.kept_lengths import refuse_lost_lengths
 from harness.evaluation.part_files import Done, PartsFolder, Plan, boundaries, work
 from harness.runs.config import MethodSpec, instantiated
@@ -177,9 +177,9 @@ class IndexInParts:
             plan = Plan(
                 docs=folder.place_of(docs),
                 of=self.parts.of,
-                depth=depth,
+                depth=scanned(codec, depth, len(docs)),
                 chunk_rows=chunk_rows,
-                searched=not codec.searches_whole,
+                searched=in_parts(codec),
                 method=self.settings,
                 training=codec.training(),
                 codebook_size=codec.codebook_size,
@@ -197,7 +197,9 @@ class IndexInParts:
         if not plan.searched:
             return Built(storage, plan.training, plan.codebook_size)
         with watch.stage("search"):
-            ranking = folder.ranking(plan)
+            # of two tiers, the second one reads again what the first found in all parts, and no more
+            joined = read_codes(target / CODES_FILE, mapped=True)
+            ranking = finished(loaded, folder.queries, joined, *folder.ranking(plan), depth)
         watch.seconds["search"] += sum(part.seconds.get("search", 0.0) for part in done)
         return Built(storage, plan.training, plan.codebook_size, ranking)
 
@@ -224,11 +226,11 @@ def _say_exact(of: int, docs: NDArray[Any], queries: Float32, depth: int) -> Non
 def _say_index(of: int, codec: Codec, docs: NDArray[Any], queries: Float32, depth: int) -> None:
     """Say what a fitted method's codes will take, in bytes and in seconds."""
     sample = _sample(of, docs)
-    search(codec, queries[:1], encode(codec, sample[:16]), 1)  # compiles
+    scan(codec, queries[:1], encode(codec, sample[:16]), 1)  # compiles
     began = time.perf_counter()
     codes = encode(codec, sample)
-    if not codec.searches_whole:
-        search(codec, queries, codes, min(depth, codes.n))
+    if in_parts(codec):
+        scan(codec, queries, codes, min(depth, codes.n))
     times = len(docs) / len(sample)
     seconds = (time.perf_counter() - began) * times
     log.info("method: %s of codes; %s", _in_bytes(times * codes.nbytes), _work(of, len(docs), seconds))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import topk
-from methods.base import Array, Codec, Codes, Float32, MethodError, Part, Structure, arrays_under
+from methods.base import Array, Codec, Codes, Float32, MethodError, Part, Structure, Tiers, arrays_under
 from methods.representations import IN_WORDS, Kind
 from methods.token_vectors import TokenColumn
 
@@ -123,7 +123,7 @@ class ErrorBound(Policy):
 
 
 @dataclass(kw_only=True, eq=False)
-class Rescore(Codec):
+class Rescore(Codec, Tiers):
     """Scan the first codec, then score its best documents again with the second.
 
     Both codes are stored, side by side: arrays whose names begin with "first." must be in memory, those that begin
@@ -170,6 +170,11 @@ class Rescore(Codec):
     def structure(self) -> Structure | None:
         """The first tier's."""
         return self.first.structure
+
+    @property
+    def tiers(self) -> Tiers | None:
+        """Itself, where the first tier can be scanned in chunks."""
+        return self if self.first.row_wise and not self.first.searches_whole else None
 
     def structure_codes(self, names: Iterable[str]) -> set[str]:
         """Return the names of the codes' arrays that belong to the first tier's structure."""
@@ -287,8 +292,27 @@ class Rescore(Codec):
         return super()._doc_matrix(codes)
 
     def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, Int64]:
+        scores, listed = self._scan(queries, codes, self.listed(k, codes.n))
+        return self._read_again(queries, codes, scores, listed, k)
+
+    def listed(self, k: int, n: int) -> int:
+        """Return how many of n documents the first tier lists: those that are read again, and as many as are wanted."""
+        return max(min(k, n), self.policy.length(k, n))
+
+    def scan(self, queries: Any, codes: Codes, length: int) -> tuple[Float32, Int64]:
+        """Return the first tier's best, scores and rows, float32 and int64 (m, length)."""
+        return self._scan(self._checked(queries, "queries", self._query_width()), codes, length)
+
+    def _scan(self, queries: Any, codes: Codes, length: int) -> tuple[Float32, Int64]:
+        return self.first._search(queries, self._first(codes), length)
+
+    def read_again(self, queries: Any, codes: Codes, scores: Float32, rows: Int64, k: int) -> tuple[Float32, Int64]:
+        """Return the best of what the first tier listed, by the second."""
+        return self._read_again(self._checked(queries, "queries", self._query_width()), codes, scores, rows, k)
+
+    def _read_again(self, queries: Any, codes: Codes, scores: Float32, listed: Int64, k: int) -> tuple[Float32, Int64]:
+        k = min(k, codes.n)
         length = self.policy.length(k, codes.n)
-        scores, listed = self.first._search(queries, self._first(codes), max(k, length))
         again = self._score_listed(queries, codes, np.maximum(listed[:, :length], 0))
         again[listed[:, :length] < 0] = -np.inf
         cut = self.policy.cut(scores[:, :length], again, k)

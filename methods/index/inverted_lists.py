@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,10 @@ class InvertedLists(IndexStructure):
         of <q, rest>. Where the codec has no space of its own, a document decodes to the sum; where it has one (a
         rotation, fewer dimensions), the centroid is written beside what it decodes to. `renormalize` is then the
         lists' own, and acts on the whole document; the codec's is false.
+    offset : {"none", "float16", "float32"}
+        One number a document, with `residual`: <centroid, rest> less what the codec says of it. A score is then exact
+        along the centroid, and the code errs in <q - centroid, rest> only, which is what FAISS's lists of RaBitQ do
+        (Gao and Long, 2024, section 3.1.2: documents and queries are centred).
     ids : see `methods.index.id_lists.Layout`
         How the documents' numbers are stored.
     spherical : bool
@@ -82,6 +86,7 @@ class InvertedLists(IndexStructure):
     lists: int = 128
     nprobe: int = 8
     residual: bool = False
+    offset: Literal["none", "float16", "float32"] = "none"
     ids: Layout = "int64"
     spherical: bool = False
     iterations: int = 10
@@ -96,6 +101,11 @@ class InvertedLists(IndexStructure):
         self._require(
             not self.residual or self.codec.scoring == "asymmetric",
             f"residual=true needs scores of float queries, but its codec has scoring={self.codec.scoring}",
+        )
+        self._require(
+            self.offset == "none" or (self.residual and self.renormalize is False),
+            f"offset={self.offset} is of what is left of a document (residual=true) that is not scaled "
+            "(renormalize=false)",
         )
         part = self.codec if self.residual else None
         while isinstance(part, Codec):
@@ -148,16 +158,21 @@ class InvertedLists(IndexStructure):
 
     def _encode(self, docs: Float32) -> Codes:
         list_of = self._nearest(docs)
-        chunks = []
+        chunks, offsets = [], np.empty(len(docs), self.offset if self.offset != "none" else np.float32)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
-            block = docs[start:stop]
-            chunks.append(self.codec.encode(block - self.centroids_[list_of[start:stop]] if self.residual else block))
+            block, centroids = docs[start:stop], self.centroids_[list_of[start:stop]]
+            chunks.append(self.codec.encode(block - centroids if self.residual else block))
+            if self.offset != "none":
+                along = np.einsum("ij,ij->i", centroids, block - centroids, dtype=np.float64)
+                offsets[start:stop] = along - self._along(centroids, self.codec.decode(chunks[-1]))
         order = np.argsort(list_of, kind="stable")
         indptr = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=self.lists))])
         ids = write_lists(indptr, order, len(docs), self.ids)
         if isinstance(ids, Ragged):
             ids = {"ids": ids.values, "lengths": ids.lengths}
         rows, strings = put_in(Codes.concatenate(chunks).take(order))
+        if self.offset != "none":
+            rows[OWN + "offset"] = offsets[order]
         shared = {OWN + name: array for name, array in ids.items()}
         return Codes(n=len(docs), rows=rows, ragged=strings, shared=shared)
 
@@ -183,6 +198,12 @@ class InvertedLists(IndexStructure):
             self._beside = not np.array_equal(asked, self.centroids_)
         return bool(self._beside)
 
+    def _along(self, centroids: Float32, rest: Float32) -> NDArray[np.float64]:
+        """Return <centroid, rest> as the query side of the codec's space has it, float64 (n,)."""
+        product: NDArray[np.float64]
+        product = np.einsum("ij,ij->i", self.codec._query_matrix(centroids), rest, dtype=np.float64)
+        return product
+
     def _stored_matrix(self, codes: Codes, list_of: Int64) -> Float32:
         """Return documents of stored codes and their lists as they enter the dot product, float32 (n, d')."""
         if not self.residual:
@@ -190,18 +211,29 @@ class InvertedLists(IndexStructure):
         rest, centroids = self.codec.decode(held(codes)), self.centroids_[list_of]
         if not self._concatenates():
             docs = centroids + rest
+            if self.offset != "none":
+                return np.hstack([docs, self._offsets(codes)])
             return unit_rows(docs) if self.renormalizes else docs
+        if self.offset != "none":
+            return np.hstack([rest, centroids, self._offsets(codes)])
         docs = np.hstack([rest, centroids])
         if not self.renormalizes:
             return docs
-        # the query side of the codec's space says what <centroid, rest> is
-        mixed = np.einsum("ij,ij->i", self.codec._query_matrix(centroids), rest, dtype=np.float64)
-        squares = row_lengths(centroids) ** 2 + 2 * mixed + row_lengths(rest) ** 2
+        squares = row_lengths(centroids) ** 2 + 2 * self._along(centroids, rest) + row_lengths(rest) ** 2
         return unit_rows(docs, np.sqrt(np.maximum(squares, 0.0)))
 
     def _project_queries(self, queries: Float32) -> Float32:
-        projected = super()._project_queries(queries)
-        return np.hstack([projected, queries]) if self.residual and self._concatenates() else projected
+        parts = [super()._project_queries(queries)]
+        if self.residual and self._concatenates():
+            parts.append(queries)
+        if self.offset != "none":
+            parts.append(np.ones((len(queries), 1), np.float32))
+        return np.hstack(parts) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def _offsets(codes: Codes) -> Float32:
+        """Return the numbers of `offset` as a column, float32 (n, 1)."""
+        return codes.rows[OWN + "offset"].astype(np.float32)[:, None]
 
     def _decode(self, codes: Codes) -> Float32:
         lists = self._lists(codes)

@@ -37,32 +37,39 @@ class Layout(NamedTuple):
         The centroids of each byte, (256, its dimensions), one after another.
     columns : float32 (w, 256)
         The same by dimension.
-    half_squares : float64 (bytes, 256)
-        Half the squared length of each centroid.
     """
 
     starts: Array
     dims: Array
     tables: Array
     columns: Array
-    half_squares: Array
 
 
-def layout(groups: list[Array], tables: list[Array]) -> Layout:
-    """Return the layout of each byte's dimensions, int64 (w,), and centroids, float32 (256, w)."""
+def layout(groups: list[Array], centroids: Array) -> Layout:
+    """Return the layout of each byte's dimensions, int64 (w',), and centroids, float32 (256 w,), which are kept."""
     return Layout(
         starts=np.cumsum([0, *map(len, groups)]),
         dims=np.concatenate(groups).astype(np.int64),
-        tables=np.concatenate([table.ravel() for table in tables]).astype(np.float32),
-        columns=np.ascontiguousarray(np.concatenate([table.T for table in tables]), dtype=np.float32),
-        half_squares=np.stack([np.einsum("ij,ij->i", table, table, dtype=np.float64) / 2 for table in tables]),
+        tables=centroids,
+        columns=np.concatenate([table.T for table in tables_of(groups, centroids)]),
     )
+
+
+def tables_of(groups: list[Array], centroids: Array) -> list[Array]:
+    """Return each byte's centroids, float32 (256, w'), as views of all of them, one byte's after another's."""
+    ends = np.cumsum([len(dims) * VALUES for dims in groups])[:-1]
+    return [table.reshape(VALUES, -1) for table in np.split(centroids, ends)]
+
+
+def half_squares(tables: list[Array]) -> Array:
+    """Return half the squared length of each centroid, float64 (bytes, 256)."""
+    return np.stack([np.einsum("ij,ij->i", table, table, dtype=np.float64) / 2 for table in tables])
 
 
 @compiled
 def decode(packed: Array, layout: Layout, decoded: Array) -> None:
     """Fill the dimensions that bytes stand for, of float32 (n, d), from codes uint8 (n, bytes)."""
-    starts, dims, tables, _, _ = layout
+    starts, dims, tables, _ = layout
     for row in range(len(packed)):
         for byte in range(packed.shape[1]):
             first, last = starts[byte], starts[byte + 1]
@@ -91,12 +98,12 @@ def _rough_scores(values: Array, columns: Array, first: int, minus: Array, score
 
 
 @compiled
-def assign(docs: Array, layout: Layout, packed: Array) -> None:
-    """Fill the nearest centroid of each byte, uint8 (n, bytes), of documents float32 (n, d).
+def assign(docs: Array, layout: Layout, half_squares: Array, packed: Array) -> None:
+    """Fill the nearest centroid of each byte, uint8 (n, bytes), of documents float32 (n, d); see `half_squares`.
 
     What float32 leaves open is decided in float64; of equally near ones the first is taken.
     """
-    starts, dims, _, columns, half_squares = layout
+    starts, dims, _, columns = layout
     scores, minus, tops = (
         np.empty(VALUES, np.float32),
         np.empty(VALUES, np.float32),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -136,8 +135,8 @@ class FaissCodec(Codec):
                     index.train(docs)
         except (RuntimeError, MemoryError) as error:
             raise MethodError(f"FaissCodec: FAISS cannot train {asked} on {n} documents of {d} dimensions") from error
-        self.index_ = faiss.serialize_index(index)
-        self.__dict__.pop("_index", None)
+        # as another process reads it: FAISS does not write all that it trains with
+        self._index = faiss.deserialize_index(faiss.serialize_index(index))
 
     def _set_up(self, quantizer: Any) -> None:
         """Hand the parameters to a quantiser, wherever FAISS keeps them."""
@@ -169,17 +168,22 @@ class FaissCodec(Codec):
         MethodError
             If the bytes are not those of such an index, empty and trained; see `methods.product.faiss_state`.
         """
-        super().load_state(arrays)
+        super().load_state({name: array for name, array in arrays.items() if name != "index_"})
         blob = arrays.get("index_", np.empty(0, np.uint8))
-        self.__dict__["_index"] = read_state(blob, self._check_fitted(), self.index_string, self._set_up)
+        self._index = read_state(blob, self._check_fitted(), self.index_string, self._set_up)
         return self
 
-    @cached_property
-    def _index(self) -> Any:
-        """The empty trained index, read from the state that `fit` left."""
+    def state(self) -> dict[str, Array]:
+        """Return the trained, empty index as FAISS serialises it, under `index_`."""
+        return super().state() | {"index_": self.index_}
+
+    @property
+    def index_(self) -> NDArray[np.uint8]:
+        """The index serialised, uint8 (bytes,): made when it is asked for, so that codebooks are in memory once."""
         import faiss
 
-        return faiss.deserialize_index(np.ascontiguousarray(self.index_))
+        blob: NDArray[np.uint8] = faiss.serialize_index(self._index)
+        return blob
 
     def _encode(self, docs: Float32) -> Codes:
         return Codes.packed(self._index.sa_encode(docs))

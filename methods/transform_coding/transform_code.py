@@ -119,16 +119,19 @@ class TransformCode(Codec):
             for dim in self.order_
         ]
         self.levels_ = np.concatenate(levels)
-        vars(self).pop("_groups", None)
-        vars(self).pop("_tables", None)
-        vars(self).pop("_layout", None)
+        self._forget("_groups", "_centroids", "_tables", "_layout")
         if self._is_joint:
             with one_thread():
-                self._tables = [
+                tables = [
                     _fit_centroids(np.ascontiguousarray(rows[dims].T), start, self.shrinkage, self.iterations)
                     for dims, start in zip(self._groups, self._product_tables(), strict=True)
                 ]
-            self.levels_ = np.concatenate([centroids.ravel() for centroids in self._tables])
+            self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
+
+    def _forget(self, *derived: str) -> None:
+        """Have what follows from the state made again."""
+        for name in derived:
+            vars(self).pop(name, None)
 
     @property
     def has_joint_codebooks(self) -> bool:
@@ -150,8 +153,7 @@ class TransformCode(Codec):
             _fit_centroids(np.ascontiguousarray(docs[:, dims]), table, self.shrinkage, iterations)
             for dims, table in zip(self._groups, self._tables, strict=True)
         ]
-        self._tables = tables
-        vars(self).pop("_layout", None)
+        self._forget("_centroids", "_tables", "_layout")
         self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
         if self.mean:
             self.rest_ = docs[:, self._idle].mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -190,10 +192,14 @@ class TransformCode(Codec):
     @functools.cached_property
     def _tables(self) -> list[Float32]:
         """The centroids of each byte, float32 (256, w)."""
-        if not self._is_joint:
-            return self._product_tables()
-        ends = np.cumsum([len(dims) << BYTE for dims in self._groups])[:-1]
-        return [table.reshape(1 << BYTE, -1) for table in np.split(self.levels_, ends)]
+        return product_codes.tables_of(self._groups, self._centroids)
+
+    @functools.cached_property
+    def _centroids(self) -> Float32:
+        """The tables of all bytes, one after another, float32 (256 w,): the state itself where these are that."""
+        if self._is_joint:
+            return self.levels_
+        return np.concatenate([table.ravel() for table in self._product_tables()])
 
     def _scalar_levels(self) -> dict[int, Float32]:
         """Return the levels of each coded dimension, float32 (2**bits,)."""
@@ -215,14 +221,16 @@ class TransformCode(Codec):
     @functools.cached_property
     def _layout(self) -> product_codes.Layout:
         """The bytes' tables for compiled loops."""
-        return product_codes.layout(self._groups, self._tables)
+        return product_codes.layout(self._groups, self._centroids)
 
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
         if self._is_joint:
-            layout = self._layout
+            layout, halves = self._layout, product_codes.half_squares(self._tables)
             over_rows(
-                lambda start, stop: product_codes.assign(docs[start:stop], layout, packed[start:stop]), len(docs), 256
+                lambda start, stop: product_codes.assign(docs[start:stop], layout, halves, packed[start:stop]),
+                len(docs),
+                256,
             )
             return Codes.packed(packed)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):

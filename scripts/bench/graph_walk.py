@@ -21,10 +21,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeGuard
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -50,8 +52,11 @@ from methods import (
 from methods.base import Codec, Codes
 
 TOP, M, EF, TURNS = 10, 16, 64, 5
+STRUCTURES = ("flat", "lists", "HNSW")
 PROBED = 16
 """One in so many lists is read."""
+RESIDUAL = {"rabitq"}
+"""Codes that FAISS's lists hold of what is left of documents, and so do ours here."""
 Float32 = NDArray[np.float32]
 
 
@@ -100,6 +105,51 @@ class RandomGraph(HNSW):
         }
 
 
+@dataclass(frozen=True)
+class Turned:
+    """An index of FAISS that is filled and searched with vectors that a chain's rotation turned."""
+
+    index: Any
+    chain: Chain
+
+    def turned(self, vectors: Float32) -> Float32:
+        """Return vectors float32 (n, d) in the space of the codes."""
+        return np.ascontiguousarray(self.chain.transforms[0].transform_docs(vectors), dtype=np.float32)
+
+    def search(self, queries: Float32, k: int) -> Any:
+        """Return scores and rows as FAISS does."""
+        return self.index.search(self.turned(queries), k)
+
+
+def is_rabitq(inner: Codec) -> TypeGuard[Chain]:
+    """Return whether a codec is the one of a rotation and signs that FAISS has the like of."""
+    return isinstance(inner, Chain) and isinstance(inner.codec, ScaledLevels)
+
+
+def faiss_flat(inner: Codec, docs: Float32) -> Any:
+    """Return FAISS's index of the like codes that compares all of them; None where it has none."""
+    d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
+    if isinstance(inner, FaissCodec) and inner.factory.startswith("PQ"):
+        index = faiss.IndexPQ(d, inner.m, inner.bits, ip)
+        faiss.copy_array_to_vector(faiss.vector_to_array(inner._index.pq.centroids), index.pq.centroids)
+        index.is_trained = True
+    elif isinstance(inner, FaissCodec | PerDimension):
+        four = isinstance(inner, FaissCodec) and inner.factory == "SQ4"
+        kind = faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit
+        index = faiss.IndexScalarQuantizer(d, kind, ip)
+        index.train(docs)
+    elif is_rabitq(inner):
+        index = faiss.IndexRaBitQ(d, ip)
+        turned = Turned(index, inner)
+        index.train(turned.turned(docs))
+        index.add(turned.turned(docs))
+        return turned
+    else:
+        return None
+    index.add(docs)
+    return index
+
+
 def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
     """Return FAISS's HNSW index of the like codes with the same links; None where it has none."""
     d, ip = docs.shape[1], faiss.METRIC_INNER_PRODUCT
@@ -118,10 +168,19 @@ def faiss_index(inner: Codec, codes: Codes, docs: Float32) -> Any:
         storage = faiss.downcast_index(index.storage)
         storage.train(docs)
         storage.add(docs)
+    elif is_rabitq(inner):
+        # FAISS has it for distances only; of documents of length 1 these put the same first
+        index = faiss.IndexHNSWRaBitQ(d, M, 1, faiss.METRIC_L2)
+        storage, turned = faiss.downcast_index(index.storage), Turned(index, inner)
+        storage.train(turned.turned(docs))
+        storage.add(turned.turned(docs))
     else:
         return None
     index.hnsw, index.ntotal, index.is_trained = KeptGraph.built.hnsw, len(docs), True
     index.hnsw.efSearch = EF
+    if is_rabitq(inner):
+        index.hnsw.is_similarity = False
+        return turned
     return index
 
 
@@ -140,6 +199,15 @@ def faiss_lists(inner: Codec, docs: Float32, centroids: Float32) -> Any:
         kind = faiss.ScalarQuantizer.QT_4bit if four else faiss.ScalarQuantizer.QT_8bit
         index = faiss.IndexIVFScalarQuantizer(quantizer, d, count, kind, ip, False)
         index.train(docs)
+    elif is_rabitq(inner):
+        quantizer.reset()
+        index = faiss.IndexIVFRaBitQ(quantizer, d, count, ip)
+        turned = Turned(index, inner)
+        quantizer.add(turned.turned(centroids))
+        index.is_trained = True
+        index.nprobe = max(1, count // PROBED)
+        index.add(turned.turned(docs))
+        return turned
     else:
         return None
     index.is_trained = True
@@ -151,6 +219,14 @@ def faiss_lists(inner: Codec, docs: Float32, centroids: Float32) -> Any:
 def recall(rows: NDArray[np.int64], least: Float32, score: Callable[[NDArray[np.int64]], Float32]) -> float:
     """Return the mean share of the ten best that were found; what ties with the tenth, float32 (m,), counts."""
     return float(((score(rows) >= least[:, None] - 1e-6) & (rows >= 0)).mean())
+
+
+def recall_of_codes(made: Codec, queries: Float32, codes: Codes) -> Callable[[NDArray[np.int64]], float]:
+    """Return what tells how many of the ten best of an exhaustive search of some codes were found."""
+    with made.searching_all() if isinstance(made, InvertedLists) else nullcontext():
+        best = made.search(queries, codes, TOP)[0]
+    score = partial(products, made.query_matrix(queries), made.doc_matrix(codes))
+    return partial(recall, least=best[:, -1], score=score)
 
 
 def products(asked: Float32, docs: Float32, rows: NDArray[np.int64]) -> Float32:
@@ -181,7 +257,13 @@ def growth(folder: Path, name: str, d: int, lists: int, queries: Path, codes_byt
 def structure(name: str, d: int, lists: int) -> HNSW | InvertedLists:
     """Return a graph over a code, or lists of it if there are any."""
     if lists:
-        return InvertedLists(codec=codec(name, d), lists=lists, nprobe=max(1, lists // PROBED), iterations=5)
+        probed: dict[str, Any] = {"lists": lists, "nprobe": max(1, lists // PROBED), "iterations": 5}
+        if name in RESIDUAL:
+            # around the centroid, and so around no mean
+            signs = ScaledLevels(bits=1, levels="uniform", start="clip", scale="unbiased")
+            rest = Chain(transforms=[RandomRotation()], codec=signs)
+            return InvertedLists(codec=rest, residual=True, offset="float16", **probed)
+        return InvertedLists(codec=codec(name, d), **probed)
     return KeptGraph(codec=codec(name, d), M=M, ef_search=EF, built_on="documents")
 
 
@@ -244,6 +326,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--lists", type=int, default=0)
     parser.add_argument("--codes", nargs="+", default=["int8", "sq4", "pq", "transform_coding", "rabitq"])
+    parser.add_argument("--structures", nargs="+", choices=STRUCTURES, default=STRUCTURES)
     parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     vectors = load_file(options.vectors)
@@ -261,53 +344,60 @@ def main() -> None:
     found = partial(recall, least=least, score=partial(products, queries, docs))
     print(f"{len(docs):,} documents of {d} dimensions, {len(queries):,} queries, M={M}, a list of {EF}")
     print(
-        "| code | structure | scored as | bytes a vector | found | of the codes' | FAISS's found | us a query "
-        "| FAISS's | ours / FAISS's | resident / counted | peak |"
+        "| code | structure | scored as | bytes a vector | found | of the codes' | queries/s | FAISS | its bytes "
+        "| it finds | its queries/s | time, ours / FAISS's | resident / counted | peak |"
     )
-    print("| --- | --- | --- |" + " ---: |" * 9)
+    print("| --- | --- | --- |" + " ---: |" * 4 + " --- |" + " ---: |" * 6)
     centroids: Float32 | None = None
     for name in options.codes:
         fitted = codec(name, d).fit(docs)
         plain = fitted.encode(docs)
-        start = time.process_time()
-        best, rows = fitted.search(queries, plain, TOP)
-        spent = (time.process_time() - start) / len(queries) * 1e6
-        of_codes = partial(
-            recall, least=best[:, -1], score=partial(products, fitted.query_matrix(queries), fitted.doc_matrix(plain))
-        )
-        with TemporaryDirectory() as folder:
-            storage = write_index(Path(folder), fitted, plain)
-        size = (storage.codes_file_bytes + storage.state_file_bytes) / len(docs)
-        print(f"| {name} | flat | | {size:.1f} | {found(rows):.3f} | 1.000 | | {spent:.0f} | | | | |", flush=True)
-        for lists in ([options.lists] if options.lists else []) + [0]:
-            made = structure(name, d, lists)
-            if not isinstance(made, InvertedLists):
+        of_codes = recall_of_codes(fitted, queries, plain)
+        chosen = {"flat": -1, "lists": options.lists, "HNSW": 0}
+        for lists in [chosen[kind] for kind in options.structures if kind != "lists" or options.lists]:
+            made: Codec = fitted if lists < 0 else structure(name, d, lists)
+            if isinstance(made, InvertedLists):
+                if centroids is None or made.residual:
+                    centroids = made.fit(docs).centroids_
+                else:
+                    made = shared_centroids(made, fitted, centroids)
+            elif lists == 0:
                 made.fit(docs)
-            elif centroids is None:
-                centroids = made.fit(docs).centroids_
+            codes = plain if lists < 0 else made.encode(docs)
+            known = of_codes
+            if isinstance(made, InvertedLists) and made.residual:
+                known = recall_of_codes(made, queries, codes)
+            if lists < 0:
+                index = faiss_flat(fitted, docs)
+            elif isinstance(made, InvertedLists):
+                assert centroids is not None
+                index = faiss_lists(made.codec, docs, centroids)
             else:
-                made = shared_centroids(made, fitted, centroids)
-            codes = made.encode(docs)
-            assert centroids is not None or not lists
-            index = faiss_lists(made.codec, docs, centroids) if lists else faiss_index(made.codec, codes, docs)
-            _, rows = made.search(queries, codes, TOP)
+                index = faiss_index(fitted, codes, docs)
+            rows = made.search(queries, codes, TOP)[1]
             own_search, their_search = partial(made.search, queries, codes, TOP), None
             if index is not None:
                 their_search = partial(index.search, queries, TOP)
             turns = []
-            for _ in range(TURNS):
+            for _ in range(1 if lists < 0 else TURNS):
                 turns.append([seconds(own_search), np.nan if their_search is None else seconds(their_search)])
-            own, other = np.median(turns, axis=0) / len(queries) * 1e6
+            own, other = len(queries) / np.median(turns, axis=0)
             ratio = np.median([one / two for one, two in turns])
-            theirs = np.nan if index is None else found(index.search(queries, TOP)[1])
+            cells = [name, {-1: "flat", 0: "HNSW"}.get(lists, "lists")]
+            cells += ["" if lists < 0 else made.scored_as]  # type: ignore[attr-defined]
+            theirs = ["–"] * 5
+            if index is not None:
+                plain_index = index.index if isinstance(index, Turned) else index
+                size = len(faiss.serialize_index(plain_index)) / len(docs)
+                finds = found(index.search(queries, TOP)[1])
+                theirs = [type(plain_index).__name__, f"{size:.1f}", f"{finds:.3f}", f"{other:,.0f}", f"{ratio:.2f}"]
+            del index, their_search
             with TemporaryDirectory() as folder:
                 storage = write_index(Path(folder), made, codes)
                 counted = storage.codes_file_bytes + storage.state_file_bytes
-                memory = growth(Path(folder), name, d, lists, options.vectors, counted)
-            cells = [name, "lists" if lists else "HNSW", made.scored_as, f"{counted / len(docs):.1f}"]
-            cells += [f"{found(rows):.3f}", f"{of_codes(rows):.3f}", f"{theirs:.3f}"]
-            cells += [f"{own:.0f}", f"{other:.0f}", f"{ratio:.2f}"]
-            cells += [f"{memory['resident']:.3f}", f"{memory['peak']:.3f}"]
+                memory = growth(Path(folder), name, d, lists, options.vectors, counted) if lists >= 0 else {}
+            cells += [f"{counted / len(docs):.1f}", f"{found(rows):.3f}", f"{known(rows):.3f}", f"{own:,.0f}"]
+            cells += theirs + [f"{memory[key]:.3f}" if memory else "" for key in ("resident", "peak")]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -4,9 +4,9 @@
     python scripts/studies/index_structures.py --vectors FILE --runs RUNS --out results/reference/index
 
 FILE is a safetensors file of docs and queries, as `model=vectors` reads it; `--synthetic N FILE` writes one: N
-documents in clusters, and 1,000 queries. Ours are the records of the sweep, at the same effort as FAISS's. FAISS's
-indexes are trained, filled and searched here, on one thread; bytes are those of the serialised index, speed is all
-queries at once in seconds of processor time, the median of three searches.
+documents of --dimensions in clusters, and 1,000 queries. Ours are the records of the sweep, at the same effort as
+FAISS's. FAISS's indexes are trained, filled and searched here, on one thread; bytes are those of the serialised index,
+speed is all queries at once in seconds of processor time, the median of three searches.
 """
 
 from __future__ import annotations
@@ -170,13 +170,14 @@ def main() -> None:
     """Write both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--synthetic", nargs=2, metavar=("N", "FILE"))
+    parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--name", default="")
     parser.add_argument("--out", type=Path, default=Path("results/reference/index"))
     options = parser.parse_args()
     if options.synthetic:
-        synthetic(int(options.synthetic[0]), Path(options.synthetic[1]))
+        synthetic(int(options.synthetic[0]), Path(options.synthetic[1]), options.dimensions)
         return
     vectors = load_file(options.vectors)
     store = Store(options.runs)

@@ -187,6 +187,11 @@ class Entry:
     def _search_ms(self) -> float:
         return float(1000 * self.row["search_seconds"] / self.row["n_queries"])
 
+    @property
+    def speed(self) -> float:
+        """Queries a second of its run; NaN where that is not known."""
+        return 1000 / self._search_ms if self._search_ms > 0 else float("nan")
+
     def said(self, metric: str) -> str:
         """Return a metric's value and how certain it is, in words."""
         row = self.row
@@ -347,6 +352,10 @@ class _Site:
         ratio = entry.cells["ratio"]
         smaller = "" if ratio == formatting.UNKNOWN else f", {ratio} × smaller than float32"
         return f"{entry.cells['bytes']} bytes/{self.unit}{smaller}"
+
+    def speed_text(self, entry: Entry) -> str:
+        """Return in words how fast a configuration was searched; empty where that is not known."""
+        return f"{formatting.digits(entry.speed)} queries/s" if np.isfinite(entry.speed) else ""
 
     def kind(self, page: Page) -> str:
         """Return what represents the documents of a page."""
@@ -637,6 +646,8 @@ class _Site:
             "said": {metric: entry.said(metric) for metric, value in values.items() if np.isfinite(value)},
             "verdict": entry.verdict(REFERENCE.judged_metric),
             "size": self.size_text(entry),
+            "speed": entry.speed if np.isfinite(entry.speed) else None,
+            "pace": self.speed_text(entry),
             "url": self.links["run"][entry.run_ids[0]],
             "command": entry.command,
         }

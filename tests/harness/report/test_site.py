@@ -99,7 +99,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
                         "state_bytes": state,
                         "index_bytes": 5183 * code + state,
                     },
-                    seconds={"fit": 0.5, "encode": 0.0123, "search": 0.3},
+                    seconds={"fit": 0.5, "encode": 0.0123, "search": 0.1 + 0.2 * (2 * place % 5)},
                 )
                 store.commit(run_id, store.draft(run_id), made, queries, columns)
     for number, dataset in enumerate(("scifact", "broken")):
@@ -642,6 +642,28 @@ def test_slider_names_the_winner(visit: Open, results: Results, dataset: str) ->
     assert page.locator("[data-slot=link]").inner_text() == settings.setting_name(best)
 
 
+def test_speed_slider_leaves_out_what_is_slower(visit: Open, results: Results) -> None:
+    one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
+    speeds = one.settings["n_queries"] / one.settings["search_seconds"]
+    page = visit("datasets/scifact.html#budget=48")
+    pacer, number, link = (page.locator(name) for name in ("[name=pacer]", "[name=speed]", "[data-slot=link]"))
+    assert number.input_value() == "" and "queries/s or more" not in page.locator(".question").inner_text()
+    pacer.focus()
+    asked, winners = [], []
+    for _ in range(int(pacer.get_attribute("max"))):
+        page.keyboard.press("ArrowRight")
+        asked.append(float(number.input_value()))
+        best = pareto.best_within(one.settings[speeds >= asked[-1]], 48)
+        winners.append("nothing measured" if best is None else settings.setting_name(best))
+        assert link.inner_text() == winners[-1]
+        assert f"at {number.input_value()} queries/s or more" in page.locator(".question").inner_text()
+    assert asked == sorted(set(asked)) and min(speeds) < asked[0] and asked[-1] <= max(speeds)
+    assert len(set(winners)) > 1, "or the slider was not tried"
+    assert f"speed={number.input_value()}" in page.url
+    page.keyboard.press("Home")
+    assert number.input_value() == "" and pacer.get_attribute("aria-valuetext") == "any speed"
+
+
 def test_metric_and_methods_are_for_the_reader_to_choose(visit: Open, results: Results) -> None:
     one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = visit("index.html#collection=scifact&budget=64&metric=overlap_at_10")
@@ -715,7 +737,19 @@ def test_keyboard_reaches_every_control(visit: Open) -> None:
     for _ in range(80):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.name || document.activeElement.tagName"))
-    assert reached >= {"metric", "slider", "budget", "family", "bytes", "frontier", "SUMMARY", "CODE", "BUTTON"}
+    assert reached >= {
+        "metric",
+        "slider",
+        "budget",
+        "pacer",
+        "speed",
+        "family",
+        "bytes",
+        "frontier",
+        "SUMMARY",
+        "CODE",
+        "BUTTON",
+    }
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 375), pytest.param("light", 1280, marks=pytest.mark.slow)])

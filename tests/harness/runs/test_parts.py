@@ -96,21 +96,30 @@ METHODS = {
     "fitted": ["method=pq", "method.m=4", "method.bits=4"],
     "seeded": ["method=rabitq"],
     "two tiers": ["method=rescore_binary_int8"],
+    "two tiers and a bound": ["method=vectorchord_rabitq1"],
 }
 
 
 @pytest.mark.parametrize("kind", METHODS)
-def test_the_record_is_that_of_one_process(kind: str, vectors: Path, tmp_path: Path) -> None:
+def test_the_record_is_that_of_one_process(
+    kind: str, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = ["keep_index=true", "fit_sample=500", *METHODS[kind]]
     if kind == "fitted":
         settings += with_ids(vectors)
     name = METHODS[kind][0].partition("=")[2]
     run(configuration(vectors, tmp_path / "1", *settings), name, settings)
-    expected = content(tmp_path / "1")
+    expected, merged = content(tmp_path / "1"), PartsFolder.ranking
+    plans: list[Plan] = []
+    monkeypatch.setattr(PartsFolder, "ranking", lambda self, plan: (plans.append(plan), merged(self, plan))[1])
     for of in (3, 7):
         folder = tmp_path / str(of)
+        plans.clear()
         run(configuration(vectors, folder, *settings, f"parts={of}"), name, [*settings, f"parts={of}"])
         assert content(folder) == expected
+        # of two tiers, what is read again is listed by parts, and is longer than the ranking and the query itself
+        depths = [plan.depth for plan in plans if plan.method is not None]
+        assert len(depths) == 1 and (depths[0] > 21) == kind.startswith("two tiers")
         assert "parts" not in next(Store(folder).records()).command, "it says nothing of what came out"
         assert not [path for path in (folder / "cache" / "parts").iterdir() if path.is_dir()], "nothing is left over"
 

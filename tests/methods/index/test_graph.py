@@ -13,6 +13,7 @@ from methods import (
     SVD,
     Chain,
     FaissCodec,
+    FaissRaBitQ,
     PerDimension,
     Rescore,
     ShortList,
@@ -197,6 +198,28 @@ def test_it_is_faiss_index(factory: str) -> None:
     # documents that tie, or differ in the last bit of a sum, may stand in another order
     assert (found == rows).mean() > 0.9
     assert np.allclose(np.take_along_axis(graph.score(QUERIES, codes), rows, 1), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_rabitq_in_a_graph_is_faiss_index(bits: int) -> None:
+    """FAISS has it for distances alone: of documents and queries of length 1 these are 2 - 2 <q, x>."""
+    graph, codes = made("hnsw", FaissRaBitQ(bits=bits), ef_search=20, built_on="documents")
+    reference = faiss.IndexHNSWRaBitQ(D, 8, bits, faiss.METRIC_L2)
+    storage = faiss.downcast_index(reference.storage)
+    storage.train(DOCS)
+    storage.add(DOCS)
+    storage.qb = 0
+    same = faiss.IndexHNSWFlat(D, 8, faiss.METRIC_INNER_PRODUCT)
+    same.hnsw.efConstruction = 100
+    faiss.omp_set_num_threads(1)
+    same.add(DOCS)
+    reference.hnsw, reference.ntotal, reference.is_trained = same.hnsw, N, True
+    reference.hnsw.is_similarity, reference.hnsw.efSearch = False, 20
+    distances, rows = reference.search(QUERIES, K)
+    found_scores, found = graph.search(QUERIES, codes, K)
+    # no estimate of a distance is below 0 there
+    assert np.allclose(np.minimum(found_scores, 1), 1 - distances / 2, atol=1e-5)
+    assert (found == rows).mean() > 0.9
 
 
 def test_vamana_keeps_a_neighbour_unless_a_nearer_one_leads_there() -> None:

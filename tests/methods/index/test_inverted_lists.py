@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from harness.evaluation.index_files import read_index, write_index
-from methods import SVD, Chain, FaissCodec, InvertedLists, PerDimension, Rescore, ShortList, Sign, TransformCode
+from methods import (
+    SVD,
+    Chain,
+    FaissCodec,
+    FaissRaBitQ,
+    InvertedLists,
+    PerDimension,
+    Rescore,
+    ScaledLevels,
+    ShortList,
+    Sign,
+    TransformCode,
+)
 from methods.base import Codec, MethodError, VectorsError
 from tests.conftest import bytes_of, clustered_vectors
 
@@ -208,6 +220,51 @@ def test_it_is_faiss_index(factory: str, residual: bool) -> None:
     # documents that tie, or differ in the last bit of a sum, may stand in another order
     assert (found == rows).mean() > 0.9
     assert np.allclose(np.take_along_axis(index.score(QUERIES, index.encode(DOCS)), rows, 1), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_lists_of_rabitq_are_faiss_index(bits: int) -> None:
+    """What is left of a document is coded around its centroid, which FAISS's code and the offset know exactly."""
+    index = fitted(FaissRaBitQ(bits=bits), spherical=True, residual=True, offset="float32")
+    # FAISS has the centroid alone as the centre of a list, and no mean of what is left
+    index.codec.load_state({**index.codec.state(), "centre_": np.zeros(D, np.float32)})
+    codes = index.encode(DOCS)
+    coarse = faiss.IndexFlatIP(D)
+    coarse.add(index.centroids_)
+    reference = faiss.IndexIVFRaBitQ(coarse, D, LISTS, faiss.METRIC_INNER_PRODUCT, True, bits)
+    reference.is_trained, reference.qb, reference.nprobe = True, 0, 3
+    reference.add(DOCS)
+    scores, rows = reference.search(QUERIES, K)
+    found_scores, found = index.search(QUERIES, codes, K)
+    # with more bits FAISS passes over what its error bound rules out, and the bound is sometimes wrong
+    assert (found == rows).mean() > 0.9
+    assert np.allclose(np.take_along_axis(index.score(QUERIES, codes), rows, 1), scores, atol=1e-5)
+    assert bits > 1 or np.allclose(found_scores, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_offsets_make_scores_exact_along_the_centroid(name: str) -> None:
+    index = fitted(CODECS[name](), residual=True, offset="float32")
+    codes = index.encode(DOCS)
+    list_of = np.empty(N, np.int64)
+    list_of[index._lists(codes).ids] = index._lists(codes).list_of
+    scores = index.score(index.centroids_, codes)
+    assert np.allclose(scores[list_of, np.arange(N)], (DOCS * index.centroids_[list_of]).sum(axis=1), atol=1e-5)
+
+
+def test_offsets_are_counted_and_help_rabitq() -> None:
+    """Two bytes a document; in its own list a query errs by what is left of it, and not by all of it."""
+    exact = QUERIES @ DOCS.T
+    errors, sizes = [], []
+    for offset in ("none", "float16"):
+        index = fitted(ScaledLevels(bits=1, levels="uniform", scale="unbiased"), residual=True, offset=offset)
+        codes = index.encode(DOCS)
+        own = index._nearest(DOCS) == index._nearest(QUERIES)[:, None]
+        errors.append(np.abs(index.score(QUERIES, codes) - exact)[own].mean())
+        sizes.append(codes.nbytes)
+    assert sizes[1] - sizes[0] == 2 * N and errors[1] < errors[0]
+    with pytest.raises(MethodError, match="offset=float16 is of what is left of a document"):
+        InvertedLists(codec=Sign(), offset="float16")
 
 
 def test_the_first_of_two_tiers() -> None:

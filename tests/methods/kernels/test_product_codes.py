@@ -18,9 +18,9 @@ def test_bytes_and_numbers_are_the_references(widths: list[int], n: int, coarse:
         return (rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)).astype(np.float32)
 
     tables, docs = [drawn(256, width) for width in widths], drawn(n, d)
-    layout = product_codes.layout(groups, tables)
+    layout = product_codes.layout(groups, np.concatenate([table.ravel() for table in tables]))
     packed = np.empty((n, len(widths)), dtype=np.uint8)
-    product_codes.assign(docs, layout, packed)
+    product_codes.assign(docs, layout, product_codes.half_squares(tables), packed)
     expected = [
         nearest_centroids(np.ascontiguousarray(docs[:, dims]), table)
         for dims, table in zip(groups, tables, strict=True)

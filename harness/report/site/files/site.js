@@ -154,10 +154,25 @@
     }
   }
 
+  /* Speeds that tell settings apart, 0 for any. */
+  function paces(points) {
+    const speeds = points.map((point) => point.speed).filter((speed) => speed > 0);
+    const [least, most] = [Math.min(...speeds), Math.max(...speeds)];
+    const found = [0];
+    if (!speeds.length) return found;
+    for (let power = Math.floor(Math.log10(least)); 10 ** power <= most; power += 1) {
+      for (const step of [1, 2, 5]) {
+        const speed = Number(`${step}e${power}`);
+        if (speed > least && speed <= most) found.push(speed);
+      }
+    }
+    return found;
+  }
+
   function setUpExplorer(section) {
     const data = window.vecbudget;
     const form = section.querySelector(".controls");
-    const { page: pages, metric: metrics, slider, budget, model: models, colours } = form.elements;
+    const { page: pages, metric: metrics, slider, budget, pacer, speed, model: models, colours } = form.elements;
     const kinds = [...form.querySelectorAll("[name=kind]")];
     const unit = Object.keys(data.kinds ?? {}).length > 1 ? "document" : "vector";
     const slot = (name) => section.querySelector(`[data-slot="${name}"]`);
@@ -172,11 +187,13 @@
       for (const option of models?.options ?? []) if (option.value === asked.get("model")) models.value = option.value;
       if (asked.get("metric") in data.metrics) metrics.value = asked.get("metric");
       if (Number(asked.get("budget")) > 0) budget.value = asked.get("budget");
+      if (Number(asked.get("speed")) > 0) speed.value = asked.get("speed");
     }
 
     function writeAddress() {
       const model = models?.value ? { model: models.value } : {};
-      const state = { collection: pages.selectedOptions[0].text, ...model, metric: metrics.value, budget: budget.value };
+      const pace = Number(speed.value) > 0 ? { speed: speed.value } : {};
+      const state = { collection: pages.selectedOptions[0].text, ...model, metric: metrics.value, budget: budget.value, ...pace };
       try { history.replaceState(null, "", `#${new URLSearchParams(state)}`); } catch { /* not from this origin */ }
     }
 
@@ -233,7 +250,9 @@
 
     function shown() {
       const methods = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
-      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point));
+      const least = Number(speed.value);
+      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point)
+        && (!(least > 0) || point.speed >= least));
     }
 
     function setUpPage() {
@@ -242,8 +261,17 @@
       if (metrics.selectedOptions[0].disabled) metrics.value = current().quality;
       form.stops = stops(current().points);
       slider.max = form.stops.length - 1;
+      form.paces = paces(current().points);
+      pacer.max = form.paces.length - 1;
+      form.querySelector("[data-speeds]").toggleAttribute("hidden", form.paces.length < 2);
       listMethods();
       placeSlider();
+      placePacer();
+    }
+
+    function placePacer() {
+      pacer.value = form.paces.filter((pace) => pace <= Number(speed.value)).length - 1;
+      pacer.setAttribute("aria-valuetext", Number(speed.value) > 0 ? `at least ${speed.value} queries a second` : "any speed");
     }
 
     function placeSlider() {
@@ -259,6 +287,7 @@
       const all = boxes();
       const chosen = all.filter((box) => box.checked).length;
       slot("budget").textContent = budget.value;
+      slot("speed").textContent = Number(speed.value) > 0 ? ` and at ${speed.value} queries/s or more` : "";
       slot("collection").textContent = current().title;
       slot("metric").textContent = data.metrics[metric];
       const offered = kinds.filter((box) => !box.parentElement.hidden), taken = offered.filter((box) => box.checked);
@@ -271,6 +300,7 @@
       slot("said").textContent = best ? best.said[metric] : "";
       slot("verdict").textContent = best && metric === "ndcg_at_10" ? best.verdict : "";
       slot("size").textContent = best ? best.size : "";
+      slot("pace").textContent = best ? best.pace : "";
       const pair = best && second && metric === current().quality ? `${best.place},${second.place}` : "";
       const named = best && second ? `Runner-up: ${second.name}, ${second.said[metric]}` : "";
       slot("rival").textContent = current().pairs[pair] ?? named;
@@ -301,7 +331,7 @@
       for (const group of groups) {
         traces.push({ name: label(group), meta: group, x: [null], y: [null], mode: "markers", marker: { ...marker(group), size: 11 } });
       }
-      const hover = (point) => `<b>${escaped(point.name)}</b><br>${point.size}<br>${point.said[metric]}`;
+      const hover = (point) => `<b>${escaped(point.name)}</b><br>${point.size}${point.pace && `, ${point.pace}`}<br>${point.said[metric]}`;
       for (const isOn of [false, true]) {
         for (const group of groups) {
           const members = drawn.filter((point) => key(point) === group && on.has(point) === isOn);
@@ -378,6 +408,12 @@
       change();
     });
     budget.addEventListener("input", () => { placeSlider(); change(); });
+    pacer.addEventListener("input", () => {
+      speed.value = form.paces[pacer.value] || "";
+      placePacer();
+      change();
+    });
+    speed.addEventListener("input", () => { placePacer(); change(); });
     section.querySelector(".families").addEventListener("change", draw);
     for (const button of section.querySelectorAll("[data-choose]")) {
       button.addEventListener("click", () => {
