@@ -88,7 +88,7 @@ def _permuted(n: int, seed: int) -> NDArray[np.int32]:
 
 @loose
 def _two_best(
-    block: Array, centroids: Array, halves: Array, sums: Array, best: Array, chosen: Array, next: Array
+    block: Array, centroids: Array, halves: Array, sums: Array, best: Array, chosen: Array, others: Array
 ) -> None:
     """Fill each point's best score, the place of its centroid, and the best score of the others.
 
@@ -99,11 +99,11 @@ def _two_best(
         Some centroids, and half their squared lengths: a score is x c - |c|^2 / 2.
     sums : float32 (POINTS,)
         Scratch.
-    best, chosen, next : float32, int32, float32 (POINTS,)
+    best, chosen, others : float32, int32, float32 (POINTS,)
     """
     last = len(block) - STEP
     for point in range(POINTS):
-        best[point], chosen[point], next[point] = LOWEST, 0, LOWEST
+        best[point], chosen[point], others[point] = LOWEST, 0, LOWEST
     for number in range(len(centroids)):
         centroid, half = centroids[number], halves[number]
         for point in range(POINTS):
@@ -120,7 +120,7 @@ def _two_best(
             before = best[point]
             better = score > before
             worse = before if better else score
-            next[point] = worse if worse > next[point] else next[point]
+            others[point] = worse if worse > others[point] else others[point]
             chosen[point] = number if better else chosen[point]
             best[point] = score if better else before
 
@@ -159,14 +159,14 @@ def _improve(
         some_halves[at] = halves[among[at]]
         longest = max(longest, halves[among[at]])
     block = np.zeros((filled, POINTS), np.float32)
-    sums, best, next = np.empty(POINTS, np.float32), np.empty(POINTS, np.float32), np.empty(POINTS, np.float32)
+    sums, best, others = np.empty(POINTS, np.float32), np.empty(POINTS, np.float32), np.empty(POINTS, np.float32)
     chosen = np.empty(POINTS, np.int32)
     for start in range(0, len(rows), POINTS):
         count = min(POINTS, len(rows) - start)
         for point in range(count):
             for place in range(width):
                 block[place, point] = points[rows[start + point], place]
-        _two_best(block, some, some_halves, sums, best, chosen, next)
+        _two_best(block, some, some_halves, sums, best, chosen, others)
         for point in range(count):
             row = rows[start + point]
             square = 0.0
@@ -175,10 +175,10 @@ def _improve(
             # more than twice the bound (w + 2) u (|x| |c| + |c|^2 / 2) on the error of a score
             slack = (filled + 4) * 2.0**-22 * (np.sqrt(2 * square * longest) + longest)
             number, top = among[chosen[point]], np.float64(best[point])
-            others = np.float64(next[point])
+            second = np.float64(others[point])
             if number != cells[row]:
-                others = max(others, reached[row])
-            if top - others > slack:
+                second = max(second, reached[row])
+            if top - second > slack:
                 cells[row] = number
             elif reached[row] - top <= slack:
                 for at in range(len(among)):

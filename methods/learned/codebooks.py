@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32
+from methods.kernels import k_means
 from methods.kernels.packing import unpack
 from methods.learned.examples import drawn
 from methods.learned.trainer import Learned

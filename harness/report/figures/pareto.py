@@ -274,13 +274,19 @@ def draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
     """Draw each setting's marker and interval, in its family's look."""
     from matplotlib.colors import to_rgb
 
+    # a line for all points of a look: matplotlib takes as long over each as over a hundred markers
+    alike: dict[tuple[bool, str], list[Point]] = {}
     for point in points:
-        size, look = STRONG, looks[point.family]
-        if not point.on_frontier:  # paler, but opaque: what lies underneath would change the colour
+        alike.setdefault((point.on_frontier, point.family), []).append(point)
+    for (on_frontier, family), members in alike.items():
+        size, look = STRONG, looks[family]
+        if not on_frontier:  # paler, but opaque: what lies underneath would change the colour
             size, look = WEAK, look | {"color": tuple(0.5 + 0.5 * part for part in to_rgb(look["color"]))}
-        if point.high > point.low:
-            axes.vlines(point.cost, point.low, point.high, color=look["color"], linewidth=1.0, zorder=3)
-        axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
+        barred = [(point.cost, point.low, point.high) for point in members if point.high > point.low]
+        if barred:
+            axes.vlines(*zip(*barred, strict=True), color=look["color"], linewidth=1.0, zorder=3)
+        costs, qualities = zip(*((point.cost, point.quality) for point in members), strict=True)
+        axes.plot(costs, qualities, linestyle="none", markeredgecolor="white", **size, **look)
 
 
 def draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks, show: Callable[[float], str]) -> list[Point]:
