@@ -36,6 +36,9 @@ CROWD = 25
 ARROW = 14.0
 """Length in points of an arrow that stands for a clipped point."""
 
+ABOVE_FACTORS = 29.5
+"""Points between the plot and what stands above the upper axis and its name."""
+
 REACH = 9.0
 """How far the label of a dominated point may be from it. Beyond, it is left out: the table has them all."""
 
@@ -123,7 +126,7 @@ def prepared_axes(
     FigureCanvasAgg(figure)  # keeps one renderer, where a bare figure makes a new one for each measurement
     axes = figure.add_subplot()
     title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
-    axes.set_title(page.size, fontsize=9, color=QUIET)
+    axes.set_title(page.size, fontsize=9, color=QUIET, pad=ABOVE_FACTORS)
     set_up(axes)
     _draw_legend(figure, points, looks, line, bars)
     settle(figure)

@@ -65,6 +65,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # else each drawing looks for it, by measuring every label of both axes anew
     "axes.axisbelow": True,
     "axes.grid": True,
     "grid.color": FAINT,
