@@ -17,6 +17,9 @@ Array = NDArray[Any]
 STRIDE = 64
 """Rough scores that are looked at together; most such runs hold no document that can win."""
 
+GROUPS = 4
+"""Runs of scores for each place of a heap, whose best say early what can win."""
+
 LANES = 32
 """Partial sums of `dot`."""
 
@@ -60,6 +63,24 @@ def replace_worst(scores: Array, rows: Array, score: Any, row: int) -> None:
 
 
 @compiled
+def reached(line: Array, k: int) -> Any:
+    """Return a score that `k` of a row's reach at least, near the highest such one; -inf where that is not worth while.
+
+    Scores are taken in `GROUPS` k runs: the best of k runs are k scores.
+    """
+    width = len(line) // (GROUPS * k)
+    if width < 2:
+        return np.float32(-np.inf)
+    best = line[: GROUPS * k].copy()
+    # the scores of a run are not neighbours, so that all runs advance together
+    for at in range(1, width):
+        more = line[at * GROUPS * k : (at + 1) * GROUPS * k]
+        for run in range(GROUPS * k):
+            best[run] = more[run] if more[run] > best[run] else best[run]
+    return np.partition(best, GROUPS * k - k)[GROUPS * k - k]
+
+
+@compiled
 def enter(
     queries: Array, docs: Array, rough: Array, margin: Array, first: int, scores: Array, rows: Array, exact: bool
 ) -> None:
@@ -82,6 +103,9 @@ def enter(
     for query in range(len(rough)):
         heap, heap_rows, line = scores[query], rows[query], rough[query]
         limit = np.float32(np.float64(heap[0]) - margin[query])
+        if heap[0] == -np.inf:
+            # else whatever comes early enters, to be driven out by what comes late
+            limit = np.float32(np.float64(reached(line, len(heap))) - margin[query])
         for start in range(0, n, STRIDE):
             run = line[start : start + STRIDE]
             near = np.int32(0)
@@ -95,7 +119,7 @@ def enter(
                     row = first + start + at
                     if score > heap[0] or (score == heap[0] and row < heap_rows[0]):
                         replace_worst(heap, heap_rows, score, row)
-                        limit = np.float32(np.float64(heap[0]) - margin[query])
+                        limit = max(limit, np.float32(np.float64(heap[0]) - margin[query]))
 
 
 @compiled

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32
+from methods.kernels import k_means
 from methods.kernels.packing import unpack
 from methods.learned.examples import drawn
 from methods.learned.trainer import Learned
 from methods.product.faiss_codec import FaissCodec, codec_of_codebooks
 from methods.transforms.linear import eigenbasis
-from methods.transforms.opq import product_quantiser
 
 if TYPE_CHECKING:
     import torch
@@ -195,8 +195,6 @@ class LowRankVQ(FactoredPQ):
 
     def _factors(self, docs: Float32) -> dict[str, tuple[Array, bool]]:
         """Return k-means codewords in each part's principal axes, and these axes as maps."""
-        import faiss
-
         d = docs.shape[1]
         size, count = d // self.m, 2**self.bits
         self._require(self.rank <= size, f"rank={self.rank} is more than the {size} dimensions of a part")
@@ -211,9 +209,7 @@ class LowRankVQ(FactoredPQ):
             maps[part] = axes.T
             projections[:, part * self.rank : (part + 1) * self.rank] = block @ axes
         self._require(len(docs) >= count, f"{len(docs)} documents to learn from are fewer than the {count} codewords")
-        quantiser = product_quantiser(self.m * self.rank, self.m, self.bits, self.seed, iterations=25)
-        quantiser.train(projections)
-        words = faiss.vector_to_array(quantiser.centroids).reshape(self.m, count, self.rank)
+        words = k_means.codebooks(projections, self.m, count, self.seed, iterations=25)
         return {"words": (words, True), "maps": (maps, True), "offsets": (offsets, True)}
 
     def _words(self) -> Float32:

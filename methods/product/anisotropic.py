@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
+from methods.kernels import k_means
 from methods.kernels.packing import pack, unpack
-from methods.kernels.threads import one_thread
-from methods.transforms.opq import product_quantiser
 
 Int = NDArray[np.intp]
 
@@ -81,18 +80,12 @@ class AnisotropicPQ(Codec):
         return parallel_weight(self.threshold, d) if self.eta is None else float(self.eta)
 
     def _fit(self, docs: Float32, queries: Float32 | None) -> None:
-        import faiss
-
         n, d = docs.shape
         self._require(d % self.m == 0, f"m={self.m} does not divide the {d} dimensions of the vectors")
         self._require(
             n >= 2**self.bits, f"{n} documents are fewer than the {2**self.bits} centroids of bits={self.bits}"
         )
-        quantiser = product_quantiser(d, self.m, self.bits, self.seed, self.iterations)
-        with one_thread():
-            quantiser.train(docs)
-        centroids = faiss.vector_to_array(quantiser.centroids).reshape(self.m, 2**self.bits, d // self.m)
-        codebook = centroids.astype(np.float64)
+        codebook = k_means.codebooks(docs, self.m, 2**self.bits, self.seed, self.iterations).astype(np.float64)
         for _ in range(self.rounds):
             codes = assign(docs, codebook, self._weight(d))
             codebook = updated(docs, codes, codebook, self._weight(d))

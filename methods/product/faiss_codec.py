@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
-from methods.kernels.threads import on_cores, one_thread
+from methods.kernels import k_means
+from methods.kernels.packing import pack
+from methods.kernels.threads import one_thread
 from methods.product.faiss_state import quantizers, read_state
 from methods.stored_rows import VALUES, ByteTables, PackedNumbers, StoredRows
+
+MOST_WIDTH = 64
+"""Dimensions of a part up to which its nearest centroid is found faster than FAISS finds it."""
 
 WIDE_PART = 16
 """Dimensions of a part from which on FAISS makes tables by a matrix product."""
@@ -128,7 +133,7 @@ class FaissCodec(Codec):
         for quantizer in quantizers(index):
             self._set_up(quantizer)
         try:
-            if isinstance(index, faiss.IndexPQ) and not self.shared_codebook:
+            if isinstance(index, faiss.IndexPQ) and not (self.shared_codebook or index.pq.cp.spherical):
                 _train_parts(index, docs)
             else:
                 with one_thread():
@@ -185,8 +190,18 @@ class FaissCodec(Codec):
         blob: NDArray[np.uint8] = faiss.serialize_index(self._index)
         return blob
 
+    def _books(self) -> Float32 | None:
+        """Return PQ's codebooks, (m, 2**bits, d / m), if documents are encoded with them here, and not by FAISS."""
+        quantizer = getattr(self._index, "pq", None)
+        if quantizer is None or quantizer.nbits > 8 or quantizer.dsub > MOST_WIDTH:
+            return None
+        return _codebooks(quantizer)
+
     def _encode(self, docs: Float32) -> Codes:
-        return Codes.packed(self._index.sa_encode(docs))
+        books = self._books()
+        if books is None:
+            return Codes.packed(self._index.sa_encode(docs))
+        return Codes.packed(pack(k_means.codes(docs, books), self._index.pq.nbits))
 
     def _decode(self, codes: Codes) -> Float32:
         decoded: Float32 = self._index.sa_decode(self._octets(codes))
@@ -258,10 +273,8 @@ class FaissCodec(Codec):
 
 def _pq_tables(quantizer: Any) -> ByteTables:
     """Return FAISS's product quantiser of 8 or 4 bits as tables of whole bytes, the first codebook's bits lowest."""
-    import faiss
-
     width, size, each = quantizer.dsub, quantizer.ksub, 8 // quantizer.nbits
-    codebooks = faiss.vector_to_array(quantizer.centroids).reshape(quantizer.M, size, width)
+    codebooks = _codebooks(quantizer)
     numbers = np.arange(VALUES)[:, None] >> quantizer.nbits * np.arange(each) & (size - 1)
     groups, tables = [], []
     for first in range(0, quantizer.M, each):
@@ -269,6 +282,14 @@ def _pq_tables(quantizer: Any) -> ByteTables:
         parts = [codebooks[first + place][numbers[:, place]] for place in range(each)]
         tables.append(np.ascontiguousarray(np.hstack(parts)))
     return ByteTables.of(groups, tables)
+
+
+def _codebooks(quantizer: Any) -> Float32:
+    """Return the centroids of FAISS's product quantiser, (m, 2**bits, d / m)."""
+    import faiss
+
+    learned: Float32 = faiss.vector_to_array(quantizer.centroids)
+    return learned.reshape(quantizer.M, quantizer.ksub, quantizer.dsub)
 
 
 def codec_of_codebooks(codebooks: Float32, bits: int) -> FaissCodec:
@@ -295,23 +316,10 @@ class UnitCentroids(FaissCodec):
 
 
 def _train_parts(index: Any, docs: Float32) -> None:
-    """Train a product quantiser as `index.train` does on one thread, to the byte, with its parts on all cores.
-
-    Each part's k-means stays on one thread, since several would add up in another order.
-    """
+    """Train a product quantiser by k-means that starts where `index.train` does, an order of magnitude faster."""
     import faiss
 
     quantizer = index.pq
-    width = quantizer.dsub
-
-    def centroids(part: int) -> Array:
-        faiss.omp_set_num_threads(1)  # each thread has a number of its own
-        found = faiss.Clustering(width, quantizer.ksub, quantizer.cp)
-        found.train(np.ascontiguousarray(docs[:, part * width : (part + 1) * width]), faiss.IndexFlatL2(width))
-        learned: Array = faiss.vector_to_array(found.centroids)
-        return learned
-
-    with one_thread():
-        for part, learned in enumerate(on_cores(centroids, ((part,) for part in range(quantizer.M)))):
-            quantizer.set_params(faiss.swig_ptr(learned), part)
+    learned = k_means.codebooks(docs, quantizer.M, quantizer.ksub, quantizer.cp.seed, quantizer.cp.niter)
+    faiss.copy_array_to_vector(learned.ravel(), quantizer.centroids)
     index.is_trained = True

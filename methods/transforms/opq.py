@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from methods.base import Array, Float32, MethodError, Transform, project
+from methods.base import Array, Float32, Transform, project
+from methods.kernels import k_means
 from methods.kernels.threads import one_thread
 from methods.transforms.linear import eigenbasis, second_moment
 
@@ -60,12 +61,11 @@ class OPQ(Transform):
     def _alternate(self, docs: Float32) -> Array:
         """Return the rotation, float64 (d, d), after alternating between codebooks and the rotation that fits them."""
         rotation = balanced_eigenbasis(second_moment(docs), self.m)
-        quantiser = product_quantiser(docs.shape[1], self.m, self.bits, self.seed, iterations=4)
+        books = None
         for _ in range(self.rounds):
             rotated = project(docs, rotation)
-            quantiser.train(rotated)
-            quantiser.train_type = quantiser.Train_hot_start
-            decoded = quantiser.decode(quantiser.compute_codes(rotated))
+            books = k_means.codebooks(rotated, self.m, 2**self.bits, self.seed, iterations=4, start=books)
+            decoded = books[np.arange(self.m), k_means.codes(rotated, books)].reshape(rotated.shape)
             u, _, vt = np.linalg.svd(docs.T.astype(np.float64) @ decoded.astype(np.float64))
             rotation = u @ vt
         return rotation
@@ -93,17 +93,3 @@ def balanced_eigenbasis(moment: Array, m: int) -> Array:
         parts[chosen].append(position)
         totals[chosen] += logs[position]
     return vectors[:, [position for part in parts for position in part]]
-
-
-def product_quantiser(d: int, m: int, bits: int, seed: int, iterations: int) -> Any:
-    """Return FAISS's untrained product quantiser."""
-    import faiss
-
-    if d % m:
-        raise MethodError(f"m={m} does not divide the {d} dimensions of the vectors")
-    quantiser = faiss.ProductQuantizer(d, m, bits)
-    quantiser.cp.seed = seed
-    quantiser.cp.niter = iterations
-    # fewer documents than 39 a centroid is the rule here, not worth a warning for each codebook
-    quantiser.cp.min_points_per_centroid = 1
-    return quantiser

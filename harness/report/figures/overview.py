@@ -212,21 +212,18 @@ def draw_speed(page: Page, looks: Looks) -> Figure:
 
 
 def _scatter(axes: Axes, speed: pd.Series[float], settings: pd.DataFrame, share: str, looks: Looks) -> None:
-    for place, row in enumerate(settings.to_dict("records")):
-        value = float(speed.iloc[place])
-        if not (np.isfinite(value) and np.isfinite(row[share])):
-            continue
-        big = bool(row["on_frontier"])
+    drawn = settings.assign(speed=speed)[np.isfinite(speed) & np.isfinite(settings[share])]
+    for (family, big), members in drawn.groupby(["family", "on_frontier"]):
         axes.plot(
-            value,
-            row[share],
+            members["speed"],
+            members[share],
             linestyle="none",
             markersize=7 if big else 4,
             alpha=1.0 if big else 0.45,
             markeredgecolor="white",
             markeredgewidth=0.5,
             zorder=4 if big else 3,
-            **looks[row["family"]],
+            **looks[str(family)],
         )
 
 

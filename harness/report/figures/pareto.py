@@ -36,6 +36,9 @@ CROWD = 25
 ARROW = 14.0
 """Length in points of an arrow that stands for a clipped point."""
 
+ABOVE_FACTORS = 29.5
+"""Points between the plot and what stands above the upper axis and its name."""
+
 REACH = 9.0
 """How far the label of a dominated point may be from it. Beyond, it is left out: the table has them all."""
 
@@ -123,7 +126,7 @@ def prepared_axes(
     FigureCanvasAgg(figure)  # keeps one renderer, where a bare figure makes a new one for each measurement
     axes = figure.add_subplot()
     title = figure.suptitle(page.title, ha="left", fontsize=min(13, 900 / len(page.title)), fontweight="bold")
-    axes.set_title(page.size, fontsize=9, color=QUIET)
+    axes.set_title(page.size, fontsize=9, color=QUIET, pad=ABOVE_FACTORS)
     set_up(axes)
     _draw_legend(figure, points, looks, line, bars)
     settle(figure)
@@ -274,13 +277,19 @@ def draw_points(axes: Axes, points: Sequence[Point], looks: Looks) -> None:
     """Draw each setting's marker and interval, in its family's look."""
     from matplotlib.colors import to_rgb
 
+    # a line for all points of a look: matplotlib takes as long over each as over a hundred markers
+    alike: dict[tuple[bool, str], list[Point]] = {}
     for point in points:
-        size, look = STRONG, looks[point.family]
-        if not point.on_frontier:  # paler, but opaque: what lies underneath would change the colour
+        alike.setdefault((point.on_frontier, point.family), []).append(point)
+    for (on_frontier, family), members in alike.items():
+        size, look = STRONG, looks[family]
+        if not on_frontier:  # paler, but opaque: what lies underneath would change the colour
             size, look = WEAK, look | {"color": tuple(0.5 + 0.5 * part for part in to_rgb(look["color"]))}
-        if point.high > point.low:
-            axes.vlines(point.cost, point.low, point.high, color=look["color"], linewidth=1.0, zorder=3)
-        axes.plot(point.cost, point.quality, linestyle="none", markeredgecolor="white", **size, **look)
+        barred = [(point.cost, point.low, point.high) for point in members if point.high > point.low]
+        if barred:
+            axes.vlines(*zip(*barred, strict=True), color=look["color"], linewidth=1.0, zorder=3)
+        costs, qualities = zip(*((point.cost, point.quality) for point in members), strict=True)
+        axes.plot(costs, qualities, linestyle="none", markeredgecolor="white", **size, **look)
 
 
 def draw_clipped(axes: Axes, points: Sequence[Point], looks: Looks, show: Callable[[float], str]) -> list[Point]:

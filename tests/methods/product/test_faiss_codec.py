@@ -121,16 +121,34 @@ def test_codebooks_do_not_depend_on_threads(codec: FaissCodec) -> None:
     assert np.array_equal(*states)
 
 
-@pytest.mark.parametrize("cores", ["1", "3"])
+@pytest.mark.parametrize("n", [500, 9000])
+def test_codebooks_of_pq_are_those_of_faiss_but_for_rounding(n: int) -> None:
+    """Of 9,000 documents 8,192 are drawn, by FAISS's dice."""
+    docs = clustered_vectors(n, 24, seed=3)
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=3, bits=5, iterations=4, seed=7).fit(docs)
+    theirs = faiss.vector_to_array(plain_index("PQ3x5np", docs, iterations=4).pq.centroids)
+    ours = faiss.vector_to_array(faiss.deserialize_index(codec.state()["index_"]).pq.centroids)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_codes_of_pq_are_those_of_faiss(bits: int) -> None:
+    docs = clustered_vectors(300, 24, seed=3)
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=6, bits=bits, iterations=4).fit(docs)
+    index = faiss.deserialize_index(codec.state()["index_"])
+    np.testing.assert_array_equal(codec.encode(docs).array, index.sa_encode(docs))
+
+
+@pytest.mark.parametrize("cores", ["2", "3"])
 def test_parts_that_are_trained_side_by_side_are_those_of_one_thread(
     cores: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", cores)
     docs = clustered_vectors(500, 24, seed=3)
-    codec = FaissCodec(factory="PQ{m}x{bits}np", m=3, bits=5, iterations=4, seed=7).fit(docs)
-    index = plain_index("PQ3x5np", docs, iterations=4)
-    index.reset()
-    assert np.array_equal(codec.state()["index_"], faiss.serialize_index(index))
+    codec = FaissCodec(factory="PQ{m}x{bits}np", m=3, bits=5, iterations=4, seed=7)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = codec.fit(docs).state()["index_"]
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    assert np.array_equal(codec.fit(docs).state()["index_"], alone)
 
 
 @pytest.mark.parametrize("factory", ["PQ16x4np", "RQ4x4", "PRQ4x2x4", "LSQ4x4", "PLSQ4x2x4"])
