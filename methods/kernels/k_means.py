@@ -82,7 +82,8 @@ def _permuted(n: int, seed: int) -> NDArray[np.int32]:
     import faiss
 
     order = np.empty(n, dtype=np.int32)
-    faiss.rand_perm(faiss.swig_ptr(order), n, seed)
+    library: Any = faiss
+    library.rand_perm(library.swig_ptr(order), n, seed)
     return order
 
 
@@ -302,7 +303,8 @@ def reference_nearest(points: Array, centroids: Array) -> Array:
     scores /= 2
     for place in range(points.shape[1]):
         scores += points[:, place, None].astype(np.float64) * wide[:, place]
-    return scores.argmax(axis=1)
+    cells: Array = scores.argmax(axis=1)
+    return cells
 
 
 def reference_lloyd(points: Array, centroids: Array, iterations: int) -> int:

@@ -141,7 +141,7 @@ class FaissCodec(Codec):
         except (RuntimeError, MemoryError) as error:
             raise MethodError(f"FaissCodec: FAISS cannot train {asked} on {n} documents of {d} dimensions") from error
         # as another process reads it: FAISS does not write all that it trains with
-        self._index = faiss.deserialize_index(faiss.serialize_index(index))
+        self._index: Any = faiss.deserialize_index(faiss.serialize_index(index))
 
     def _set_up(self, quantizer: Any) -> None:
         """Hand the parameters to a quantiser, wherever FAISS keeps them."""
