@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.statistics import compare, mean_interval
+from harness.base.formatting import digits
 from harness.base.sampling import evenly_spaced
 from harness.data.datasets import Dataset, Folder
 from harness.data.embedding_cache import embed
@@ -137,13 +138,13 @@ def rates(model: Encoder, whole: Encoder, texts: list[str]) -> list[tuple[float,
 
 
 def measure(
-    name: str, setting: str, dataset: Dataset, data: str, whole: Whole, cache: Path, timed: int
+    name: str, setting: str, layers: int | None, dataset: Dataset, data: str, whole: Whole, cache: Path, timed: int
 ) -> dict[str, Any]:
+    """Return a line; `layers` are those whose vectors one pass has left in the cache, if that is so."""
     model = model_of(name, setting, data, cache)
     assert dataset.doc_texts is not None
     judgements = Judgements.of(dataset)
     assert judgements is not None
-    layers = layers_of(setting, depth_of(whole))
     vectors = embed(dataset, model if layers is None else whole.cut_after(layers), cache)
     some = evenly_spaced(len(dataset.doc_texts), timed) if timed else []
     pairs = rates(model, whole, [dataset.doc_texts[row] for row in some])
@@ -208,8 +209,8 @@ def overview(groups: Sequence[Sequence[dict[str, Any]]]) -> str:
                 speeds = line["speeds"]
                 taken[line["setting"]] = [
                     f"{line['bytes'] / 1e6:.1f}",
-                    f"{statistics.median(line['rates']):.3g}",
-                    f"{statistics.median(speeds):.3g} ({min(speeds):.3g} to {max(speeds):.3g})",
+                    digits(statistics.median(line["rates"])),
+                    f"{digits(statistics.median(speeds))} ({digits(min(speeds))} to {digits(max(speeds))})",
                 ]
     header = ["model", "MB", "documents a CPU second", "of float32's", *(lines[0]["data"] for lines in groups)]
     rows = [
@@ -259,13 +260,15 @@ def main() -> None:
         if not missing:
             continue
         dataset = Folder(path=data).load()
-        depths = [layers for setting in missing if (layers := layers_of(setting, depth)) is not None]
-        if depths:
-            fill_layers(dataset, whole, depths, arguments.cache)
+        depths = {setting: layers for setting in missing if (layers := layers_of(setting, depth)) is not None}
+        if len(depths) > 1:
+            fill_layers(dataset, whole, list(depths.values()), arguments.cache)
+        else:
+            depths = {}
         for setting in missing:
             known = any(line["speeds"] for line in lines if (line["model"], line["setting"]) == (whole.label, setting))
             timed = 0 if known else arguments.timed
-            line = measure(arguments.model, setting, dataset, data, whole, arguments.cache, timed)
+            line = measure(arguments.model, setting, depths.get(setting), dataset, data, whole, arguments.cache, timed)
             lines.append(line)
             with arguments.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
