@@ -29,7 +29,7 @@ KNOWN = ".pictures.json"
 ENDINGS = (".png", ".svg")
 
 LEAST = 8
-"""From so many pictures on workers are worth their start, a second or two each."""
+"""From so many pictures on processes are worth their start, a second or two each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +80,11 @@ class Pictures:
         hashes = dict(zip((picture.stem for picture in self._asked), _hashes(self._asked), strict=True))
         known = _known(self.out)
         due = [picture for picture in self._asked if not self._is_there(picture, hashes[picture.stem], known)]
-        drawing = _drawn(due, self.out)
+        finish = _begun(due, self.out)
 
         def wait() -> None:
-            if len(list(drawing)):
+            finish()
+            if due:
                 drawn = {
                     picture.stem: {"inputs": hashes[picture.stem], **_checksums(self.out, picture)} for picture in due
                 }
@@ -116,24 +117,41 @@ def _checksums(out: Path, picture: Picture) -> dict[str, str]:
     return {name: file_checksum(out / name) for name in picture.names}
 
 
-def _drawn(due: Sequence[Picture], out: Path) -> Iterator[str]:
-    """Yield the stems of pictures that have been drawn, in processes where these are worth their start."""
-    workers = min(len(due), _cores())
-    if len(due) < LEAST or workers < 2:
-        return (_draw(picture, out) for picture in due)
-    from joblib import Parallel, delayed
+def _begun(due: Sequence[Picture], out: Path) -> Callable[[], None]:
+    """Begin to draw in processes, where these are worth their start; return what draws the rest and waits for all."""
+    workers = min(len(due), _cores()) - 1
+    if len(due) < LEAST or workers < 1:
 
-    # joblib sends tasks from a thread of its own, while the caller goes on with the very pages that they hold
+        def one_by_one() -> None:
+            for picture in due:
+                _draw(picture, out)
+
+        return one_by_one
+    from joblib.externals.loky import get_reusable_executor
+
+    # they are sent from another thread, while the caller goes on with the very pages that they hold
     own = copy.deepcopy(list(due))
-    drawing: Iterator[str] = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
-        delayed(_draw)(picture, out) for picture in own
-    )
-    return drawing
+    executor = get_reusable_executor(max_workers=workers)
+    tasks = [executor.submit(_draw, picture, out) for picture in own]
+
+    def finish() -> None:
+        try:
+            # this process has nothing else to do now: it comes to meet the others from the end
+            for picture, task in zip(reversed(own), reversed(tasks), strict=True):
+                if task.cancel():
+                    _draw(picture, out)
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    return finish
 
 
-def _draw(picture: Picture, out: Path) -> str:
+def _draw(picture: Picture, out: Path) -> None:
     style.save(picture.draw(*picture.inputs), out / picture.stem)
-    return picture.stem
 
 
 def _cores() -> int:

@@ -27,8 +27,11 @@ SPLIT = 1 / 1024
 POINTS = 128
 """Points that are looked at together, side by side in vector instructions."""
 
-STEP = 4
-"""Dimensions that are added to scores in one pass over them; vectors are filled up with zeros to a multiple."""
+STEP = 8
+"""Dimensions that the last pass over the scores adds; vectors are filled up with zeros to a multiple."""
+
+FARTHEST = np.float32(3e38)
+"""Half the squared length of what fills up an odd number of centroids, and is no point's nearest."""
 
 LOWEST = np.float32(np.finfo(np.float32).min)
 
@@ -97,33 +100,52 @@ def _two_best(
     ----------
     block : float32 (w, POINTS)
     centroids, halves : float32 (m, w), (m,)
-        Some centroids, and half their squared lengths: a score is x c - |c|^2 / 2.
-    sums : float32 (POINTS,)
+        Some centroids, an even number, and half their squared lengths: a score is x c - |c|^2 / 2.
+    sums : float32 (2, POINTS)
         Scratch.
     best, chosen, others : float32, int32, float32 (POINTS,)
     """
     last = len(block) - STEP
+    x0, x1, x2, x3 = block[last], block[last + 1], block[last + 2], block[last + 3]
+    x4, x5, x6, x7 = block[last + 4], block[last + 5], block[last + 6], block[last + 7]
+    left_sums, right_sums = sums[0], sums[1]
     for point in range(POINTS):
         best[point], chosen[point], others[point] = LOWEST, 0, LOWEST
-    for number in range(len(centroids)):
-        centroid, half = centroids[number], halves[number]
+    # two at a time: what is loaded of the points serves both
+    for number in range(0, len(centroids), 2):
+        left, right = centroids[number], centroids[number + 1]
+        left_half, right_half = halves[number], halves[number + 1]
         for point in range(POINTS):
-            sums[point] = -half
-        for place in range(0, last, STEP):
-            a, b, c, d = centroid[place], centroid[place + 1], centroid[place + 2], centroid[place + 3]
+            left_sums[point], right_sums[point] = -left_half, -right_half
+        for place in range(0, last, 4):
+            l0, l1, l2, l3 = left[place], left[place + 1], left[place + 2], left[place + 3]
+            r0, r1, r2, r3 = right[place], right[place + 1], right[place + 2], right[place + 3]
             w, x, y, z = block[place], block[place + 1], block[place + 2], block[place + 3]
             for point in range(POINTS):
-                sums[point] += (a * w[point] + b * x[point]) + (c * y[point] + d * z[point])
-        a, b, c, d = centroid[last], centroid[last + 1], centroid[last + 2], centroid[last + 3]
-        w, x, y, z = block[last], block[last + 1], block[last + 2], block[last + 3]
+                left_sums[point] += (l0 * w[point] + l1 * x[point]) + (l2 * y[point] + l3 * z[point])
+                right_sums[point] += (r0 * w[point] + r1 * x[point]) + (r2 * y[point] + r3 * z[point])
+        l0, l1, l2, l3 = left[last], left[last + 1], left[last + 2], left[last + 3]
+        l4, l5, l6, l7 = left[last + 4], left[last + 5], left[last + 6], left[last + 7]
+        r0, r1, r2, r3 = right[last], right[last + 1], right[last + 2], right[last + 3]
+        r4, r5, r6, r7 = right[last + 4], right[last + 5], right[last + 6], right[last + 7]
         for point in range(POINTS):
-            score = sums[point] + ((a * w[point] + b * x[point]) + (c * y[point] + d * z[point]))
+            one = left_sums[point] + (
+                ((l0 * x0[point] + l1 * x1[point]) + (l2 * x2[point] + l3 * x3[point]))
+                + ((l4 * x4[point] + l5 * x5[point]) + (l6 * x6[point] + l7 * x7[point]))
+            )
+            two = right_sums[point] + (
+                ((r0 * x0[point] + r1 * x1[point]) + (r2 * x2[point] + r3 * x3[point]))
+                + ((r4 * x4[point] + r5 * x5[point]) + (r6 * x6[point] + r7 * x7[point]))
+            )
+            at = number + 1 if two > one else number
+            high, low = two if two > one else one, one if two > one else two
             before = best[point]
-            better = score > before
-            worse = before if better else score
-            others[point] = worse if worse > others[point] else others[point]
-            chosen[point] = number if better else chosen[point]
-            best[point] = score if better else before
+            better = high > before
+            beaten = before if better else high
+            beaten = low if low > beaten else beaten
+            others[point] = beaten if beaten > others[point] else others[point]
+            chosen[point] = at if better else chosen[point]
+            best[point] = high if better else before
 
 
 @compiled
@@ -153,14 +175,15 @@ def _improve(
     """
     width = points.shape[1]
     filled = max(STEP, (width + STEP - 1) // STEP * STEP)
-    some, some_halves = np.zeros((len(among), filled), np.float32), np.empty(len(among), np.float32)
+    even = (len(among) + 1) // 2 * 2
+    some, some_halves = np.zeros((even, filled), np.float32), np.full(even, FARTHEST)
     longest = 0.0
     for at in range(len(among)):
         some[at, :width] = centroids[among[at]]
         some_halves[at] = halves[among[at]]
         longest = max(longest, halves[among[at]])
     block = np.zeros((filled, POINTS), np.float32)
-    sums, best, others = np.empty(POINTS, np.float32), np.empty(POINTS, np.float32), np.empty(POINTS, np.float32)
+    sums, best, others = np.empty((2, POINTS), np.float32), np.empty(POINTS, np.float32), np.empty(POINTS, np.float32)
     chosen = np.empty(POINTS, np.int32)
     for start in range(0, len(rows), POINTS):
         count = min(POINTS, len(rows) - start)

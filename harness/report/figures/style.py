@@ -75,6 +75,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.hinting": "none",  # half again as fast, and at this many dots an inch no less clear
     "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.fonttype": "path",
     "svg.hashsalt": "vecbudget",  # element ids are hashes, and unsalted ones differ from run to run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,17 +104,31 @@ def test_another_function_or_code_or_a_damaged_file_is_drawn(tmp_path: Path, mon
 def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_cores", lambda: 2)
     monkeypatch.setattr(pictures, "LEAST", 2)
-    for folder, least in (("side by side", 2), ("in turn", 3)):
+    for folder, least in (("side by side", 2), ("in turn", 4)):
         (tmp_path / folder).mkdir()
         monkeypatch.setattr(pictures, "LEAST", least)
         report = Pictures(tmp_path / folder)
-        for stem in ("one", "two"):
-            report.add(stem, draw, SHOWN)
-        report.start()()
+        for stem in ("one", "two", "three"):
+            last = report.add(stem, draw, SHOWN)[-1]
+        finish = report.start()
+        # else this process would draw what the other has no time for
+        until = time.monotonic() + 300
+        while least == 2 and not last.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        finish()
     files = sorted(path.name for path in (tmp_path / "in turn").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "side by side").iterdir()) and len(files) == 5
+    assert files == sorted(path.name for path in (tmp_path / "side by side").iterdir()) and len(files) == 7
     for name in files:
         assert (tmp_path / "in turn" / name).read_bytes() == (tmp_path / "side by side" / name).read_bytes()
+
+
+def test_what_the_other_process_has_not_begun_is_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_cores", lambda: 2)
+    monkeypatch.setattr(pictures, "LEAST", 2)
+    report = Pictures(tmp_path)
+    files = [path for number in range(12) for path in report.add(f"picture-{number}", draw, SHOWN)]
+    report.start()()
+    assert all(path.exists() for path in files)
 
 
 def test_a_hash_knows_every_part() -> None:
