@@ -477,6 +477,7 @@ def _find_words(sextet: Sextet, room: Any, lanes: int) -> None:
     """Find the nearest vectors' keys."""
     base, bounds, lowest, start, bar = room.base, room.bounds, room.lowest, room.start, room.bar
     best, waiting = room.best, 0
+    costs, gathered = room.costs.reshape(2 * 6 * 32 * LANES), room.gathered.reshape(24 * LANES)
     for lane in range(LANES):
         low = np.inf
         for part in range(4):
@@ -487,7 +488,7 @@ def _find_words(sextet: Sextet, room: Any, lanes: int) -> None:
     # words with the least bound come first, since their errors rule out most of the others
     for again in range(2):
         for part in range(4):
-            half, group = part >> 1, 4 * (part & 1)
+            half = part >> 1
             if again:
                 for lane in range(LANES):
                     # whole numbers below 2**24 both, or too far apart to matter
@@ -505,11 +506,13 @@ def _find_words(sextet: Sextet, room: Any, lanes: int) -> None:
                     if row[lane] > bar[lane] or (again and start[lane] == part and row[lane] == lowest[part, lane]):
                         continue
                     for column in range(6):
-                        costs = room.costs[half, column, group + sextet.classes[number, column]]
+                        group = 8 * (6 * half + column) + 4 * (part & 1) + sextet.classes[number, column]
                         # states of the first column in the order that makes the parities asked for even ones
-                        turn = asked if column == 0 else 0
-                        for state in range(4):
-                            room.gathered[column, state, waiting] = costs[state ^ turn, lane]
+                        at, turn, to = 4 * LANES * group + lane, LANES * asked, 4 * LANES * column + waiting
+                        turn = 0 if column else turn
+                        gathered[to], gathered[to + LANES] = costs[at + turn], costs[at + (turn ^ LANES)]
+                        gathered[to + 2 * LANES] = costs[at + (turn ^ 2 * LANES)]
+                        gathered[to + 3 * LANES] = costs[at + (turn ^ 3 * LANES)]
                     room.of_lane[waiting], room.of_word[waiting] = lane, 64 * part + word
                     waiting += 1
                     if waiting == LANES:
