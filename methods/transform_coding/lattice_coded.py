@@ -17,11 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
-from methods.kernels import lattice_points
+from methods.kernels import lattice_points, leech_points
 from methods.kernels.lattice_points import CLIP, GRID
 from methods.parallel import over_rows
 from methods.transform_coding.allocation import BYTE, allocate
-from methods.transform_coding.lattices import Classes, e8_classes, leech_classes, nearest_leech
+from methods.transform_coding.lattices import (
+    Classes,
+    e8_classes,
+    golay_codewords,
+    golay_sextet,
+    leech_classes,
+    nearest_leech,
+)
 
 Int64 = NDArray[np.int64]
 Lattice = Literal["e8", "leech"]
@@ -189,25 +196,15 @@ class LatticeCoded(Codec):
 
     def _encode(self, docs: Float32) -> Codes:
         packed = np.zeros((len(docs), self.nbytes), dtype=np.uint8)
-        padded = int(self.widths_.sum(dtype=np.int64))
         deviation = np.where(self.deviation_ > 0, self.deviation_, 1).astype(np.float64)
         mean = self.mean_.astype(np.float64)
-        searched = [group for group in self._groups() if group[0].search is None]
-        eights = [(bits, book.bits, dims, book.search) for book, dims, bits in self._groups() if book.search]
+        groups = self._groups()
 
         def work(start: int, stop: int) -> None:
-            for group in eights:
-                lattice_points.encode_eights(docs[start:stop], mean, deviation, *group, packed[start:stop])
+            for book, dims, bits in groups:
+                book.write(docs[start:stop], mean, deviation, bits, dims, packed[start:stop])
 
         over_rows(work, len(docs), 64)
-        for start, stop in row_blocks(len(docs) if searched else 0, 64 * padded):
-            white = np.zeros((stop - start, padded))
-            white[:, : self.dim_] = (docs[start:stop] - mean) / deviation
-            for book, dims, bits in searched:
-                blocks = white[:, dims[:, None] + np.arange(book.width)]
-                numbers = book.nearest(blocks.reshape(-1, book.width)).reshape(-1, len(dims))
-                for block, bit in enumerate(bits.tolist()):
-                    write_bits(packed[start:stop], numbers[:, block], bit, book.bits)
         return Codes.packed(packed)
 
     def _decode(self, codes: Codes) -> Float32:
@@ -363,10 +360,27 @@ class _Codebook:
         self.size = sum(sizes)
         self.starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
-    @property
-    def search(self) -> lattice_points.Search | None:
-        """The codebook for the compiled search of nearest points; None where only `nearest` finds them."""
-        return None
+    def write(
+        self, docs: Float32, mean: Array, deviation: Array, first_bits: Int64, dims: Int64, packed: NDArray[np.uint8]
+    ) -> None:
+        """Write the numbers that `nearest` finds for blocks.
+
+        Parameters
+        ----------
+        docs : float32 (n, d)
+        mean, deviation : float64 (d,)
+        first_bits, dims : int64 (blocks,)
+            Where each block's number and its dimensions begin. Dimensions that a last block lacks are 0.
+        packed : uint8 (n, nbytes)
+            Zeros where the numbers go.
+        """
+        d, places = docs.shape[1], dims[:, None] + np.arange(self.width)
+        for start, stop in row_blocks(len(docs), 64 * (d + self.width)):
+            white = np.zeros((stop - start, d + self.width))
+            white[:, :d] = (docs[start:stop] - mean) / deviation
+            numbers = self.nearest(white[:, places].reshape(-1, self.width)).reshape(-1, len(dims))
+            for block, bit in enumerate(first_bits.tolist()):
+                write_bits(packed[start:stop], numbers[:, block], bit, self.bits)
 
     def nearest(self, points: Array) -> Int64:
         """Return the numbers of the codebook's points for points of white dimensions (n, width), int64 (n,)."""
@@ -464,6 +478,14 @@ class _Codebook:
         return numbers
 
 
+def _squared(rows: Array) -> Array:
+    """Return squared lengths, float64 (n,): one coordinate is added after the other, as compiled loops do."""
+    total = np.zeros(len(rows))
+    for column in rows.T:
+        total += column**2
+    return total
+
+
 class _E8Codebook(_Codebook):
     """Classes of E8 in annuli, from the middle outwards for as long as they fit."""
 
@@ -507,8 +529,18 @@ class _E8Codebook(_Codebook):
             np.concatenate([classes.on[member], classes.off[member]]),
         )[::-1]
 
+    def write(
+        self, docs: Float32, mean: Array, deviation: Array, first_bits: Int64, dims: Int64, packed: NDArray[np.uint8]
+    ) -> None:
+        if self.search is None:
+            super().write(docs, mean, deviation, first_bits, dims, packed)
+        else:
+            lattice_points.encode_eights(
+                docs, mean, deviation, first_bits, self.bits, dims, self.search, packed
+            )
+
     @functools.cached_property
-    def search(self) -> lattice_points.Search | None:  # type: ignore[override]
+    def search(self) -> lattice_points.Search | None:
         """The codebook for the compiled search; None where its weights are too many for a processor's cache."""
         if len(self.scales) > MOST_CLASSES:
             return None
@@ -589,10 +621,45 @@ class _LeechCodebook(_Codebook):
         for index, (ball, family, member) in enumerate(members):
             self.classes_of[ball][family][member] = index
 
+    def write(
+        self, docs: Float32, mean: Array, deviation: Array, first_bits: Int64, dims: Int64, packed: NDArray[np.uint8]
+    ) -> None:
+        leech_points.encode(
+            docs, mean, deviation, first_bits, self.bits, dims, golay_sextet(), self._search, self.arrays, packed
+        )
+
+    @functools.cached_property
+    def _search(self) -> leech_points.Balls:
+        """The balls for the compiled search."""
+        known = [np.concatenate([classes.on, classes.off], axis=1) @ classes.digits for classes in self.families]
+        orders = [np.argsort(keys) for keys in known]
+        largest = max(int(max(classes.on_values.max(initial=0), classes.off_values.max())) for classes in self.families)
+        digits = np.zeros((len(self.families), largest + 1), dtype=np.int64)
+        for family, classes in enumerate(self.families):
+            digits[family, np.concatenate([classes.on_values, classes.off_values])] = classes.digits
+        weights = golay_codewords().sum(axis=1)
+        return leech_points.Balls(
+            scales=np.array([scale for scale, _ in self.balls]),
+            limits=np.array([limit for _, limit in self.balls], dtype=np.float64),
+            gains=np.array(GAINS),
+            fine_reach=FINE_REACH,
+            coarse_from=COARSE_FROM,
+            digits=digits,
+            keys=np.concatenate([keys[order] for keys, order in zip(known, orders, strict=True)]),
+            first_key=np.cumsum([0, *map(len, known)]),
+            numbers=np.array(
+                [
+                    np.concatenate([index[order] for index, order in zip(classes_of, orders, strict=True)])
+                    for classes_of in self.classes_of
+                ]
+            ),
+            word_numbers=np.array([np.count_nonzero(weights[:m] == weights[m]) for m in range(len(weights))]),
+        )
+
     def nearest(self, points: Array) -> Int64:
         """Return the numbers of the nearest points, or of near ones for points outside the codebook's balls."""
         white = np.clip(points, -CLIP, CLIP)
-        squares = (white**2).sum(axis=1)
+        squares = _squared(white)
         least = np.full(len(white), np.inf)
         vectors = np.zeros(white.shape, dtype=np.int64)
         balls = np.zeros(len(white), dtype=np.int64)
@@ -611,7 +678,7 @@ class _LeechCodebook(_Codebook):
                 norms = (near**2).sum(axis=1)
                 inside = (norms > 0) & (norms <= limit)
                 rows, near = pending[inside], near[inside]
-                errors = ((white[rows] - near * scale) ** 2).sum(axis=1)
+                errors = _squared(white[rows] - near * scale)
                 better = errors < least[rows]
                 rows = rows[better]
                 least[rows], vectors[rows], balls[rows] = errors[better], near[better], ball

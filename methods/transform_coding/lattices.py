@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, MethodError
+from methods.kernels.leech_points import PATTERNS, WORD_BIT, Sextet
 
 Int64 = NDArray[np.int64]
 
@@ -69,17 +70,42 @@ def _nearest_d8(points: Array) -> Array:
 def golay_codewords() -> NDArray[np.uint8]:
     """Return the extended binary Golay code, uint8 (4096, 24), in zeros and ones.
 
-    Row m is the sum of those basis words j, the rows 2**j, for which m has bit j. Weights: 0, 8 (759 words), 12 (2576),
-    16 and 24. The basis words are shifts of a generator polynomial, with a parity bit each (Conway and Sloane, 1999,
-    section 3.2.8).
+    Row m is the word whose last 12 bits are those of m, the first of them the lowest: words ascend as numbers whose bit
+    i is the word's coordinate i, and row m is the sum of those rows 2**j for which m has bit j. Weights: 0, 8 (759
+    words), 12 (2576), 16 and 24. Words are sums of shifts of a generator polynomial, with a parity bit each (Conway and
+    Sloane, 1999, section 3.2.8).
     """
     shifts = [GOLAY_POLYNOMIAL << shift for shift in range(12)]
     basis = np.array([[word >> bit & 1 for bit in range(23)] for word in shifts])
     basis = np.column_stack([basis, basis.sum(axis=1) % 2])
     messages = np.arange(GOLAY_WORDS)[:, None] >> np.arange(12) & 1
-    words: NDArray[np.uint8] = (messages @ basis % 2).astype(np.uint8)
+    unordered = (messages @ basis % 2).astype(np.uint8)
+    words: NDArray[np.uint8] = unordered[np.argsort(_word_keys(unordered))]
     words.flags.writeable = False
     return words
+
+
+@functools.cache
+def golay_sextet() -> Sextet:
+    """Return the sextet of the first four coordinates, with the hexacode that belongs to it.
+
+    Of the octads, the codewords of weight 8, five hold those four; the other four of each are the other columns.
+    """
+    words = golay_codewords()
+    octads = words[(words.sum(axis=1) == 8) & (words[:, :4].sum(axis=1) == 4)]
+    places = np.array([[0, 1, 2, 3], *sorted((4 + np.flatnonzero(octad[4:])).tolist() for octad in octads)])
+    patterns = words[:, places].astype(np.int64) @ (1 << np.arange(4))
+    turned = patterns & 1
+    order = np.argsort(PATTERNS)
+    group = order[np.searchsorted(PATTERNS[order], np.where(turned == 1, 15 - patterns, patterns))]
+    # one codeword of each word over classes tells whether the number of complements is odd
+    _, one = np.unique(group @ 8 ** np.arange(5, -1, -1), return_index=True)
+    order = np.argsort(group[one, 0] >= 4, kind="stable")
+    classes = group[one[order]] % 4
+    pairs = 16 * np.arange(3) + 4 * classes[:, ::2] + classes[:, 1::2]
+    rows = np.arange(16)[:, None] >> np.arange(4) & 1
+    bits = (1 << places + WORD_BIT) @ rows.T
+    return Sextet(places, classes, pairs, bits, turned[one[order]].sum(axis=1) % 2)
 
 
 @functools.cache
@@ -220,6 +246,21 @@ class Classes:
         sizes: Array = len(self.words) * on * off * np.array([1 << int(bits) for bits in self.sign_bits], dtype=object)
         return sizes
 
+    @functools.cached_property
+    def digits(self) -> Int64:
+        """What each occurrence of a value on, and then off the support adds to the key of a class, int64 (V + W,).
+
+        Raises
+        ------
+        MethodError
+            If so many different values occur that counts of them do not fit into 63 bits.
+        """
+        base, values = self.words.shape[1] + 1, len(self.on_values) + len(self.off_values)
+        if base**values >= 1 << 63:
+            raise MethodError(f"{values} different values in {base - 1} dimensions are too many to tell classes by")
+        digits: Int64 = base ** np.arange(values)
+        return digits
+
     def find(self, vectors: Int64) -> Int64:
         """Return the class of each vector of this family, int64 (n,), or -1 for those of classes that are not here.
 
@@ -228,13 +269,7 @@ class Classes:
         MethodError
             If so many different values occur that counts of them do not fit into 63 bits.
         """
-        base = self.words.shape[1] + 1
-        values = np.concatenate([self.on_values, self.off_values])
-        if base ** len(values) >= 1 << 63:
-            raise MethodError(
-                f"{len(values)} different values in {base - 1} dimensions are too many to tell classes by"
-            )
-        digits = base ** np.arange(len(values))
+        values, digits = np.concatenate([self.on_values, self.off_values]), self.digits
         digit_of = np.full(int(np.abs(vectors).max(initial=0)) + int(values.max(initial=0)) + 1, -1)
         digit_of[values] = digits
         each = digit_of[np.abs(vectors)]
@@ -319,11 +354,6 @@ class Classes:
         """The orders on and off the support, int64 (K,) each; for classes whose numbers fit."""
         on, off = self.orders
         return on.astype(np.int64), off.astype(np.int64)
-
-
-def _sorted(words: Array) -> Array:
-    """Return codewords in the order of their keys."""
-    return words[np.argsort(_word_keys(words))]
 
 
 def _word_keys(words: Array) -> Int64:
@@ -446,7 +476,7 @@ def leech_classes(limit: int) -> list[Classes]:
         parity = (on @ twos + off @ fours) // 4 % 2
         if weight == 0:
             on, off, parity = on[parity == 0], off[parity == 0], parity[parity == 0]
-        families.append(Classes(_sorted(codewords[weights == weight]), weight, False, twos, fours, on, off, parity))
+        families.append(Classes(codewords[weights == weight], weight, False, twos, fours, on, off, parity))
     odd = _values(1, 2, limit)
     counts = _multisets(24, odd, limit)
     # with the zero word each number is 1 mod 4
@@ -454,6 +484,6 @@ def leech_classes(limit: int) -> list[Classes]:
     on = np.zeros((len(counts), 0), dtype=np.int64)
     nothing = np.zeros(0, dtype=np.int64)
     families.append(
-        Classes(_sorted(codewords), 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64))
+        Classes(codewords, 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64))
     )
     return families

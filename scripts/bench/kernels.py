@@ -112,7 +112,7 @@ def main() -> None:
         ),
         "entropy": lambda: Case(EntropyCoded(nbytes=options.nbytes).fit(docs[:FITTED])),
         "e8": lambda: lattice(LatticeCoded(nbytes=options.nbytes, lattice="e8").fit(docs[:FITTED])),
-        "leech": lambda: Case(LatticeCoded(nbytes=options.nbytes, lattice="leech").fit(docs[:FITTED])),
+        "leech": lambda: lattice(LatticeCoded(nbytes=options.nbytes, lattice="leech").fit(docs[:FITTED])),
         "saq": lambda: Case(SAQ(nbytes=options.nbytes).fit(docs[:FITTED])),
     }
     print(f"{options.docs} documents, {options.nbytes} bytes, {allowed()} threads; thousands of documents a second")
@@ -120,20 +120,18 @@ def main() -> None:
     few = docs[:REFERENCE_ROWS]
     for name in options.methods.split(",") if options.methods else makers:
         case = makers[name]()
-        # the slow ones need no more documents to be timed
-        part = docs[: options.docs if name != "leech" else 500]
         start = clock()
         case.codec._decode(case.codec._encode(few[:64]))
         first = clock() - start
-        codes, few_codes = case.codec._encode(part), case.codec._encode(few)
+        codes, few_codes = case.codec._encode(docs), case.codec._encode(few)
         line = [f"{name:18s} {first:5.1f}s"]
-        line.append(timed(lambda case=case, part=part: case.codec._encode(part), options.seconds, len(part), clock))
+        line.append(timed(lambda case=case: case.codec._encode(docs), options.seconds, len(docs), clock))
         if case.encode is not None:
             assert np.array_equal(case.encode(few), few_codes.array), f"{name}: other bytes than the reference's"
             line.append(timed(lambda case=case: case.encode(few), options.seconds, len(few), clock))
         else:
             line.append(f"{'':16s}")
-        line.append(timed(lambda case=case, codes=codes: case.codec._decode(codes), options.seconds, len(part), clock))
+        line.append(timed(lambda case=case, codes=codes: case.codec._decode(codes), options.seconds, len(docs), clock))
         if case.decode is not None:
             assert np.array_equal(case.decode(few_codes), case.codec._decode(few_codes)), f"{name}: other numbers"
             line.append(timed(lambda case=case, codes=few_codes: case.decode(codes), options.seconds, len(few), clock))
