@@ -199,7 +199,7 @@ def test_an_interrupted_part_leaves_nothing_and_the_others_stay(
     for number in (1, 2):
         work(folder, number, parts.instantiated)
     with monkeypatch.context() as patched:
-        patched.setattr("harness.evaluation.part_files.search", interrupted)
+        patched.setattr("harness.evaluation.part_files.scan", interrupted)
         with pytest.raises(KeyboardInterrupt):
             work(folder, 3, parts.instantiated)
     assert sorted(path.name for path in folder.path.iterdir() if path.is_dir()) == ["part-1", "part-2"]
