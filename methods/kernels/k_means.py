@@ -158,13 +158,22 @@ def _score(point: Array, centroid: Array, half: float) -> Any:
 
 @compiled
 def _improve(
-    points: Array, rows: Array, centroids: Array, halves: Array, among: Array, cells: Array, reached: Array
+    points: Array,
+    lengths: Array,
+    rows: Array,
+    centroids: Array,
+    halves: Array,
+    among: Array,
+    cells: Array,
+    reached: Array,
 ) -> None:
     """Give points the best of their cells' centroids and of those numbered `among`, and fill the scores of these.
 
     Parameters
     ----------
     points, centroids : float32 (n, w), (k, w)
+    lengths : float64 (n,)
+        Of the points.
     rows : int64 (r,)
         The points that are looked at.
     halves : float64 (k,)
@@ -173,6 +182,8 @@ def _improve(
     cells, reached : int64, float64 (n,)
         Before: each point's cell and its centroid's score; -1 and -inf where it has none.
     """
+    if not len(among):
+        return
     width = points.shape[1]
     filled = max(STEP, (width + STEP - 1) // STEP * STEP)
     even = (len(among) + 1) // 2 * 2
@@ -182,6 +193,7 @@ def _improve(
         some[at, :width] = centroids[among[at]]
         some_halves[at] = halves[among[at]]
         longest = max(longest, halves[among[at]])
+    reach = np.sqrt(2 * longest)
     block = np.zeros((filled, POINTS), np.float32)
     sums, best, others = np.empty((2, POINTS), np.float32), np.empty(POINTS, np.float32), np.empty(POINTS, np.float32)
     chosen = np.empty(POINTS, np.int32)
@@ -193,23 +205,26 @@ def _improve(
         _two_best(block, some, some_halves, sums, best, chosen, others)
         for point in range(count):
             row = rows[start + point]
-            square = 0.0
-            for place in range(width):
-                square += np.float64(points[row, place]) ** 2
             # more than twice the bound (w + 2) u (|x| |c| + |c|^2 / 2) on the error of a score
-            slack = (filled + 4) * 2.0**-22 * (np.sqrt(2 * square * longest) + longest)
-            number, top = among[chosen[point]], np.float64(best[point])
-            second = np.float64(others[point])
-            if number != cells[row]:
-                second = max(second, reached[row])
-            if top - second > slack:
-                cells[row] = number
-            elif reached[row] - top <= slack:
-                for at in range(len(among)):
-                    score = _score(points[row], centroids[among[at]], halves[among[at]])
-                    if score > reached[row] or (score == reached[row] and among[at] < cells[row]):
-                        cells[row], reached[row] = among[at], score
-            reached[row] = _score(points[row], centroids[cells[row]], halves[cells[row]])
+            slack = (filled + 4) * 2.0**-22 * (lengths[row] * reach + longest)
+            number, top, second = among[chosen[point]], np.float64(best[point]), np.float64(others[point])
+            if number == cells[row]:
+                if top - second > slack:
+                    continue
+            elif reached[row] - top > slack:
+                continue
+            elif top - max(second, reached[row]) > slack:
+                cells[row], reached[row] = number, _score(points[row], centroids[number], halves[number])
+                continue
+            for at in range(len(among)):
+                score = _score(points[row], centroids[among[at]], halves[among[at]])
+                if score > reached[row] or (score == reached[row] and among[at] < cells[row]):
+                    cells[row], reached[row] = among[at], score
+
+
+@compiled
+def _lengths(points: Array) -> Array:
+    return np.sqrt(2 * _half_squares(points))
 
 
 @compiled
@@ -224,6 +239,7 @@ def nearest(points: Array, centroids: Array, cells: Array) -> None:
     cells[:] = -1
     _improve(
         points,
+        _lengths(points),
         np.arange(len(points)),
         centroids,
         _half_squares(centroids),
@@ -258,7 +274,7 @@ def lloyd(points: Array, centroids: Array, iterations: int) -> int:
         Where they start, and where they are in the end.
     iterations : int
     """
-    n, everything = len(points), np.arange(len(centroids))
+    n, everything, lengths = len(points), np.arange(len(centroids)), _lengths(points)
     cells, reached = np.full(n, -1, np.int64), np.full(n, -np.inf)
     moved = np.ones(len(centroids), np.bool_)
     rows, left = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -279,8 +295,8 @@ def lloyd(points: Array, centroids: Array, iterations: int) -> int:
                 left[gone] = row
                 gone += 1
             reached[row] = score
-        _improve(points, rows[:near], centroids, halves, np.flatnonzero(moved), cells, reached)
-        _improve(points, left[:gone], centroids, halves, everything, cells, reached)
+        _improve(points, lengths, rows[:near], centroids, halves, np.flatnonzero(moved), cells, reached)
+        _improve(points, lengths, left[:gone], centroids, halves, everything, cells, reached)
         if np.array_equal(before, cells):
             return iteration
         _to_means(points, cells, centroids, moved)

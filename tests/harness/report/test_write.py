@@ -475,8 +475,9 @@ def test_labels_touch_neither_each_other_nor_points_nor_the_edge(
         assert apart.all(), [labels[index].get_text() for index in np.argwhere(~apart)[0]]
 
         points = [line for line in axes.lines if line.get_marker() in style.MARKERS]
-        middles = np.array([axes.transData.transform(line.get_xydata()[0]) for line in points])
-        radii = np.array([[line.get_markersize() / 2 * dpi / 72] for line in points])
+        middles = np.vstack([axes.transData.transform(line.get_xydata()) for line in points])
+        sizes = np.repeat([line.get_markersize() for line in points], [len(line.get_xydata()) for line in points])
+        radii = (sizes / 2 * dpi / 72)[:, None]
         assert not overlaps(boxes, np.hstack([middles - radii, middles + radii])).any()
 
         x0, y0, x1, y1 = axes.get_window_extent().extents
@@ -495,7 +496,7 @@ def test_an_outlier_is_an_arrow_with_its_value_and_does_not_squash_the_rest() ->
     axes = figure.axes[0]
     assert axes.get_ylim()[0] > 0.4
     assert "worst 0.050" in {text.get_text().replace("  ", " ") for text in axes.texts}
-    drawn = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() in style.MARKERS]
+    drawn = [float(y) for line in axes.lines if line.get_marker() in style.MARKERS for y in line.get_ydata()]
     assert len(drawn) == 19 and min(drawn) > axes.get_ylim()[0]
 
 
@@ -540,7 +541,7 @@ def test_the_drawn_bound_is_the_bound_and_the_points_are_the_errors() -> None:
     known = page.settings[page.settings["method"] != "float32"]
     drawn = 2 ** np.interp(np.log2(known["code_bytes_per_vector"]), np.log2(curve.get_xdata()), curve.get_ydata())
     assert drawn == pytest.approx(-10 * np.log10(known["vector_bound"]), rel=0.01)
-    points = [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in style.MARKERS]
+    points = [tuple(point) for line in axes.lines if line.get_marker() in style.MARKERS for point in line.get_xydata()]
     for size, error in zip(known["code_bytes_per_vector"], known["vector_distortion"], strict=True):
         below = np.log2(-10 * np.log10(error))
         clipped = below < axes.get_ylim()[0]

@@ -22,6 +22,15 @@ def test_it_is_a_rotation() -> None:
     assert np.allclose(before, after, atol=1e-5)
 
 
+@pytest.mark.parametrize("cores", ["2", "3"])
+def test_the_rotation_does_not_depend_on_threads(cores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = clustered_vectors(300, 24)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = OPQ(m=4, bits=4, rounds=3).fit(docs).rotation_
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    np.testing.assert_array_equal(OPQ(m=4, bits=4, rounds=3).fit(docs).rotation_, alone)
+
+
 def test_every_step_is_worth_something() -> None:
     docs = clustered_vectors(2000, 32)
     plain, parametric, learned = (error_behind(t, docs) for t in (None, OPQ(m=8, bits=4, rounds=0), OPQ(m=8, bits=4)))
