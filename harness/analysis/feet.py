@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.analysis import pareto
+from harness.analysis import pareto, statistics
 from harness.analysis.budgets import one_budget
 from harness.analysis.settings import ELSEWHERE, Page, setting_name
 from harness.evaluation.reference import REFERENCE
@@ -38,7 +38,8 @@ class Feet:
         Documents that settings were fitted on, ascending, without all of them.
     table : DataFrame
         A row a setting: `setting bytes_per_vector frozen frozen_setting full`, and `shot_<n>` for each of `shots`; and
-        with `_change` behind the last ones the change against frozen, 0.1 being 10 %. NaN is what was not measured.
+        with `_change` behind the last ones the change against frozen, 0.1 being 10 %, and with `_change_low` and
+        `_change_high` the ends of its 95 % interval over paired queries. NaN is what is not known.
     """
 
     page: Page
@@ -90,10 +91,23 @@ def _of(page: Page) -> Feet | None:
         for key, count in (*((f"shot_{count}", count) for count in counts), ("full", None)):
             entry[key] = float(found[count][page.quality]) if count in found else np.nan
             entry[f"{key}_change"] = entry[key] / base - 1 if base > 0 else np.nan
+            ends = _ends(page, found.get(count), best)
+            entry |= {f"{key}_change_low": ends[0], f"{key}_change_high": ends[1]}
         rows.append(entry)
     if not rows:
         return None
     return Feet(page, counts, pd.DataFrame(rows).sort_values([pareto.COST, "setting"], ignore_index=True))
+
+
+def _ends(page: Page, row: pd.Series[Any] | None, frozen: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of the interval of a setting's change against the frozen one."""
+    if page.scores is None or row is None or frozen.empty:
+        return np.nan, np.nan
+    own, base = (page.scores.values[page.quality][place] for place in (row.name, frozen.index[0]))
+    if not np.isfinite([own, base]).all() or not len(base) or base.mean() <= 0:
+        return np.nan, np.nan
+    found = statistics.compare([own], base).ratio
+    return float(found.low[0]) - 1, float(found.high[0]) - 1
 
 
 def _shots(params: str) -> int | None:

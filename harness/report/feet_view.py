@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis.budgets import SAME_BUDGET
 from harness.analysis.feet import Feet, feet
+from harness.base import formatting
 from harness.evaluation.metric_registry import metric
 from harness.report.table import Column
 from harness.report.view import TableOptions, View
@@ -33,7 +34,7 @@ def _view(found: Feet, options: TableOptions, delta: bool) -> View:
     columns = [Column("setting", "setting"), Column("bytes_per_vector", "bytes/vector", 1)]
     columns += [Column("frozen", f"frozen, {label}", options.decimals + 1), Column("frozen_setting", "which is")]
     if delta:
-        columns += [Column(f"{key}_change", f"{words}, %", 1, 100.0) for key, words in regimes]
+        columns += [_change(f"{key}_change", f"{words}, %") for key, words in regimes]
     else:
         columns += [Column(key, words, options.decimals + 1) for key, words in regimes]
     notes = [
@@ -41,6 +42,19 @@ def _view(found: Feet, options: TableOptions, delta: bool) -> View:
         f"{100 * SAME_BUDGET:g} % apart), chosen on these queries. Then the setting fitted on so many documents, drawn "
         "without replacement, and on all of them (FEET: Lee, Lee and Chiang, 2024).",
     ]
+    if delta:
+        notes.append("In brackets the ends of 95 % intervals over paired queries, where these are on record.")
     what = "Delta FEET, change against frozen" if delta else "FEET"
     stem = f"{found.page.stem}-feet{'-delta' if delta else ''}"
     return View(columns, found.table, {}, stem, f"{found.page.title}: {what}", notes, [False] * len(found.table))
+
+
+def _change(key: str, label: str) -> Column:
+    def shown(row: Any) -> str:
+        if row[key] != row[key]:
+            return formatting.UNKNOWN
+        text = f"{100 * row[key]:+.1f}"
+        low, high = row[f"{key}_low"], row[f"{key}_high"]
+        return text if low != low else f"{text} ({formatting.signed_interval(low, high, 1, 100)})"
+
+    return Column(key, label, of=shown, number=True)

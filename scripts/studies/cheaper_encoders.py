@@ -273,7 +273,7 @@ def main() -> None:
             with arguments.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             kept = ", ".join(f"{np.mean(own):.4f} at {kind}" for kind, own in line["scores"].items())
-            print(f"{Path(data).name} {setting or 'float32'}: {line['bytes'] / 1e6:.1f} MB, {kept}", flush=True)
+            print(f"{Path(data).name} {setting or 'float32'}: {kept}", flush=True)
     text = page(lines)
     print(text)
     if arguments.table is not None:
