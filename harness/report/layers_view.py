@@ -32,7 +32,7 @@ def _view(found: LayerGrid, options: TableOptions) -> View:
     raw = found.values.T.rename_axis("setting").reset_index()
     raw.insert(1, "bytes_per_vector", list(found.nbytes))
     columns = [Column("setting", "setting"), Column("bytes_per_vector", "bytes/vector", 1)]
-    columns += [Column(depth, f"{depth} layers", options.decimals + 1) for depth in found.values.index]
+    columns += [Column(depth, _words(depth), options.decimals + 1) for depth in found.values.index]
     notes = [f"{metric(found.quality).label} with the first so many layers of the model (model.layers)."]
     if found.left_out:
         notes.append(
@@ -40,6 +40,10 @@ def _view(found: LayerGrid, options: TableOptions) -> View:
         )
     title = f"{found.collection} · {found.model}: layers"
     return View(columns, raw, {}, stem_of(found), title, notes, [False] * len(raw))
+
+
+def _words(depth: str) -> str:
+    return formatting.count(int(depth), "layer") if depth.isdecimal() else f"{depth} layers"
 
 
 def stem_of(found: LayerGrid) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.layer_grid import LayerGrid
-from harness.base.formatting import plain
+from harness.base.formatting import number
 from harness.evaluation.metric_registry import metric
 from harness.report.figures.style import new_figure, style
 
@@ -28,7 +28,7 @@ def draw_layers(found: LayerGrid) -> Figure:
         figure = new_figure(max(5.0, 2.2 + 0.62 * count), 2.6 + 0.34 * depths)
         axes = figure.add_subplot()
         shown = axes.imshow(np.ma.masked_invalid(values), aspect="auto", cmap="viridis")
-        names = [f"{name} · {plain(size)} B" for name, size in zip(found.values, found.nbytes, strict=True)]
+        names = [f"{name} · {number(size, 0)} B" for name, size in zip(found.values, found.nbytes, strict=True)]
         axes.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(depths), list(found.values.index))
         axes.grid(visible=False)
