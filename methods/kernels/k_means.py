@@ -224,7 +224,8 @@ def _improve(
 
 @compiled
 def _lengths(points: Array) -> Array:
-    return np.sqrt(2 * _half_squares(points))
+    lengths: Array = np.sqrt(2 * _half_squares(points))
+    return lengths
 
 
 @compiled

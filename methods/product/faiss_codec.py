@@ -31,7 +31,8 @@ class FaissCodec(Codec):
 
     State is the trained, empty index as FAISS serialises it; codes are what `sa_encode` returns, exactly `sa_code_size`
     bytes each. PQ is trained by `methods.kernels.k_means`, which starts where FAISS does, and its nearest centroids are
-    found there too: where two are equally near but for rounding, FAISS may take the other. PQ's and SQ's codes are searched by FAISS, in a copy of the empty index; the others are decoded.
+    found there too: where two are equally near but for rounding, FAISS may take the other. PQ's and SQ's codes are
+    searched by FAISS, in a copy of the empty index; the others are decoded.
 
     Only codes whose search is the dot product with `sa_decode` belong here: SQ, SQtqmse, EDEN, PQ, RQ, PRQ, LSQ, PLSQ.
     RaBitQ is `methods.FaissRaBitQ`. Three are left out on purpose: `IndexLattice` ("ZnLattice") does not write
