@@ -1,16 +1,16 @@
 """Compiled search of nearest points of the Leech lattice, and writing of their numbers.
 
-The references are `nearest_leech` in `methods.transform_coding.lattices`, and `_LeechCodebook.nearest` and `_numbers` in
-`methods.transform_coding.lattice_coded`.
+The references are `nearest_leech` in `methods.transform_coding.lattices`, and `_LeechCodebook.nearest` and `_numbers`
+in `methods.transform_coding.lattice_coded`.
 
-A sextet splits the 24 coordinates into six columns of four. A Golay codeword has in all columns an even or in all an odd
-number of ones; of the 8 patterns of a parity a pattern and its complement are one class, so that there are 4 classes a
-column, which for each parity make 64 of the 4**6 words over classes: the hexacode (Conway and Sloane, 1999, chapter
-11). Within one of those words a codeword takes the pattern or the complement in each column, so that the number of
-complements is even or odd as the word says; and the sum of a Leech vector mod 8 says whether the number of coordinates
-that are moved by 4 is even or odd. The sum of the columns' least errors, whatever the two parities, is a bound (Vardy and
-Be'ery, 1993): of the 256 words, 64 for each parity and for even and odd vectors, but three or so have one below the
-least error, and only there the parities are seen to.
+A sextet splits the 24 coordinates into six columns of four. A Golay codeword has in all columns an even or in all an
+odd number of ones; of the 8 patterns of a parity a pattern and its complement are one class, so that there are 4
+classes a column, which for each parity make 64 of the 4**6 words over classes: the hexacode (Conway and Sloane, 1999,
+chapter 11). Within one of those words a codeword takes the pattern or the complement in each column, so that the number
+of complements is even or odd as the word says; and the sum of a Leech vector mod 8 says whether the number of
+coordinates that are moved by 4 is even or odd. The sum of the columns' least errors, whatever the two parities, is a
+bound (Vardy and Be'ery, 1993): of the 256 words, 64 for each parity and for even and odd vectors, but three or so have
+one below the least error. Only where it is below the least error so far are the parities seen to.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ UNIT = 1 << 14
 such integers below 2**24, which float32 adds without error."""
 
 MENDED = 1 << 29
-"""The bit of a key which says that one coordinate is moved to its second nearest place. Below it are the codeword, in 24
-bits, and in 5 the coordinate; above it the error."""
+"""The bit of a key which says that one coordinate is moved to its second nearest place. Below it are the codeword, in
+24 bits, and in 5 the coordinate; above it the error."""
 
 TINY = np.finfo(np.float64).tiny
 """What the squared length of a zero vector is taken for."""
@@ -125,8 +125,8 @@ class Room(NamedTuple):
     grid : float64 (24, LANES)
         Points in units of the grid, by coordinates.
     cells : float32 (2, 6, 4, 3, LANES)
-        Of even and odd vectors, and of each coordinate: the distance to the first residue mod 4, and, for both residues,
-        -1 where 4 is in the nearest such number an odd number of times and 1 elsewhere.
+        Of even and odd vectors, and of each coordinate: the distance to the first residue mod 4, and, for both
+        residues, -1 where 4 is in the nearest such number an odd number of times and 1 elsewhere.
     base : float64 (2, LANES)
         Squared errors of the first residues.
     costs : float32 (2, 6, 8, 4, LANES)
@@ -148,7 +148,7 @@ class Room(NamedTuple):
         Bounds above it are of no interest.
     best : float64 (LANES,)
         The least squared error so far.
-    count : int64 (LANES,)
+    tied : int64 (LANES,)
     ties : int64 (256, LANES)
         So many words of the hexacode have that error, and which.
     gathered : float32 (6, 4, LANES)
@@ -175,7 +175,7 @@ class Room(NamedTuple):
     start: Array
     bar: Array
     best: Array
-    count: Array
+    tied: Array
     ties: Array
     gathered: Array
     errors: Array
@@ -219,6 +219,12 @@ def make_room() -> Any:
 
 
 @compiled
+def _less(one: Any, two: Any) -> Any:
+    """Return the lesser one, by a comparison that vector instructions have."""
+    return two if two < one else one
+
+
+@compiled
 def _fill_cells(points: Array, places: Array, grid: Array, cells: Array, base: Array) -> None:
     """Round each coordinate to its residues mod 4."""
     base[:] = 0.0
@@ -251,7 +257,7 @@ def _coordinate(cells: Array, row: int, lane: int) -> Any:
 @compiled
 def _both(one: Any, two: Any) -> Any:
     """Return error, half the least repair, and sign of two parts together."""
-    return one[0] + two[0], two[1] if two[1] < one[1] else one[1], one[2] * two[2]
+    return one[0] + two[0], _less(one[1], two[1]), one[2] * two[2]
 
 
 @compiled
@@ -263,7 +269,7 @@ def _write_class(costs: Array, least: Array, group: int, lane: int, one: Any, tw
     costs[4 * LANES * group + LANES + lane] = one[0] + (one[1] + turned)
     costs[4 * LANES * group + 2 * LANES + lane] = two[0] + (two[1] - other)
     costs[4 * LANES * group + 3 * LANES + lane] = two[0] + (two[1] + other)
-    least[LANES * group + lane] = two[0] if two[0] < one[0] else one[0]
+    least[LANES * group + lane] = _less(one[0], two[0])
 
 
 @compiled
@@ -326,11 +332,6 @@ def _fill_bounds(
 
 
 @compiled
-def _less(one: Any, two: Any) -> Any:
-    return two if two < one else one
-
-
-@compiled
 def _joined(left: Any, right: Any) -> Any:
     """Return the least sums for both parities of two things, each counted in both parts: parities add."""
     a, b, c, d = left
@@ -363,16 +364,16 @@ def _least_errors(costs: Array, errors: Array, lanes: int) -> None:
 @compiled
 def _judge_words(base: Array, room: Any, waiting: int, lanes: int) -> None:
     """Find the errors of the words that wait, and keep the best of each lane."""
-    best, count, ties = room.best, room.count, room.ties
+    best, tied, ties = room.best, room.tied, room.ties
     _least_errors(room.gathered.reshape(24 * LANES), room.errors, lanes)
     for at in range(waiting):
         lane, word = room.of_lane[at], room.of_word[at]
         total = base[word >> 7, lane] + 4 * UNIT * np.float64(room.errors[at])
         if total < best[lane]:
-            best[lane], count[lane] = total, 0
+            best[lane], tied[lane] = total, 0
         if total == best[lane]:
-            ties[count[lane], lane] = word
-            count[lane] += 1
+            ties[tied[lane], lane] = word
+            tied[lane] += 1
 
 
 @compiled
@@ -399,7 +400,9 @@ def _moved(move: Any) -> Any:
 
 
 @compiled
-def _add_column(cells: Array, other: Array, places: Array, patterns: Array, words: Array, total: Array, lanes: int) -> None:
+def _add_column(
+    cells: Array, other: Array, places: Array, patterns: Array, words: Array, total: Array, lanes: int
+) -> None:
     """Add a column to the least keys for all parities, int64 (4 LANES,); cells of even and of odd vectors are flat.
 
     Parameters
@@ -437,18 +440,18 @@ def _add_column(cells: Array, other: Array, places: Array, patterns: Array, word
 
 @compiled
 def _least_keys(sextet: Sextet, room: Any, lanes: int) -> None:
-    """Find the nearest vectors' keys: the least, of even vectors if there are any, of the words with the least error."""
+    """Find the nearest vectors' keys: of the words with the least error the least, even vectors first."""
     total, patterns, words, keys, odd = room.total, room.patterns, room.words, room.keys, room.odd
     most = np.int64(1)
     for lane in range(LANES):
-        most = max(most, room.count[lane])
+        most = max(most, room.tied[lane])
         odd[lane] = 2
     for tie in range(most):
         total[:] = np.int64(1) << 60
         total[0] = 0
         for column in range(6):
             for lane in range(LANES):
-                word = room.ties[min(tie, room.count[lane] - 1), lane]
+                word = room.ties[min(tie, room.tied[lane] - 1), lane]
                 pattern = PATTERNS[(word >> 4 & 4) + sextet.classes[word & 127, column]]
                 patterns[lane] = pattern + (word >> 7 << 4)
                 words[0, lane], words[1, lane] = sextet.bits[column, pattern], sextet.bits[column, 15 - pattern]
@@ -456,7 +459,7 @@ def _least_keys(sextet: Sextet, room: Any, lanes: int) -> None:
             flat = words.reshape(2 * LANES), total.reshape(4 * LANES)
             _add_column(cells, other, sextet.places[column], patterns, flat[0], flat[1], lanes)
         for lane in range(LANES):
-            word = room.ties[min(tie, room.count[lane] - 1), lane]
+            word = room.ties[min(tie, room.tied[lane] - 1), lane]
             half = word >> 7
             here = total[2 * sextet.complements[word & 127] + half, lane]
             if half < odd[lane] or (half == odd[lane] and here < keys[lane]):
@@ -484,7 +487,7 @@ def _find_words(sextet: Sextet, room: Any, lanes: int) -> None:
             total = base[part >> 1, lane] + 4 * UNIT * np.float64(lowest[part, lane])
             if total < low:
                 start[lane], low = part, total
-        best[lane], room.count[lane] = np.inf, 0
+        best[lane], room.tied[lane] = np.inf, 0
     # words with the least bound come first, since their errors rule out most of the others
     for again in range(2):
         for part in range(4):

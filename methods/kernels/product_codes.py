@@ -17,8 +17,8 @@ Array = NDArray[Any]
 VALUES = 256
 """Rows of a table."""
 
-RUN = 64
-"""Centroids that are looked at together: most runs hold none that comes near the best."""
+RUNS = 16
+"""Every so manieth centroid makes a run, and most runs hold none that comes near the best."""
 
 DOCS = 64
 """Documents that are assigned to one table's rows at a time, which stay in the processor's cache beside it."""
@@ -81,20 +81,50 @@ def decode(packed: Array, layout: Layout, decoded: Array) -> None:
 
 @loose
 def _rough_scores(values: Array, columns: Array, first: int, minus: Array, scores: Array, tops: Array) -> Any:
-    """Fill each centroid's product with a document's values less `minus`, and the best of each run; return the best."""
-    for run in range(VALUES // RUN):
-        start = run * RUN
-        for number in range(start, start + RUN):
-            scores[number] = values[0] * columns[first, number] - minus[number]
-        for place in range(1, len(values)):
-            value = values[place]
-            for number in range(start, start + RUN):
-                scores[number] += value * columns[first + place, number]
-        top = scores[start]
-        for number in range(start, start + RUN):
-            top = scores[number] if scores[number] > top else top
-        tops[run] = top
-    return tops.max()
+    """Fill each centroid's product with a document's values less `minus`, and the best of each run; return the best.
+
+    Four dimensions are added at a time: a sum that waits in memory for each of them costs as much as the products. Of
+    the bests the first `RUNS` are of use.
+    """
+    width = len(values)
+    head, two, three, four = (width - 1) % 4 + 1, min(1, width - 1), min(2, width - 1), min(3, width - 1)
+    p, q, r, s = values[0], values[two], values[three], values[four]
+    one_of, two_of, three_of, four_of = (
+        columns[first],
+        columns[first + two],
+        columns[first + three],
+        columns[first + four],
+    )
+    if head == 1:
+        for number in range(VALUES):
+            scores[number] = p * one_of[number] - minus[number]
+    elif head == 2:
+        for number in range(VALUES):
+            scores[number] = p * one_of[number] + q * two_of[number] - minus[number]
+    elif head == 3:
+        for number in range(VALUES):
+            scores[number] = p * one_of[number] + q * two_of[number] + r * three_of[number] - minus[number]
+    else:
+        for number in range(VALUES):
+            sums = p * one_of[number] + q * two_of[number] + r * three_of[number] + s * four_of[number]
+            scores[number] = sums - minus[number]
+    for place in range(head, width, 4):
+        p, q, r, s = values[place], values[place + 1], values[place + 2], values[place + 3]
+        at = first + place
+        one_of, two_of, three_of, four_of = columns[at], columns[at + 1], columns[at + 2], columns[at + 3]
+        for number in range(VALUES):
+            scores[number] += p * one_of[number] + q * two_of[number] + r * three_of[number] + s * four_of[number]
+    left = VALUES // 2
+    for number in range(VALUES // 2):
+        tops[number] = scores[left + number] if scores[left + number] > scores[number] else scores[number]
+    while left > RUNS:
+        left //= 2
+        for number in range(left):
+            tops[number] = tops[left + number] if tops[left + number] > tops[number] else tops[number]
+    best = tops[0]
+    for run in range(RUNS):
+        best = tops[run] if tops[run] > best else best
+    return best
 
 
 @compiled
@@ -107,7 +137,7 @@ def assign(docs: Array, layout: Layout, half_squares: Array, packed: Array) -> N
     scores, minus, tops = (
         np.empty(VALUES, np.float32),
         np.empty(VALUES, np.float32),
-        np.empty(VALUES // RUN, np.float32),
+        np.empty(VALUES // 2, np.float32),
     )
     values = np.empty(len(dims), np.float32)
     for start in range(0, len(docs), DOCS):
@@ -127,14 +157,14 @@ def assign(docs: Array, layout: Layout, half_squares: Array, packed: Array) -> N
                 # twice the bound (w + 2) u (|x| |c| + |c|^2 / 2) on the error of a score
                 limit = np.float32(best - (width + 4) * 2.0**-22 * (np.sqrt(2 * square * longest) + longest))
                 chosen, most = 0, -np.inf
-                for run in range(VALUES // RUN):
+                for run in range(RUNS):
                     if tops[run] < limit:
                         continue
-                    for number in range(run * RUN, (run + 1) * RUN):
+                    for number in range(run, VALUES, RUNS):
                         if scores[number] >= limit:
                             score = -halves[number]
                             for place in range(width):
                                 score += np.float64(part[place]) * np.float64(columns[first + place, number])
-                            if score > most:
+                            if score > most or (score == most and number < chosen):
                                 chosen, most = number, score
                 packed[row, byte] = chosen

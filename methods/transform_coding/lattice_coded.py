@@ -535,9 +535,7 @@ class _E8Codebook(_Codebook):
         if self.search is None:
             super().write(docs, mean, deviation, first_bits, dims, packed)
         else:
-            lattice_points.encode_eights(
-                docs, mean, deviation, first_bits, self.bits, dims, self.search, packed
-            )
+            lattice_points.encode_eights(docs, mean, deviation, first_bits, self.bits, dims, self.search, packed)
 
     @functools.cached_property
     def search(self) -> lattice_points.Search | None:

@@ -483,7 +483,5 @@ def leech_classes(limit: int) -> list[Classes]:
     counts = counts[counts @ np.where(odd % 4 == 1, odd, -odd) % 8 == 4]
     on = np.zeros((len(counts), 0), dtype=np.int64)
     nothing = np.zeros(0, dtype=np.int64)
-    families.append(
-        Classes(codewords, 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64))
-    )
+    families.append(Classes(codewords, 0, True, nothing, odd, on, counts, np.zeros(len(counts), dtype=np.int64)))
     return families
