@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -103,7 +103,8 @@ def _ends(page: Page, row: pd.Series[Any] | None, frozen: pd.DataFrame) -> tuple
     """Return the ends of the interval of a setting's change against the frozen one."""
     if page.scores is None or row is None or frozen.empty:
         return np.nan, np.nan
-    own, base = (page.scores.values[page.quality][place] for place in (row.name, frozen.index[0]))
+    places = cast(int, row.name), cast(int, frozen.index[0])
+    own, base = (page.scores.values[page.quality][place] for place in places)
     if not np.isfinite([own, base]).all() or not len(base) or base.mean() <= 0:
         return np.nan, np.nan
     found = statistics.compare([own], base).ratio
