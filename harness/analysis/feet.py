@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,31 +65,32 @@ def _of(page: Page) -> Feet | None:
     counts = tuple(sorted({count for count in shots if count is not None}))
     if not counts:
         return None
-    by_setting: dict[str, dict[int | None, pd.Series[Any]]] = {}
-    for count, (_, row) in zip(shots, settings.iterrows(), strict=True):
+    by_setting: dict[str, dict[int | None, int]] = {}
+    for place, (count, (_, row)) in enumerate(zip(shots, settings.iterrows(), strict=True)):
         plain = " ".join(part for part in str(row["params"]).split() if not part.startswith(ELSEWHERE))
         other = [part for part in str(row["params"]).split() if part.startswith(ELSEWHERE)]
         # another collection, or documents that left this one, are another question
         if len(other) == (0 if count is None else 1) and not _is_frozen(str(row["method"])):
-            by_setting.setdefault(setting_name({**row, "params": plain}), {})[count] = row
-    frozen = settings[[_is_frozen(str(method)) for method in settings["method"]]]
-    frozen = frozen[~REFERENCE.marks(frozen["method"]) & frozen[page.quality].notna()]
+            by_setting.setdefault(setting_name({**row, "params": plain}), {})[count] = place
+    quality = settings[page.quality].to_numpy(dtype=np.float64)
+    learn_nothing = np.array([_is_frozen(str(method)) for method in settings["method"]])
+    frozen = learn_nothing & ~REFERENCE.marks(settings["method"]).to_numpy() & np.isfinite(quality)
     rows = []
     for name, found in by_setting.items():
         if not any(count is not None for count in found):
             continue
-        cost = float(next(iter(found.values()))[pareto.COST])
-        same = frozen[one_budget(frozen["code_bytes_per_vector"], cost)]
-        best = same.sort_values(page.quality, ascending=False, kind="stable").iloc[:1]
-        base = float(best[page.quality].iloc[0]) if len(best) else np.nan
+        cost = float(settings[pareto.COST].iloc[next(iter(found.values()))])
+        same = np.flatnonzero(frozen & np.asarray(one_budget(settings["code_bytes_per_vector"], cost)))
+        best = int(same[np.argmax(quality[same])]) if len(same) else None
+        base = np.nan if best is None else float(quality[best])
         entry: dict[str, Any] = {
             "setting": name,
             pareto.COST: cost,
             "frozen": base,
-            "frozen_setting": setting_name(best.iloc[0]) if len(best) else "",
+            "frozen_setting": "" if best is None else setting_name(settings.iloc[best]),
         }
         for key, count in (*((f"shot_{count}", count) for count in counts), ("full", None)):
-            entry[key] = float(found[count][page.quality]) if count in found else np.nan
+            entry[key] = float(quality[found[count]]) if count in found else np.nan
             entry[f"{key}_change"] = entry[key] / base - 1 if base > 0 else np.nan
             ends = _ends(page, found.get(count), best)
             entry |= {f"{key}_change_low": ends[0], f"{key}_change_high": ends[1]}
@@ -99,12 +100,11 @@ def _of(page: Page) -> Feet | None:
     return Feet(page, counts, pd.DataFrame(rows).sort_values([pareto.COST, "setting"], ignore_index=True))
 
 
-def _ends(page: Page, row: pd.Series[Any] | None, frozen: pd.DataFrame) -> tuple[float, float]:
-    """Return the ends of the interval of a setting's change against the frozen one."""
-    if page.scores is None or row is None or frozen.empty:
+def _ends(page: Page, place: int | None, frozen: int | None) -> tuple[float, float]:
+    """Return the ends of the interval of a setting's change against the frozen one, given by their rows."""
+    if page.scores is None or place is None or frozen is None:
         return np.nan, np.nan
-    places = cast(int, row.name), cast(int, frozen.index[0])
-    own, base = (page.scores.values[page.quality][place] for place in places)
+    own, base = page.scores.values[page.quality][[place, frozen]]
     if not np.isfinite([own, base]).all() or not len(base) or base.mean() <= 0:
         return np.nan, np.nan
     found = statistics.compare([own], base).ratio
