@@ -226,11 +226,11 @@ class TransformCode(Codec):
     def _encode(self, docs: Float32) -> Codes:
         packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
         if self._is_joint:
-            layout, halves = self._layout, product_codes.half_squares(self._tables)
+            groups, tables = self._groups, self._tables
             over_rows(
-                lambda start, stop: product_codes.assign(docs[start:stop], layout, halves, packed[start:stop]),
+                lambda start, stop: product_codes.assign(docs[start:stop], groups, tables, packed[start:stop]),
                 len(docs),
-                256,
+                product_codes.DOCS,
             )
             return Codes.packed(packed)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):

@@ -20,7 +20,7 @@ def test_bytes_and_numbers_are_the_references(widths: list[int], n: int, coarse:
     tables, docs = [drawn(256, width) for width in widths], drawn(n, d)
     layout = product_codes.layout(groups, np.concatenate([table.ravel() for table in tables]))
     packed = np.empty((n, len(widths)), dtype=np.uint8)
-    product_codes.assign(docs, layout, product_codes.half_squares(tables), packed)
+    product_codes.assign(docs, groups, tables, packed)
     expected = [
         nearest_centroids(np.ascontiguousarray(docs[:, dims]), table)
         for dims, table in zip(groups, tables, strict=True)
