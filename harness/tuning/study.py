@@ -403,7 +403,9 @@ class Study:
                 return None
             seen["query_ms"] = outcome.query_ms
             if place < last:
-                seen |= {"first_overlaps": found, "first_cost": cost_of(seen, self.speed) if self.speed else 0.0}
+                seen["first_overlaps"] = found
+                if self.speed:
+                    seen["first_cost"] = cost_of(seen, self.speed)
                 if self._is_behind(seen, study):
                     return None
             else:
@@ -423,7 +425,7 @@ class Study:
             for one in self._finished(study)
             if "first_overlaps" in one
             and one["resident_bytes"] <= seen["resident_bytes"]
-            and one["first_cost"] <= seen["first_cost"]
+            and (self.speed is None or one["first_cost"] <= seen["first_cost"])
         ]
         best = max(rivals, key=lambda rival: float(rival.mean()), default=None)
         if best is None:

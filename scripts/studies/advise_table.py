@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
 
 from harness.analysis.budgets import within
 from harness.analysis.needs import Needs
@@ -32,19 +30,24 @@ from harness.runs.run import run
 from harness.runs.store import Store
 from harness.tuning.advise import Advice, advise, read
 from harness.tuning.space import written
+from scripts.studies.tune_table import composed
 
 METRIC = "overlap_at_10"
 NEAR = 0.01
 """By so much the choice may be behind the best of the sweep."""
 
-HEADER = ["collection", "model", "bytes", "advise named", METRIC, "best of the sweep", METRIC, "less it", "seconds"]
+HEADER = [
+    "collection",
+    "model",
+    "bytes",
+    "advise named",
+    "overlap@10",
+    "best of the sweep",
+    "overlap@10",
+    "less it",
+    "seconds",
+]
 RIGHT = {2, 4, 6, 7, 8}
-
-
-def composed(overrides: list[str]) -> DictConfig:
-    """Compose a configuration."""
-    with initialize_config_module("configs", version_base="1.3"):
-        return compose("config", overrides=overrides)
 
 
 def advised(vectors: Vectors, nbytes: int, minutes: float) -> Advice:
@@ -89,7 +92,6 @@ def page(table: pd.DataFrame, minutes: float) -> str:
         for row in table.to_dict("records")
     ]
     near = table["overlap"] >= table["best_overlap"] - NEAR
-    header = ["overlap@10" if name == METRIC else name for name in HEADER]
     return "\n".join(
         [
             "# What advice is worth",
@@ -97,7 +99,7 @@ def page(table: pd.DataFrame, minutes: float) -> str:
             f"`scripts/studies/advise_table.py --minutes {minutes:g}`: documents alone in, a setting out, which is run",
             "on the test queries; beside it the best setting of a whole sweep, chosen by these very queries.",
             "",
-            markdown.table(header, rows, RIGHT),
+            markdown.table(HEADER, rows, RIGHT),
             "",
             f"Within {NEAR:g} of the best, or above it: {int(near.sum())} of {len(table)}.",
             "",

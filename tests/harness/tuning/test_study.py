@@ -114,6 +114,12 @@ def test_what_is_behind_but_faster_is_measured_on_all(tmp_path, objective):
     assert not study._is_behind(behind | {"first_cost": 1.9}, None)
 
 
+def test_a_search_of_before_there_were_times_goes_on(tmp_path):
+    study = Study(tmp_path, space(CHEAP), FOUR_BYTES)
+    study._finished = lambda _: iter([{"first_overlaps": [9] * 50, "resident_bytes": 4}])
+    assert study._is_behind({"first_overlaps": [1] * 50, "resident_bytes": 4}, None)
+
+
 def test_what_a_method_refuses_is_on_record_and_the_search_goes_on(tmp_path, objective):
     # 256 centroids for 258 documents are refused by nothing; 32 dimensions of 6 parts are
     tried = search(tmp_path, objective, 4, Limits(4), methods=("pq", "svd_binary"))
