@@ -1,7 +1,7 @@
 """What a cheaper encoder loses: precision, layers, engines, compressed weights and static distillates of models.
 
     python scripts/studies/cheaper_encoders.py --data data/scifact --data data/xquad-en --out FILE.jsonl
-        [--model FOLDER] [--timed N] [--all] [--only SETTING] [--cache FOLDER] [--table FILE.md]
+        [--model FOLDER] [--documents N] [--timed N] [--all] [--only SETTING] [--cache FOLDER] [--table FILE.md]
 
 A model, a collection and a setting a line of FILE.jsonl; those that are there already are left alone, so that several
 commands fill one file. The table is of all its lines. Depths are read off one pass of the whole model. Prefixes of the
@@ -27,6 +27,7 @@ from harness.analysis.statistics import compare, mean_interval
 from harness.base.formatting import digits
 from harness.base.sampling import evenly_spaced
 from harness.data.datasets import Dataset, Folder
+from harness.data.datasets.subset import subset
 from harness.data.embedding_cache import embed
 from harness.data.layer_pass import fill_layers
 from harness.data.models.encoder import Encoder, unit_length
@@ -150,7 +151,7 @@ def measure(
     pairs = rates(model, whole, [dataset.doc_texts[row] for row in some])
     return {
         "model": whole.label,
-        "data": Path(data).name,
+        "data": dataset.name,
         "setting": setting,
         "documents": len(dataset.doc_texts),
         "queries": len(dataset.query_ids),
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vecbudget")
+    parser.add_argument("--documents", type=int, help="of a larger collection, so many: all that are judged, and others")
     parser.add_argument("--timed", type=int, default=16, help="documents whose encoding is timed (%(default)s)")
     parser.add_argument("--all", action="store_true", help="other engines, calibrated and torch's own compression too")
     parser.add_argument("--only", action="append", help="this setting; may be given again")
@@ -256,10 +258,12 @@ def main() -> None:
     asked = arguments.only or [*SETTINGS, *(OTHERS if arguments.all else [])]
     settings = [setting for setting in asked if setting == "" or (layers_of(setting, depth) or 0) < depth]
     for data in arguments.data or ["data/xquad-en"]:
-        missing = [setting for setting in settings if (whole.label, Path(data).name, setting) not in done]
+        dataset = Folder(path=data).load()
+        if arguments.documents is not None and arguments.documents < len(dataset.doc_ids):
+            dataset = subset(dataset, arguments.documents / len(dataset.doc_ids), seed=0)
+        missing = [setting for setting in settings if (whole.label, dataset.name, setting) not in done]
         if not missing:
             continue
-        dataset = Folder(path=data).load()
         depths = {setting: layers for setting in missing if (layers := layers_of(setting, depth)) is not None}
         if len(depths) > 1:
             fill_layers(dataset, whole, list(depths.values()), arguments.cache)
@@ -273,7 +277,7 @@ def main() -> None:
             with arguments.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             kept = ", ".join(f"{np.mean(own):.4f} at {kind}" for kind, own in line["scores"].items())
-            print(f"{Path(data).name} {setting or 'float32'}: {kept}", flush=True)
+            print(f"{dataset.name} {setting or 'float32'}: {kept}", flush=True)
     text = page(lines)
     print(text)
     if arguments.table is not None:
