@@ -246,7 +246,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vecbudget")
-    parser.add_argument("--documents", type=int, help="of a larger collection, so many: all that are judged, and others")
+    parser.add_argument(
+        "--documents", type=int, help="of a larger collection, so many: all that are judged, and others"
+    )
     parser.add_argument("--timed", type=int, default=16, help="documents whose encoding is timed (%(default)s)")
     parser.add_argument("--all", action="store_true", help="other engines, calibrated and torch's own compression too")
     parser.add_argument("--only", action="append", help="this setting; may be given again")
