@@ -6,6 +6,7 @@ float32 leaves open is decided in float64, so that neither the processor nor wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from methods.compiling import compiled, loose
 from methods.kernels.threads import on_cores
+from methods.parallel import over_rows
 
 Array = NDArray[Any]
 
@@ -26,6 +28,9 @@ SPLIT = 1 / 1024
 
 POINTS = 128
 """Points that are looked at together, side by side in vector instructions."""
+
+DOCS = 1024
+"""Documents that are given their codes at a time, which stay in the processor's cache from one part to the next."""
 
 STEP = 8
 """Dimensions that the last pass over the scores adds; vectors are filled up with zeros to a multiple."""
@@ -68,16 +73,31 @@ def codebooks(docs: Float32, m: int, size: int, seed: int, iterations: int, star
     return np.stack(list(on_cores(learned, ((part,) for part in range(m)))))
 
 
-def codes(docs: Float32, books: Float32) -> NDArray[np.int64]:
-    """Return the nearest centroids of documents (n, d) in codebooks (m, size, d / m), (n, m)."""
-    m, _, width = books.shape
+def codes(docs: Float32, books: Sequence[Float32], groups: Sequence[Array] | None = None) -> NDArray[np.uint8]:
+    """Return the number of each part's nearest centroid, the first of equally near ones, uint8 (n, m).
 
-    def found(part: int) -> NDArray[np.int64]:
-        cells = np.empty(len(docs), dtype=np.int64)
-        nearest(np.ascontiguousarray(docs[:, part * width : (part + 1) * width]), books[part], cells)
-        return cells
+    Parameters
+    ----------
+    docs : float32 (n, d)
+    books : sequence of float32 (size, w), of length m
+        Centroids of each part, at most 256.
+    groups : sequence of int64 (w,), of length m, or None
+        The dimensions of each part. None: they follow each other.
+    """
+    ends = np.cumsum([book.shape[1] for book in books])
+    parts: Sequence[Any] = groups or [slice(end - len(book.T), end) for book, end in zip(books, ends, strict=True)]
+    found = np.empty((len(docs), len(books)), dtype=np.uint8)
 
-    return np.column_stack(list(on_cores(found, ((part,) for part in range(m)))))
+    def fill(first: int, last: int) -> None:
+        for start in range(first, last, DOCS):
+            block = docs[start : min(start + DOCS, last)]
+            cells = np.empty(len(block), dtype=np.int64)
+            for part, (dims, book) in enumerate(zip(parts, books, strict=True)):
+                nearest(np.ascontiguousarray(block[:, dims], dtype=np.float32), book, cells)
+                found[start : start + len(block), part] = cells
+
+    over_rows(fill, len(docs), DOCS)
+    return found
 
 
 def _permuted(n: int, seed: int) -> NDArray[np.int32]:

@@ -1,6 +1,6 @@
-"""Compiled reading and writing of product codes: one table a byte, one row of it for each of 256 values.
+"""Compiled reading of product codes: one table a byte, one row of it for each of 256 values.
 
-The references are `transform_code.nearest_centroids`, and NumPy's indexing of each table by a column of codes.
+`methods.kernels.k_means.codes` makes them. The reference is NumPy's indexing of each table by a column of codes.
 """
 
 from __future__ import annotations
@@ -11,15 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
-from methods.kernels.k_means import nearest
 
 Array = NDArray[Any]
 
 VALUES = 256
 """Rows of a table."""
-
-DOCS = 1024
-"""Documents that are assigned at a time, which stay in the processor's cache from one byte to the next."""
 
 
 class Layout(NamedTuple):
@@ -70,16 +66,3 @@ def decode(packed: Array, layout: Layout, decoded: Array) -> None:
             for place in range(first, last):
                 decoded[row, dims[place]] = tables[at]
                 at += 1
-
-
-def assign(docs: Array, groups: list[Array], tables: list[Array], packed: Array) -> None:
-    """Fill the nearest centroid of each byte, uint8 (n, bytes), of documents float32 (n, d).
-
-    What float32 leaves open is decided in float64; of equally near ones the first is taken.
-    """
-    for start in range(0, len(docs), DOCS):
-        block = docs[start : start + DOCS]
-        cells = np.empty(len(block), dtype=np.int64)
-        for byte, (dims, table) in enumerate(zip(groups, tables, strict=True)):
-            nearest(np.ascontiguousarray(block[:, dims]), table, cells)
-            packed[start : start + DOCS, byte] = cells

@@ -203,7 +203,7 @@ class FaissCodec(Codec):
         books = self._books()
         if books is None:
             return Codes.packed(self._index.sa_encode(docs))
-        return Codes.packed(pack(k_means.codes(docs, books), self._index.pq.nbits))
+        return Codes.packed(pack(k_means.codes(docs, list(books)), self._index.pq.nbits))
 
     def _decode(self, codes: Codes) -> Float32:
         decoded: Float32 = self._index.sa_decode(self._octets(codes))

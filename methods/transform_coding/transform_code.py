@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Codec, Codes, Float32, row_blocks
-from methods.kernels import product_codes
+from methods.kernels import k_means, product_codes
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
-from methods.kernels.threads import one_thread
+from methods.kernels.threads import on_cores
 from methods.parallel import over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.stored_rows import ByteTables, StoredRows
@@ -121,11 +121,7 @@ class TransformCode(Codec):
         self.levels_ = np.concatenate(levels)
         self._forget("_groups", "_centroids", "_tables", "_layout")
         if self._is_joint:
-            with one_thread():
-                tables = [
-                    _fit_centroids(np.ascontiguousarray(rows[dims].T), start, self.shrinkage, self.iterations)
-                    for dims, start in zip(self._groups, self._product_tables(), strict=True)
-                ]
+            tables = self._jointly_fitted(rows.T, self._product_tables(), self.iterations)
             self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
 
     def _forget(self, *derived: str) -> None:
@@ -149,14 +145,19 @@ class TransformCode(Codec):
         the documents' new mean.
         """
         self._require(self._is_joint, "only joint codebooks follow documents")
-        tables = [
-            _fit_centroids(np.ascontiguousarray(docs[:, dims]), table, self.shrinkage, iterations)
-            for dims, table in zip(self._groups, self._tables, strict=True)
-        ]
+        tables = self._jointly_fitted(docs, self._tables, iterations)
         self._forget("_centroids", "_tables", "_layout")
         self.levels_ = np.concatenate([centroids.ravel() for centroids in tables])
         if self.mean:
             self.rest_ = docs[:, self._idle].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def _jointly_fitted(self, docs: Float32, tables: list[Float32], iterations: int) -> list[Float32]:
+        """Return each byte's centroids, float32 (256, w), as k-means moves them; bytes are dealt to the cores."""
+
+        def fitted(dims: Int64, start: Float32) -> Float32:
+            return _fit_centroids(np.ascontiguousarray(docs[:, dims]), start, self.shrinkage, iterations)
+
+        return list(on_cores(fitted, zip(self._groups, tables, strict=True)))
 
     @property
     def _is_joint(self) -> bool:
@@ -224,15 +225,9 @@ class TransformCode(Codec):
         return product_codes.layout(self._groups, self._centroids)
 
     def _encode(self, docs: Float32) -> Codes:
-        packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
         if self._is_joint:
-            groups, tables = self._groups, self._tables
-            over_rows(
-                lambda start, stop: product_codes.assign(docs[start:stop], groups, tables, packed[start:stop]),
-                len(docs),
-                product_codes.DOCS,
-            )
-            return Codes.packed(packed)
+            return Codes.packed(k_means.codes(docs, self._tables, self._groups))
+        packed = np.empty((len(docs), self.nbytes), dtype=np.uint8)
         for start, stop in row_blocks(len(docs), 4 * docs.shape[1]):
             columns = np.ascontiguousarray(docs[start:stop].T)
             numbers = np.zeros(columns.shape, dtype=np.uint8)
@@ -351,31 +346,18 @@ def _nearest_level(values: Float32, levels: Float32) -> NDArray[np.uint8]:
     return number
 
 
-def nearest_centroids(points: Float32, centroids: Array, dtype: type[np.floating] = np.float64) -> Int64:
-    """Return the nearest centroid of each point, int64 (n,); of equally near ones the first.
-
-    In float64 the answer does not depend on how many points were asked for at once; float32 is quicker.
-    """
-    wide = np.asarray(centroids, dtype=dtype)
-    half_norms = np.einsum("ij,ij->i", wide, wide) / 2
-    nearest = np.empty(len(points), dtype=np.int64)
-    for start, stop in row_blocks(len(points), 8 * len(wide)):
-        nearest[start:stop] = np.argmax(points[start:stop].astype(dtype, copy=False) @ wide.T - half_norms, axis=1)
-    return nearest
-
-
 def _fit_centroids(points: Float32, start: Float32, shrinkage: float, iterations: int) -> Float32:
     """Return k-means centroids (256, w) of points (n, w), drawn to where they started."""
     prior = start.astype(np.float64)
     centroids = start
-    previous: Int64 = np.empty(0, dtype=np.int64)
+    cells = np.full(len(points), -1)
     for _ in range(iterations):
-        nearest = nearest_centroids(points, centroids, np.float32)
-        if np.array_equal(nearest, previous):
+        before = cells.copy()
+        k_means.nearest(points, centroids, cells)
+        if np.array_equal(cells, before):
             break
-        previous = nearest
-        sizes = np.bincount(nearest, minlength=len(prior))[:, None]
-        sums = np.column_stack([np.bincount(nearest, column, len(prior)) for column in points.T])
+        sizes = np.bincount(cells, minlength=len(prior))[:, None]
+        sums = np.column_stack([np.bincount(cells, column, len(prior)) for column in points.T])
         means = (sums + shrinkage * prior) / np.maximum(sizes + shrinkage, np.finfo(np.float64).tiny)
         centroids = np.where(sizes + shrinkage > 0, means, prior).astype(np.float32)
     return centroids

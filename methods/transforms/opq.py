@@ -65,7 +65,7 @@ class OPQ(Transform):
         for _ in range(self.rounds):
             rotated = project(docs, rotation)
             books = k_means.codebooks(rotated, self.m, 2**self.bits, self.seed, iterations=4, start=books)
-            decoded = books[np.arange(self.m), k_means.codes(rotated, books)].reshape(rotated.shape)
+            decoded = books[np.arange(self.m), k_means.codes(rotated, list(books))].reshape(rotated.shape)
             u, _, vt = np.linalg.svd(docs.T.astype(np.float64) @ decoded.astype(np.float64))
             rotation = u @ vt
         return rotation

@@ -23,9 +23,9 @@ from search import vectors
 
 from methods import SAQ, SVD, EntropyCoded, LatticeCoded, TransformCode, TrellisCoded
 from methods.base import Codec, Codes
+from methods.kernels.k_means import reference_nearest
 from methods.parallel import allowed
 from methods.transform_coding.lattice_coded import write_bits
-from methods.transform_coding.transform_code import nearest_centroids
 
 FITTED, REFERENCE_ROWS = 5_000, 1_000
 
@@ -71,7 +71,7 @@ def transform(codec: TransformCode) -> Case:
 
     def encode(docs: np.ndarray) -> np.ndarray:
         each = zip(groups, tables, strict=True)
-        return np.column_stack([nearest_centroids(np.ascontiguousarray(docs[:, dims]), table) for dims, table in each])
+        return np.column_stack([reference_nearest(docs[:, dims], table) for dims, table in each])
 
     def decode(codes: Codes) -> np.ndarray:
         decoded = np.empty((codes.n, codec.dim_), np.float32)

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.kernels import product_codes
-from methods.transform_coding.transform_code import nearest_centroids
+from methods.kernels import k_means, product_codes
 
 
 @settings(max_examples=40, deadline=None)
@@ -19,12 +18,8 @@ def test_bytes_and_numbers_are_the_references(widths: list[int], n: int, coarse:
 
     tables, docs = [drawn(256, width) for width in widths], drawn(n, d)
     layout = product_codes.layout(groups, np.concatenate([table.ravel() for table in tables]))
-    packed = np.empty((n, len(widths)), dtype=np.uint8)
-    product_codes.assign(docs, groups, tables, packed)
-    expected = [
-        nearest_centroids(np.ascontiguousarray(docs[:, dims]), table)
-        for dims, table in zip(groups, tables, strict=True)
-    ]
+    packed = k_means.codes(docs, tables, groups)
+    expected = [k_means.reference_nearest(docs[:, dims], table) for dims, table in zip(groups, tables, strict=True)]
     np.testing.assert_array_equal(packed, np.column_stack(expected))
     decoded, by_column = np.zeros((2, n, d), dtype=np.float32)
     product_codes.decode(packed, layout, decoded)
