@@ -9,7 +9,7 @@ import shutil
 import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,40 @@ MEANT = (VecbudgetError, MethodError)
 
 failures: list[str] = []
 """One line for each run that failed in this process."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run that is asked for.
+
+    Attributes
+    ----------
+    cfg : DictConfig
+        See `harness.runs.config.RunConfig`.
+    spec : MethodSpec
+    method_name : str
+    overrides : list of str
+        Those that the record names.
+    listed : bool
+        Whether it is one of an experiment's list, see `run`.
+    """
+
+    cfg: DictConfig
+    spec: MethodSpec
+    method_name: str
+    overrides: list[str]
+    listed: bool
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Return what has errors name the settings as they were asked for."""
+        return named_settings(self.cfg.method, self.method_name, self.overrides, self.cfg.index)
+
+    @property
+    def efforts(self) -> list[int]:
+        """The efforts that an index structure is to be searched with."""
+        if not self.spec.index:
+            return []
+        return self.spec.efforts if self.cfg.measure.efforts is None else list(self.cfg.measure.efforts)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="config")
@@ -130,48 +164,37 @@ def run(
     config = {key: value for key, value in config.items() if key not in DEALT_OUT}
     overrides = [text for text in overrides if text.lstrip("+~").partition("=")[0] not in DEALT_OUT]
     store = Store(Path(cfg.results_dir))
-    method = _named(inputs, spec, method_name, overrides)
-    record = _begun(inputs, config, method, overrides)
-    efforts = _efforts(spec, cfg)
-    if not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, efforts):
+    asked = Asked(cfg, spec, method_name, overrides, listed)
+    record = _begun(inputs, config, _named(inputs, asked), overrides)
+    if not cfg.overwrite and _is_recorded(store, inputs.run_id, asked):
         renamed = relabelled(store, record)
-        log.info(RECORDED, method.setting, renamed, store.path(inputs.run_id))
+        log.info(RECORDED, record.method.setting, renamed, store.path(inputs.run_id))
         if note is not None:
-            recognition.note(note, cfg, inputs, record, efforts)
+            recognition.note(note, cfg, inputs, record, asked.efforts)
         return inputs.run_id
     if parts is not None and cfg.get("estimate"):
         estimate(parts, inputs, spec)
         return ""
-    builder = None if parts is None else _builder(parts, inputs, spec, cfg)
+    builder = None if parts is None else _builder(parts, inputs, asked)
     with nullcontext() if builder is None else builder.parts.alone(builder.key):
         # another process may have dealt out the same parts meanwhile
-        if builder is not None and not cfg.overwrite and _is_recorded(store, inputs.run_id, cfg.measure.cost, efforts):
-            log.info(RECORDED, method.setting, "", store.path(inputs.run_id))
+        if builder is not None and not cfg.overwrite and _is_recorded(store, inputs.run_id, asked):
+            log.info(RECORDED, record.method.setting, "", store.path(inputs.run_id))
             return inputs.run_id
-        ended = _carried_out(store, record, inputs, spec, cfg, method_name, overrides, listed, builder)
+        ended = _carried_out(store, record, inputs, asked, builder)
         if builder is not None and ended:
             builder.folder.remove()
     if note is not None and ended:
-        recognition.note(note, cfg, inputs, record, efforts)
+        recognition.note(note, cfg, inputs, record, asked.efforts)
     return inputs.run_id
 
 
-def _carried_out(
-    store: Store,
-    record: Record,
-    inputs: Inputs,
-    spec: MethodSpec,
-    cfg: DictConfig,
-    method_name: str,
-    overrides: list[str],
-    listed: bool,
-    builder: IndexInParts | None,
-) -> bool:
+def _carried_out(store: Store, record: Record, inputs: Inputs, asked: Asked, builder: IndexInParts | None) -> bool:
     """Measure a run and put it on record; return whether it finished. One that failed leaves a record and raises."""
     setting, draft = record.method.setting, store.draft(inputs.run_id)
     try:
-        with _alone(cfg), named_settings(cfg.method, method_name, overrides, cfg.index):
-            measurement, costs = _measure(inputs, spec, cfg, draft, builder)
+        with _alone(asked.cfg), asked.naming():
+            measurement, costs = _measure(inputs, asked, draft, builder)
         problem = inputs.problem(None if builder is None else builder.parts)
         record = replace(
             record.finished(measurement, problem, costs),
@@ -183,7 +206,7 @@ def _carried_out(
         # an interruption leaves nothing; a failure leaves a record of itself
         if not was_interrupted(error):
             reason = str(error) if isinstance(error, MEANT) else f"{type(error).__name__}: {error}"
-            skipped = listed and isinstance(error, MethodError)
+            skipped = asked.listed and isinstance(error, MethodError)
             ended = replace(record, status="skipped" if skipped else "failed", error=reason)
             ended = ended if skipped else replace(ended, traceback=traceback.format_exc())
             store.commit(inputs.run_id, store.draft(inputs.run_id), ended)
@@ -215,16 +238,17 @@ def _parts(cfg: DictConfig, spec: MethodSpec) -> Parts | None:
     return None
 
 
-def _builder(parts: Parts, inputs: Inputs, spec: MethodSpec, cfg: DictConfig) -> IndexInParts:
+def _builder(parts: Parts, inputs: Inputs, asked: Asked) -> IndexInParts:
     """Return what builds a run's index in parts."""
-    return IndexInParts(parts, parts.key("index", inputs.run_id), spec.settings, cfg.overwrite)
+    return IndexInParts(parts, parts.key("index", inputs.run_id), asked.spec.settings, asked.cfg.overwrite)
 
 
-def _named(inputs: Inputs, spec: MethodSpec, method_name: str, overrides: list[str]) -> MethodEntry:
+def _named(inputs: Inputs, asked: Asked) -> MethodEntry:
     """Return what tables call the method, how it was fitted, and what was changed in its yaml."""
+    spec = asked.spec
     return MethodEntry(
-        name=method_name,
-        params=" ".join([*inputs.conditions, *_index(spec), params_of(overrides)]).strip(),
+        name=asked.method_name,
+        params=" ".join([*inputs.conditions, *_index(spec), params_of(asked.overrides)]).strip(),
         seed=spec.seed,
         family=spec.about.get("family", ""),
         scoring=scoring_of(spec.settings),
@@ -256,29 +280,24 @@ def _begun(inputs: Inputs, config: dict[str, Any], method: MethodEntry, override
     )
 
 
-def _efforts(spec: MethodSpec, cfg: DictConfig) -> list[int]:
-    """Return the efforts that an index structure is to be searched with."""
-    if not spec.index:
-        return []
-    return spec.efforts if cfg.measure.efforts is None else list(cfg.measure.efforts)
-
-
-def _is_recorded(store: Store, run_id: str, with_cost: bool, efforts: list[int]) -> bool:
+def _is_recorded(store: Store, run_id: str, asked: Asked) -> bool:
     """Whether a run finished, and has its cost and curve of efforts where these are asked for."""
+    with_cost, efforts = asked.cfg.measure.cost, asked.efforts
     if not store.has(run_id) or not (with_cost or efforts):
         return store.has(run_id)
     record = store.read(run_id)
-    asked = (record.efforts or {}).get("asked", [])
-    return (not with_cost or bool(record.cost)) and set(efforts) <= set(asked)
+    measured = (record.efforts or {}).get("asked", [])
+    return (not with_cost or bool(record.cost)) and set(efforts) <= set(measured)
 
 
 def _measure(
-    inputs: Inputs, spec: MethodSpec, cfg: DictConfig, draft: Path, builder: IndexInParts | None
+    inputs: Inputs, asked: Asked, draft: Path, builder: IndexInParts | None
 ) -> tuple[Measurement, Costs | None]:
     """Return the measurement, and what the method costs if that is asked for."""
     # imported here, so that a sweep over finished runs does not wait for them
     from harness.evaluation.measure import measure
 
+    cfg, spec = asked.cfg, asked.spec
     problem, fit_data = inputs.problem(None if builder is None else builder.parts), inputs.fit_data()
     measurement = measure(
         spec.make,
@@ -290,7 +309,7 @@ def _measure(
         k=cfg.k,
         chunk_rows=cfg.chunk_rows,
         directory=draft / INDEX if cfg.keep_index else None,
-        efforts=_efforts(spec, cfg),
+        efforts=asked.efforts,
         builder=builder,
     )
     if not cfg.measure.cost:

@@ -46,8 +46,10 @@ HEADER = [
     "overlap@10",
     "less it",
     "seconds",
+    "tried",
+    "no time for",
 ]
-RIGHT = {2, 4, 6, 7, 8}
+RIGHT = {2, 4, 6, 7, 8, 9, 10}
 
 
 def advised(vectors: Vectors, nbytes: int, minutes: float) -> Advice:
@@ -88,6 +90,8 @@ def page(table: pd.DataFrame, minutes: float) -> str:
             f"{row['best_overlap']:.3f}",
             f"{row['overlap'] - row['best_overlap']:+.3f}",
             f"{row['seconds']:.0f}",
+            str(row["tried"]),
+            str(row["untried"]),
         ]
         for row in table.to_dict("records")
     ]
@@ -144,6 +148,8 @@ def main() -> None:
                     "best": " ".join([best["method"], str(best["params"] if pd.notna(best["params"]) else "")]).strip(),
                     "best_overlap": best[METRIC],
                     "seconds": advice.seconds,
+                    "tried": len(advice.ladder),
+                    "untried": len(advice.untried),
                 }
             )
             table = pd.DataFrame(rows)
