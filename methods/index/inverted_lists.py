@@ -83,7 +83,9 @@ class InvertedLists(IndexStructure):
 
     Codes are stored list after list, with the number of the document that each is of. A document is in the list of the
     centroid at the least distance. A search scores the documents of the `nprobe` lists whose centroids are nearest to
-    the query in direction, and finds no others.
+    the query in direction, and finds no others. Codes that say what their bytes stand for (`Codec.stored_rows`) are
+    scored as they lie, roughly, and the documents that may be among the best are decoded in the end; others are decoded
+    list by list.
 
     Parameters
     ----------
