@@ -497,6 +497,40 @@ def _list(arguments: list[str]) -> int:
     return 0
 
 
+def _cache(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vecbudget cache",
+        description="List the parts that runs in parts have left in the cache, with which the same command goes on. "
+        "What is removed has to be done again if it is still wanted; parts that a process is working at stay.",
+    )
+    parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="($VECBUDGET_CACHE, or ~/.cache/vecbudget)")
+    parser.add_argument("--remove", action="store_true", help="remove what is listed")
+    parser.add_argument(
+        "--days", type=float, default=0.0, metavar="N", help="list only what was not touched for N days"
+    )
+    options = parser.parse_args(arguments)
+    import os
+    import time
+
+    from harness.runs.left_parts import left_parts, remove
+    from harness.runs.parts import in_bytes
+
+    given = options.cache_dir or Path(os.environ.get("VECBUDGET_CACHE") or Path.home() / ".cache" / "vecbudget")
+    cache_dir = given.expanduser()
+    before = time.time() - 86400 * options.days
+    found = [one for one in left_parts(cache_dir) if one.touched <= before]
+    sys.stdout.write("".join(f"{one.line()}\n" for one in found))
+    done = remove(found) if options.remove else []
+    size = in_bytes(sum(one.size for one in (done if options.remove else found)))
+    if options.remove:
+        sys.stdout.write(f"{len(done)} of {len(found)} removed, {size}\n")
+    elif found:
+        sys.stdout.write(f"{size} in {cache_dir}; --remove removes what no process is working at\n")
+    else:
+        sys.stdout.write(f"no parts are left in {cache_dir}\n")
+    return 0
+
+
 @dataclass(frozen=True)
 class Command:
     """A command: one entry here is all that there is to add.
@@ -573,6 +607,7 @@ COMMANDS = (
     ),
     Command("export-mteb", "", "write the records as MTEB's task results, for its ResultCache", _export_mteb),
     Command("check-mteb", "PATH", "our float32 figures beside those that MTEB has published", _check_mteb),
+    Command("cache", "", "the parts that abandoned runs left in the cache: list them, or --remove them", _cache),
     Command(
         "list",
         "",

@@ -6,6 +6,7 @@ A cosine is the inner product of vectors scaled to unit length. A Euclidean dist
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -139,10 +140,11 @@ def for_inner_products(
     DatasetError
         If *auto* does not decide, or the file's own word is not known here.
     """
-    doc_lengths = Lengths.of(docs)
+    # a pass over a corpus that may be larger than memory: made where lengths decide something
+    doc_lengths = functools.cache(lambda: Lengths.of(docs))
     if metric == "auto":
         metric = _decided(word, doc_lengths, source, option)
-    if metric == "dot" or (metric == "cosine" and doc_lengths.unit and Lengths.of(queries).unit):
+    if metric == "dot" or (metric == "cosine" and doc_lengths().unit and Lengths.of(queries).unit):
         other = word is not None and WORDS.get(word) != metric
         return Comparable(docs, queries, metric, f"{word} in the file, compared by {metric}" if other else "")
     if metric == "cosine":
@@ -153,22 +155,23 @@ def for_inner_products(
             "cosine: scaled to unit length",
             Asked(unit=True),
         )
-    if doc_lengths.equal:
+    if doc_lengths().equal:
         return Comparable(
             docs, queries, metric, "l2: documents are equally long, so that the inner product ranks alike"
         )
-    scale = float(np.sqrt(doc_lengths.mean_square))
+    mean_square = doc_lengths().mean_square
+    scale = float(np.sqrt(mean_square))
 
     def lengthened(block: Array) -> Array:
         squares = row_lengths(block) ** 2
-        return np.column_stack([block, (doc_lengths.mean_square - squares) / (2 * scale)])
+        return np.column_stack([block, (mean_square - squares) / (2 * scale)])
 
     asked = _mapped(queries, lambda block: np.column_stack([block, np.full(len(block), scale)]))
     note = "l2: as an inner product, with the squared length in one more dimension"
     return Comparable(_mapped(docs, lengthened), asked, metric, note, Asked(appended=float(np.float32(scale))))
 
 
-def _decided(word: str | None, docs: Lengths, source: str, option: str) -> Metric:
+def _decided(word: str | None, lengths: Callable[[], Lengths], source: str, option: str) -> Metric:
     if word is not None:
         known = WORDS.get(word)
         if known is None:
@@ -177,6 +180,7 @@ def _decided(word: str | None, docs: Lengths, source: str, option: str) -> Metri
                 "inner product all the same"
             )
         return known
+    docs = lengths()
     if docs.equal:
         return "dot"
     raise DatasetError(

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import StoreError
-from harness.base.files import array_checksum, hasher, reserve, writing
+from harness.base.files import BLOCK_BYTES, array_checksum, hasher, reserve, writing
+from harness.base.memmap import release
 from methods.base import Codec, Codes, MethodError
 from vecbudget.tensors import DTYPES, HEADER_LIMIT, TensorFileError, read
 
@@ -325,10 +326,13 @@ def _write_chunks(path: Path, chunks: Iterator[Codes], n: int) -> Checksums:
         for chunk in itertools.chain([first], chunks):
             for name in names:
                 array = np.ascontiguousarray(chunk.rows[name])
-                octets = array.tobytes()
-                digests[name].update(octets)
                 file.seek(start + header[name]["data_offsets"][0] + done * array[:1].nbytes)
-                file.write(octets)
+                octets = array.reshape(-1).view(np.uint8)
+                for first_byte in range(0, len(octets), BLOCK_BYTES):
+                    block = octets[first_byte : first_byte + BLOCK_BYTES]
+                    digests[name].update(block)
+                    file.write(block.data)
+                    release(array)
             done += chunk.n
         if done != n:
             raise StoreError(f"{path}: {done} documents were encoded, expected {n}")

@@ -40,7 +40,12 @@ Search = Callable[[Any, Any, int, str], tuple[Float32, Int64]]
 
 
 def exact_ranking(
-    queries: Any, docs: Any, k: int, cache_dir: Path | None = None, large_search: Search | None = None
+    queries: Any,
+    docs: Any,
+    k: int,
+    cache_dir: Path | None = None,
+    large_search: Search | None = None,
+    checksum: str | None = None,
 ) -> tuple[Float32, Int64]:
     """Return what `harness.evaluation.exact_search.search_uncompressed` does, from the cache if it is there.
 
@@ -53,10 +58,12 @@ def exact_ranking(
         None keeps nothing.
     large_search : callable or None
         What makes a ranking that is worth keeping; None is `search_uncompressed`.
+    checksum : str or None
+        `harness.base.files.array_checksum` of the documents, where that is known; None reads them for it.
     """
     if cache_dir is None or _products(queries, docs) < LEAST_PRODUCTS:
         return search_uncompressed(queries, docs, k)
-    key = _key(queries, docs, k)
+    key = _key(queries, docs, k, checksum)
     path = cache_dir / FOLDER / f"{key}.safetensors"
     kept = _read(path, (len(queries), k), len(docs))
     if kept is None:
@@ -71,14 +78,14 @@ def _products(queries: Any, docs: Any) -> float:
     return float(getattr(queries, "tokens", len(queries))) * float(getattr(docs, "tokens", len(docs))) * width
 
 
-def _key(queries: Any, docs: Any, k: int) -> str:
+def _key(queries: Any, docs: Any, k: int, checksum: str | None = None) -> str:
     digest = hasher()
     digest.update(f"{FORMAT} {k}".encode())
-    for vectors in (queries, docs):
+    for vectors, known in ((queries, None), (docs, checksum)):
         digest.update(f" {kind_of(vectors)}".encode())
         for part in _parts(vectors):
             array = np.asarray(part)
-            digest.update(f" {array.dtype.str} {array.shape} {array_checksum(array)}".encode())
+            digest.update(f" {array.dtype.str} {array.shape} {known or array_checksum(array)}".encode())
     return str(digest.hexdigest())
 
 

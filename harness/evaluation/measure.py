@@ -86,7 +86,7 @@ class Problem:
         own = own_rows(dataset)
         wide = min(len(docs), k if own is None else k + 1)
         reference = queries if old_queries is None else old_queries
-        scores, rows = exact_ranking(reference, docs, wide, cache_dir, large_search)
+        scores, rows = exact_ranking(reference, docs, wide, cache_dir, large_search, dataset.checksum_of(docs))
         if own is not None:
             scores, rows = without_own(scores, rows, own, k)
         judgements = Judgements.of(dataset)

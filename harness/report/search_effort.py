@@ -48,9 +48,9 @@ def markdown(page: Page, points: Sequence[Searched], figure: str, command: str) 
         _points(points),
         "Bold: no other has as few bytes, finds as much and is as fast (the Pareto surface of three objectives). "
         "Shared: centroids, codebooks and headers, over the documents of this corpus. A flat code's speed is that of "
-        "an exhaustive search in the run of a structure over the same codes. A graph is walked over codes as they lie, "
-        "or over documents decoded in memory where their bytes are neither whole numbers nor tables; lists are decoded "
-        "as they are read.",
+        "an exhaustive search in the run of a structure over the same codes. Codes are scored as they lie; where their "
+        "bytes are neither whole numbers nor tables, a graph is walked over documents decoded in memory, and lists are "
+        "decoded as they are read.",
         f"*{provenance(page.runs, command)}*",
     ]
     return "\n\n".join(blocks) + "\n"

@@ -249,7 +249,7 @@ class Inputs:
             vectors = dataclasses.replace(vectors, docs=take(vectors.docs, rows))
         unseen = None
         if self.fit_rows is not None and self.fit_dataset is None:
-            unseen = np.setdiff1d(np.arange(len(self.dataset.doc_ids)), self.fit_rows)
+            unseen = _others(len(self.dataset.doc_ids), self.fit_rows)
         return FitData(
             docs=None if rows is None and self.fit_dataset is None else vectors.docs,
             unseen_rows=unseen,
@@ -327,8 +327,15 @@ def split_off(dataset: Dataset, count: int) -> Split:
             f"names, got {count}"
         )
     fitted = np.sort(np.random.default_rng(0).choice(free, count, replace=False))
-    searched = np.setdiff1d(np.arange(len(dataset.doc_ids)), fitted)
+    searched = _others(len(dataset.doc_ids), fitted)
     return Split(dataset.part(searched), dataset.part(fitted), searched, fitted)
+
+
+def _others(n: int, rows: Int64) -> Int64:
+    """Return the rows of n that are not among some, ascending."""
+    left = np.ones(n, dtype=bool)
+    left[rows] = False
+    return np.flatnonzero(left)
 
 
 def _drawn(dataset: Dataset, count: int | None) -> Int64 | None:

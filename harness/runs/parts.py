@@ -233,7 +233,7 @@ def _say_index(of: int, codec: Codec, docs: NDArray[Any], queries: Float32, dept
         scan(codec, queries, codes, min(depth, codes.n))
     times = len(docs) / len(sample)
     seconds = (time.perf_counter() - began) * times
-    log.info("method: %s of codes; %s", _in_bytes(times * codes.nbytes), _work(of, len(docs), seconds))
+    log.info("method: %s of codes; %s", in_bytes(times * codes.nbytes), _work(of, len(docs), seconds))
 
 
 def _sample(of: int, docs: NDArray[Any]) -> Float32:
@@ -249,7 +249,7 @@ def _work(of: int, n: int, seconds: float) -> str:
     return f"{of} parts of up to {boundaries(n, of)[0][1]:,} documents, about {seconds:.3g} s of work{shared}"
 
 
-def _in_bytes(count: float) -> str:
+def in_bytes(count: float) -> str:
     """Return a number of bytes in the largest unit that leaves one before the point."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
@@ -305,7 +305,7 @@ def finish(folder: PartsFolder, plan: Plan) -> list[Done]:
         rounds = ROUNDS if done else rounds - 1
         taken |= done
     largest = max(done.peak_memory_bytes for done in taken.values())
-    log.info("%d parts are done, by processes of up to %s", len(numbers), _in_bytes(largest))
+    log.info("%d parts are done, by processes of up to %s", len(numbers), in_bytes(largest))
     return [taken[number] for number in numbers]
 
 

@@ -186,6 +186,10 @@ class Graph(IndexStructure, ABC):
         scored = np.empty(len(asked), np.int64)
         ef = min(self.effort, codes.n)
         inner = held(codes)
+
+        def matrix(wanted: Int64) -> Float32:
+            return self.codec._doc_matrix(inner.take(wanted))
+
         for first, last in row_blocks(len(asked), 8 * ef):
             block = slice(first, last)
             listed = np.empty((last - first, ef), np.int64)
@@ -197,7 +201,7 @@ class Graph(IndexStructure, ABC):
                 graph_walk.search(docs, vectors, graph, ef, k, *rest)
 
             over_rows(work, last - first, QUERIES_PER_THREAD)
-            scores[block], rows[block] = decided(self.codec, inner, asked[block], listed, found, k)
+            scores[block], rows[block] = decided(matrix, asked[block], listed, found, k)
         return scores, rows, scored
 
 

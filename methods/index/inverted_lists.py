@@ -24,10 +24,17 @@ from methods.base import (
     unit_rows,
 )
 from methods.index.id_lists import Layout, read_lists, write_lists
-from methods.index.structure import OWN, IndexStructure, held, put_in
+from methods.index.structure import OWN, IndexStructure, decided, held, put_in
 from methods.parallel import over_rows
+from methods.stored_rows import StoredRows
 
 Int64 = NDArray[np.int64]
+
+SPARE = 128
+"""Documents, beyond those that are asked for, that a query's rough scores may leave open."""
+
+ROUNDING = 2.0**-22
+"""More than what sums of a few float32 numbers are off by, relative to the sum of their sizes."""
 
 POINTS_PER_CENTROID = 256
 """Documents that k-means looks at for each centroid, as FAISS has it."""
@@ -45,13 +52,40 @@ class _Lists(NamedTuple):
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
 
+class _Scored(NamedTuple):
+    """How a search scores documents by their codes.
+
+    Attributes
+    ----------
+    form : see `methods.kernels.code_scores`
+    offsets : methods.kernels.code_scores.Own
+    longest, largest_offset : float
+        Bounds on lengths of what codes stand for, and on sizes of offsets.
+    """
+
+    form: Any
+    offsets: Any
+    longest: float
+    largest_offset: float
+
+    @classmethod
+    def of(cls, rows: StoredRows, offsets: Array | None) -> Self:
+        """Take what a codec says of its codes, and a number for each document, float16 or float32 (n,)."""
+        from methods.kernels import code_scores
+
+        form, own = code_scores.form_of(rows), code_scores.own_numbers(offsets)
+        return cls(form, own, code_scores.reach(form), code_scores.largest_of(own))
+
+
 @dataclass(kw_only=True, eq=False)
 class InvertedLists(IndexStructure):
     """Codes in lists by the nearest centroid (IVF; Jégou, Douze and Schmid, 2011, section 4).
 
     Codes are stored list after list, with the number of the document that each is of. A document is in the list of the
     centroid at the least distance. A search scores the documents of the `nprobe` lists whose centroids are nearest to
-    the query in direction, and finds no others.
+    the query in direction, and finds no others. Codes that say what their bytes stand for (`Codec.stored_rows`) are
+    scored as they lie, roughly, and the documents that may be among the best are decoded in the end; others are decoded
+    list by list.
 
     Parameters
     ----------
@@ -137,8 +171,7 @@ class InvertedLists(IndexStructure):
 
         n = len(docs)
         self._require(n >= self.lists, f"lists={self.lists} needs at least as many documents to fit on, got {n}")
-        for derived in ("_searched", "_beside"):
-            vars(self).pop(derived, None)
+        self._forget()
         rng = np.random.default_rng(self.seed)
         count = min(n, POINTS_PER_CENTROID * self.lists)
         some = docs if count == n else docs[np.sort(rng.choice(n, count, replace=False))]
@@ -265,35 +298,136 @@ class InvertedLists(IndexStructure):
             yield start, self._stored_matrix(codes.take(where), list_of[where])
 
     def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
+        indptr = self._lists(codes).indptr
+        asked = np.ascontiguousarray(self._query_matrix(queries))
+        # by direction: a list whose documents are close together has a longer mean, but no better documents
+        _, probed = topk.search(queries, [(0, self._directions())], self.nprobe)
+        visited = np.diff(indptr)[probed].sum(axis=1)
+        form = self._form(codes)
+        self._scored_codes = form is not None
+        if form is None:
+            return *self._scan_decoded(queries, asked, probed, codes, k), visited
+        scores, rows = np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
+        whole = np.empty(len(asked), np.bool_)
+        for start, stop in row_blocks(len(asked), 8 * (k + SPARE)):
+            part = slice(start, stop)
+            answer = self._scan_codes(form, queries[part], asked[part], probed[part], codes, k)
+            scores[part], rows[part], whole[part] = answer
+        left = np.flatnonzero(~whole)
+        if len(left):
+            scores[left], rows[left] = self._scan_decoded(queries[left], asked[left], probed[left], codes, k)
+        return scores, rows, visited
+
+    def _directions(self) -> Float32:
+        """Return the centroids, scaled to unit length."""
+        if "_scaled" not in vars(self):
+            self._scaled = unit_rows(self.centroids_)
+        scaled: Float32 = self._scaled
+        return scaled
+
+    def _form(self, codes: Codes) -> _Scored | None:
+        """Return how documents are scored by their codes; None where bytes do not say it. That of the last is kept."""
+        kept = vars(self).get("_kept_form")
+        if kept is None or kept[0]() is not codes:
+            rows = None
+            if not self.residual:
+                rows = self.codec.stored_rows(held(codes))
+            elif not self.renormalizes:
+                rows = self.codec._decoded_rows(held(codes))
+            kept = (weakref.ref(codes), None if rows is None else _Scored.of(rows, codes.rows.get(OWN + "offset")))
+            self._kept_form = kept
+        form: _Scored | None = kept[1]
+        return form
+
+    def _scan_codes(
+        self, scored: _Scored, queries: Float32, asked: Float32, probed: Int64, codes: Codes, k: int
+    ) -> tuple[Float32, Int64, NDArray[np.bool_]]:
+        """Return scores and rows (m, k) of what queries find in lists, by codes; and whether it is all, (m,)."""
+        from methods.kernels import list_scan
+
+        indptr, ids = self._lists(codes)
+        centroids = self.centroids_ if self.residual else self.centroids_[:0]
+        parts = np.ascontiguousarray(asked[:, : len(scored.form.point)])
+        slack = row_lengths(parts) * scored.longest + scored.largest_offset
+        slack += row_lengths(queries) * row_lengths(centroids).max(initial=0)
+        listed, found = np.empty((len(queries), k + SPARE), np.int64), np.empty(len(queries), np.int64)
+        wholes = np.ascontiguousarray(queries)
+
+        def work(start: int, stop: int) -> None:
+            own = slice(start, stop)
+            list_scan.scan_codes(
+                scored.form,
+                parts[own],
+                probed[own],
+                indptr,
+                wholes[own],
+                centroids,
+                scored.offsets,
+                ROUNDING * slack[own],
+                k,
+                listed[own],
+                found[own],
+            )
+
+        over_rows(work, len(queries), topk.QUERIES_PER_THREAD)
+
+        def matrix(places: Int64) -> Float32:
+            return self._stored_matrix(codes.take(places), np.searchsorted(indptr, places, side="right") - 1)
+
+        return *decided(matrix, asked, listed, np.maximum(found, 0), k, ids), found >= 0
+
+    def _scan_decoded(
+        self, queries: Float32, asked: Float32, probed: Int64, codes: Codes, k: int
+    ) -> tuple[Float32, Int64]:
+        """Return scores and rows (m, k) of what queries find in lists, each decoded once for all that ask for it."""
         from methods import selection
         from methods.kernels import list_scan
 
         indptr, ids = self._lists(codes)
-        asked = np.ascontiguousarray(self._query_matrix(queries))
-        # by direction: a list whose documents are close together has a longer mean, but no better documents
-        _, probed = topk.search(queries, [(0, unit_rows(self.centroids_))], self.nprobe)
-        owners = np.repeat(np.arange(len(queries)), self.nprobe)[np.argsort(probed.ravel(), kind="stable")]
+        owners = np.repeat(np.arange(len(queries)), probed.shape[1])[np.argsort(probed.ravel(), kind="stable")]
         ends = np.concatenate([[0], np.cumsum(np.bincount(probed.ravel(), minlength=self.lists))])
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), topk.NO_ROW, np.int64)
+        # the centroid is the same in a whole list: what it adds to scores is computed once
+        apart = self.residual and self._concatenates() and not self.renormalizes
+        nothing = np.empty(0, np.float32)
         step = max(1, SEARCHED_BYTES // (4 * asked.shape[1]))
         for number in range(self.lists):
             askers = owners[ends[number] : ends[number + 1]]
             if not len(askers):
                 continue
+            same = self.centroids_[number] if apart else nothing
+            along = queries[askers].astype(np.float64) @ same.astype(np.float64) if apart else None
             for start in range(indptr[number], indptr[number + 1], step):
                 stop = min(indptr[number + 1], start + step)
-                docs = np.ascontiguousarray(self._stored_matrix(codes[start:stop], np.full(stop - start, number)))
-                rough = asked[askers] @ docs.T
-                margin = topk.rounding_margin(asked[askers], selection.longest(docs))
-                _enter(list_scan.enter_some, asked, askers, docs, ids[start:stop], rough, margin, scores, rows)
+                part, own = codes[start:stop], np.empty((stop - start, 0), np.float32)
+                if apart:
+                    docs = np.ascontiguousarray(self.codec.decode(held(part)))
+                    own = self._offsets(part) if self.offset != "none" else own
+                else:
+                    docs = np.ascontiguousarray(self._stored_matrix(part, np.full(stop - start, number)))
+                rough = asked[askers, : docs.shape[1]] @ docs.T
+                longest = selection.longest(docs)
+                if along is not None:
+                    rough += along[:, None].astype(np.float32)
+                    rough += own.sum(axis=1)
+                    beside = float(row_lengths(same[None])[0]) ** 2 + float(np.square(own).max(initial=0))
+                    longest = np.sqrt(longest**2 + beside)
+                margin = topk.rounding_margin(asked[askers], longest)
+                _enter(
+                    list_scan.enter_some, asked, askers, docs, same, own, ids[start:stop], rough, margin, scores, rows
+                )
         scores, rows = topk.ordered(scores, rows, k)
-        return scores, np.where(rows == topk.NO_ROW, -1, rows), np.diff(indptr)[probed].sum(axis=1)
+        return scores, np.where(rows == topk.NO_ROW, -1, rows)
+
+    def _forget(self) -> None:
+        """Forget what was derived from state and codes."""
+        for derived in ("_searched", "_beside", "_scaled", "_kept_form"):
+            vars(self).pop(derived, None)
 
     def load_state(self, arrays: Mapping[str, Array]) -> Self:
         """Take over the state that an object with the same parameters returned from `state`."""
-        for derived in ("_searched", "_beside"):
-            vars(self).pop(derived, None)
+        self._forget()
         return super().load_state(arrays)
 
 
@@ -302,6 +436,8 @@ def _enter(
     asked: Float32,
     askers: Int64,
     docs: Float32,
+    same: Float32,
+    own: Float32,
     ids: Int64,
     rough: Float32,
     margin: NDArray[np.float64],
@@ -311,7 +447,7 @@ def _enter(
     """Let documents enter the heaps of queries, on all threads."""
     over_rows(
         lambda start, stop: loop(
-            asked, askers[start:stop], docs, ids, rough[start:stop], margin[start:stop], scores, rows
+            asked, askers[start:stop], docs, same, own, ids, rough[start:stop], margin[start:stop], scores, rows
         ),
         len(askers),
         topk.QUERIES_PER_THREAD,

@@ -354,7 +354,7 @@ _LOOPS: dict[type, tuple[Any, Any, Any]] = {
 def form_of(stored: StoredRows) -> Levels | Tables:
     """Return the form in which loops score what a codec says of its codes."""
     octets = np.ascontiguousarray(stored.octets)
-    factor, extra = _own(stored.factor), _own(stored.extra)
+    factor, extra = own_numbers(stored.factor), own_numbers(stored.extra)
     largest = 1.0 if stored.factor is None else float(np.abs(stored.factor).max())
     width = len(stored.point)
     point = np.ascontiguousarray(stored.point, dtype=np.float32)
@@ -394,13 +394,29 @@ def form_of(stored: StoredRows) -> Levels | Tables:
     )
 
 
+def reach(form: Levels | Tables) -> float:
+    """Return a bound on the lengths of documents."""
+    if form.rows.square >= 0:
+        return 1.0
+    beside = largest_of(form.rows.extra) * float(np.linalg.norm(form.direction))
+    if isinstance(form, Tables):
+        return form.longest + beside
+    furthest = np.maximum(np.abs(form.base), np.abs(form.base + np.float32(form.rows.mask) * form.step))
+    return form.largest_factor * float(np.linalg.norm(furthest)) + float(np.linalg.norm(form.point)) + beside
+
+
+def largest_of(own: Own) -> float:
+    """Return the largest size of documents' numbers; 0 for none."""
+    return float(np.abs(own.whole if len(own.whole) else own.half.view(np.float16)).max(initial=0))
+
+
 def _filled(values: Float32, width: int) -> Float32:
     filled = np.zeros(width, np.float32)
     filled[: len(values)] = values
     return filled
 
 
-def _own(numbers: Stored | None) -> Own:
+def own_numbers(numbers: Stored | None) -> Own:
     """Return numbers of documents as they are stored."""
     whole, half = np.empty(0, np.float32), np.empty(0, np.uint16)
     if numbers is not None and numbers.dtype == np.float32:

@@ -1,4 +1,4 @@
-"""A compiled scan of some documents by some queries, as inverted lists ask for it."""
+"""Compiled scans of inverted lists: of some documents by some queries, and of the lists of a query by its codes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
+from methods.kernels import code_scores
 from methods.selection import STRIDE, dot, replace_worst
 
 Array = NDArray[Any]
+
+RUN = 256
+"""Documents of a list that are scored by their codes at a time."""
 
 
 @compiled
@@ -18,6 +22,8 @@ def enter_some(
     queries: Array,
     chosen: Array,
     docs: Array,
+    same: Array,
+    own: Array,
     ids: Array,
     rough: Array,
     margin: Array,
@@ -28,17 +34,26 @@ def enter_some(
 
     Parameters
     ----------
-    queries : float32 (m, d)
+    queries : float32 (m, d + s + o)
     chosen : int64 (c,)
         Which queries.
     docs, ids : float32 (n, d), int64 (n,)
+    same : float32 (s,)
+        What all of them have in the next dimensions.
+    own : float32 (n, o)
+        What each has after that.
     rough : float32 (c, n)
         Scores with errors of at most `margin` / 2.
     margin : float64 (c,)
     scores, rows : float32 (m, k), int64 (m, k)
         Heaps, changed in place; an empty place has the score -inf and the highest row number there is.
     """
-    n = rough.shape[1]
+    n, d = rough.shape[1], docs.shape[1]
+    last = d + len(same)
+    beside = queries.shape[1] > d
+    whole = np.empty(queries.shape[1], np.float32)
+    if beside:
+        whole[d:last] = same
     for place in range(len(chosen)):
         query = chosen[place]
         heap, heap_rows, line = scores[query], rows[query], rough[place]
@@ -52,8 +67,100 @@ def enter_some(
                 continue
             for at in range(len(run)):
                 if run[at] >= limit:
-                    score = np.float32(dot(queries[query], docs[start + at]))
+                    if beside:
+                        whole[:d], whole[last:] = docs[start + at], own[start + at]
+                        score = np.float32(dot(queries[query], whole))
+                    else:
+                        score = np.float32(dot(queries[query], docs[start + at]))
                     row = ids[start + at]
                     if score > heap[0] or (score == heap[0] and row < heap_rows[0]):
                         replace_worst(heap, heap_rows, score, row)
                         limit = np.float32(np.float64(heap[0]) - margin[place])
+
+
+@compiled
+def scan_codes(
+    form: Any,
+    queries: Array,
+    probed: Array,
+    indptr: Array,
+    wholes: Array,
+    centroids: Array,
+    offsets: code_scores.Own,
+    slack: Array,
+    k: int,
+    listed: Array,
+    found: Array,
+) -> None:
+    """Fill the stored places of all documents that may be among the `k` best of each query in its lists.
+
+    Parameters
+    ----------
+    form : documents, or what is left of them, see `methods.kernels.code_scores`
+    queries : float32 (m, w)
+        As the form scores by them.
+    probed : int64 (m, nprobe)
+        The lists of each query.
+    indptr : int64 (lists + 1,)
+        Where each list begins.
+    wholes, centroids : float32 (m, d), float32 (lists, d)
+        Queries as they meet centroids, whose products are part of scores; (0, d) where no centroid is.
+    offsets : methods.kernels.code_scores.Own
+        A part of each document's score, or empty.
+    slack : float64 (m,)
+        How far off a sum of these parts may be, besides what the form is.
+    k : int
+    listed : int64 (m, width)
+        Of which the first `found` are filled.
+    found : int64 (m,)
+        How many; -1 where there are more than `width`.
+    """
+    prepared = code_scores.room(form)
+    places, near = np.empty(RUN, np.int64), np.empty(RUN)
+    heap, heap_places = np.empty(k), np.empty(k, np.int64)
+    width = listed.shape[1]
+    values = np.empty(width)
+    for query in range(len(queries)):
+        code_scores.prepare(form, queries[query], prepared)
+        gap = 2 * (prepared.numbers[code_scores.ERROR] + slack[query])
+        heap[:], heap_places[:] = -np.inf, -1
+        limit, held, line = -np.inf, 0, listed[query]
+        for turn in range(probed.shape[1]):
+            number = probed[query, turn]
+            beside = dot(wholes[query], centroids[number]) if len(centroids) else 0.0
+            for start in range(indptr[number], indptr[number + 1], RUN):
+                count = min(RUN, indptr[number + 1] - start)
+                for at in range(count):
+                    places[at] = start + at
+                code_scores.score(form, prepared, places, count, near)
+                for at in range(count):
+                    near[at] += beside
+                if len(offsets.whole) or len(offsets.half):
+                    for at in range(count):
+                        near[at] += code_scores.own_number(offsets, start + at)
+                for at in range(count):
+                    value = near[at]
+                    if value < limit or held < 0:
+                        continue
+                    if value > heap[0]:
+                        replace_worst(heap, heap_places, value, start + at)
+                        limit = heap[0] - gap
+                    if held == width:
+                        held = keep(line, values, held, limit)
+                    if held == width:
+                        held = -1
+                    else:
+                        line[held], values[held] = start + at, value
+                        held += 1
+        found[query] = keep(line, values, held, limit) if held >= 0 else -1
+
+
+@compiled
+def keep(places: Array, values: Array, held: int, limit: float) -> int:
+    """Move those of the first `held` places whose values reach a limit to the front; return how many."""
+    kept = 0
+    for at in range(held):
+        if values[at] >= limit:
+            places[kept], values[kept] = places[at], values[at]
+            kept += 1
+    return kept

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import DatasetError
+from harness.base.files import hasher
 from harness.base.memmap import blocks, take_vectors
 from harness.data.datasets.row_numbers import RowNumbers
 from harness.data.metric import Asked
+from harness.data.vector_files.finite import all_finite
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> graded relevance."""
@@ -210,32 +213,69 @@ class Dataset:
             whole_rows=None if self.whole_rows is None else self.whole_rows[rows],
         )
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that a measurement depends on: ids, texts, vectors, judgements, train queries."""
-        digest = hashlib.sha256()
-        digest.update(
-            json.dumps(
-                {
-                    "format": 1,
-                    "doc_ids": list(self.doc_ids),
-                    "doc_texts": self.doc_texts,
-                    "query_ids": self.query_ids,
-                    "query_texts": self.query_texts,
-                    "qrels": self.qrels,
-                    "train": self.train_query_texts,
-                    "skip_identical_ids": self.skip_identical_ids,
-                },
-                sort_keys=True,
-                ensure_ascii=False,
-            ).encode("utf-8", "surrogatepass")
-        )
-        for vectors in (self.doc_vectors, self.query_vectors):
-            if vectors is not None:
-                digest.update(repr(vectors.shape).encode())
+        return self._sums.fingerprint
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers of the documents' vectors are finite; true without vectors."""
+        return self._sums.finite
+
+    def checksum_of(self, docs: Any) -> str | None:
+        """Return `harness.base.files.array_checksum` of documents that are this collection's own float32 vectors."""
+        own = self.doc_vectors
+        if own is None or not isinstance(docs, np.ndarray) or docs.dtype != np.float32:
+            return None
+        places = [(array.ctypes.data, array.shape, array.strides, array.dtype) for array in (own, docs)]
+        return self._sums.checksum if places[0] == places[1] else None
+
+    @cached_property
+    def _sums(self) -> _Sums:
+        """What is known from one reading of vectors that may be larger than memory."""
+        digest = hashlib.sha256(b'{"doc_ids": ')
+        own = self.doc_ids
+        for text in own.as_json() if isinstance(own, RowNumbers) else (_as_json(list(own)),):
+            digest.update(text)
+        rest = {
+            "format": 1,
+            "doc_texts": self.doc_texts,
+            "query_ids": self.query_ids,
+            "query_texts": self.query_texts,
+            "qrels": self.qrels,
+            "train": self.train_query_texts,
+            "skip_identical_ids": self.skip_identical_ids,
+        }
+        # "doc_ids" is the first of all keys, sorted
+        digest.update(b", " + _as_json(rest)[1:])
+        checksum, finite = hasher(), True
+        # SHA-256 takes longer than all the rest: it has a thread to itself, a block behind
+        with ThreadPoolExecutor(1) as aside, np.errstate(over="ignore"):  # of float64 that nobody has looked at
+            for vectors in (self.doc_vectors, self.query_vectors):
+                if vectors is None:
+                    continue
+                behind = aside.submit(digest.update, repr(vectors.shape).encode())
                 for _, block in blocks(vectors):
-                    digest.update(np.ascontiguousarray(block).data)
-        return digest.hexdigest()[:16]
+                    if vectors is self.doc_vectors:
+                        checksum.update(block.data)
+                        finite = finite and all_finite(block)
+                    behind.result()
+                    behind = aside.submit(digest.update, block.data)
+                behind.result()
+        return _Sums(digest.hexdigest()[:16], checksum.hexdigest(), finite)
+
+
+class _Sums(NamedTuple):
+    """A collection's fingerprint, xxh3_128 of its documents' vectors as float32, and whether these are finite."""
+
+    fingerprint: str
+    checksum: str
+    finite: bool
+
+
+def _as_json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _in_order(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

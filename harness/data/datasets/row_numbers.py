@@ -6,6 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+import numpy as np
+
+BETWEEN = b'", "'
+"""What stands between two strings of a list in JSON."""
+
+JSON_ROWS = 1 << 16
+"""Strings of a piece of `RowNumbers.as_json`."""
+
 
 @dataclass(frozen=True)
 class RowNumbers(Sequence[str]):
@@ -47,6 +55,21 @@ class RowNumbers(Sequence[str]):
     def __contains__(self, item: object) -> bool:
         named = isinstance(item, str) and len(item) == self.width and item.isascii() and item.isdecimal()
         return named and int(item) < self.n  # type: ignore[call-overload, no-any-return]
+
+    def as_json(self) -> Iterator[bytes]:
+        """Yield what `json.dumps` writes of the list of them, piece by piece."""
+        width, ends = self.width, b'["'
+        for start in range(0, self.n, JSON_ROWS):
+            numbers = np.arange(start, min(self.n, start + JSON_ROWS))
+            numbers = self.n - 1 - numbers if self.descending else numbers
+            text = np.empty((len(numbers), width + len(BETWEEN)), np.uint8)
+            for place in range(width - 1, -1, -1):
+                numbers, text[:, place] = np.divmod(numbers, 10)
+            text[:, :width] += ord("0")
+            text[:, width:] = np.frombuffer(BETWEEN, np.uint8)
+            yield ends + text.tobytes()[: -len(BETWEEN)]
+            ends = BETWEEN
+        yield b'"]' if self.n else b"[]"
 
     def reverse(self) -> RowNumbers:
         """Return them in the other order."""

@@ -18,6 +18,7 @@ from harness.data.datasets.row_numbers import RowNumbers
 from harness.data.metric import Comparable, Metric, for_inner_products
 from harness.data.vector_files import VectorSource, hdf5, hdf5_layout, read_vectors
 from harness.data.vector_files.arrays import npz_names, tensor_names
+from harness.data.vector_files.finite import refuse_non_finite
 from harness.data.vector_files.read import existing_files, vector_files
 from harness.data.vector_files.remote import RemoteFile
 from harness.data.vector_files.source import NamedFile
@@ -114,7 +115,9 @@ class VectorFiles(Options):
         MissingExtraError
             For a file whose reader is not installed.
         """
-        docs = self._read(self.docs, "docs", self.doc_ids)
+        # a large corpus is read once for its fingerprint and this check, where nothing else looks at all of it before
+        at_once = self.metric == "dot" and self.queries is not None
+        docs = self._read(self.docs, "docs", self.doc_ids, checked=not at_once)
         name = self.name or docs.path.stem
         queries: _Rows | None = None
         if self.queries is not None:
@@ -131,7 +134,7 @@ class VectorFiles(Options):
                 f"but {docs.path} of {docs.vectors.shape[1]}"
             )
         comparable = self._comparable(docs, queries.vectors)
-        return Dataset.build(
+        dataset = Dataset.build(
             name=name,
             revision=comparable.note,
             doc_ids=docs.names(),
@@ -144,6 +147,9 @@ class VectorFiles(Options):
             metric=comparable.metric,
             asked=comparable.asked,
         )
+        if at_once and not dataset.finite:
+            refuse_non_finite(docs.path, docs.vectors)
+        return dataset
 
     def _check(self) -> None:
         for name in ("docs", "queries"):
@@ -154,7 +160,7 @@ class VectorFiles(Options):
             if getattr(self, name) < 1:
                 raise ConfigError(f"dataset.{name} must be at least 1, got {getattr(self, name)}")
 
-    def _read(self, files: str | Sequence[str], role: str, ids_file: str | None) -> _Rows:
+    def _read(self, files: str | Sequence[str], role: str, ids_file: str | None, checked: bool = True) -> _Rows:
         paths = vector_files(files)
         query = role == "queries"
         source = VectorSource(
@@ -163,7 +169,8 @@ class VectorFiles(Options):
             (self.query_id_column if query else None) or self.id_column,
             "dataset.query_" if query and (self.query_vector_column or self.query_id_column) else "dataset.",
         )
-        stored = read_vectors(paths, source, self.packed_bits)
+        # of several files, what is wrong is told of the one that has it
+        stored = read_vectors(paths, source, self.packed_bits, checked or len(paths) > 1)
         ids = stored.ids if ids_file is None else _read_ids(ids_file)
         if ids is not None:
             if len(ids) != len(stored.vectors):

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import DatasetError
-from harness.base.memmap import Growing, blocks
+from harness.base.memmap import Growing
 from harness.data.text_lines import kind_of
 from harness.data.vector_files import hdf5_layout
 from harness.data.vector_files.arrays import read_npy, read_npz, read_pt, read_safetensors
 from harness.data.vector_files.big_ann import BINS, VECS, read_bin, read_vecs
 from harness.data.vector_files.columns import TABLE_READERS
+from harness.data.vector_files.finite import refuse_non_finite
 from harness.data.vector_files.hdf5 import read_hdf5
 from harness.data.vector_files.remote import RemoteFile, is_remote, read_remote, remote_files
 from harness.data.vector_files.source import NamedFile, Reader, StoredVectors, VectorSource, as_matrix
@@ -81,7 +82,7 @@ def _of_folder(folder: Path) -> list[Path]:
 
 
 def read_vectors(
-    paths: Sequence[Path | RemoteFile], source: VectorSource, packed_bits: bool | None = None
+    paths: Sequence[Path | RemoteFile], source: VectorSource, packed_bits: bool | None = None, checked: bool = True
 ) -> StoredVectors:
     """Read the vectors of one role from files, one below the other.
 
@@ -92,6 +93,8 @@ def read_vectors(
     packed_bits : bool or None
         Whether bytes are eight bits each, as `numpy.packbits` packs them, and not numbers; they become +1 and -1,
         scaled to unit length. None refuses bytes (uint8) of a format that does not say.
+    checked : bool
+        False leaves it to whoever reads all rows next to look for NaN and infinity.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def read_vectors(
         For files that are of unknown kinds, malformed or of different widths or kinds of ids, NaN or infinity (with
         file and row), and bytes of which it is not known whether they are packed bits.
     """
-    parts = [_one(path, source, packed_bits) for path in paths]
+    parts = [_one(path, source, packed_bits, checked) for path in paths]
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -122,7 +125,7 @@ def read_vectors(
     return replace(first, vectors=rows.matrix(), ids=ids)
 
 
-def _one(path: Path | RemoteFile, source: VectorSource, packed_bits: bool | None) -> StoredVectors:
+def _one(path: Path | RemoteFile, source: VectorSource, packed_bits: bool | None, checked: bool) -> StoredVectors:
     if isinstance(path, RemoteFile):
         stored = read_remote(path, source)
     else:
@@ -138,7 +141,8 @@ def _one(path: Path | RemoteFile, source: VectorSource, packed_bits: bool | None
             f"{path} holds bytes (uint8): numbers from 0 to 255 (dataset.packed_bits=false), or eight bits each, as "
             "numpy.packbits packs them (dataset.packed_bits=true)?"
         )
-    _refuse_non_finite(path, vectors)
+    if checked:
+        refuse_non_finite(path, vectors)
     return replace(stored, vectors=vectors)
 
 
@@ -153,18 +157,3 @@ def _unpacked(path: NamedFile, values: NDArray[Any]) -> NDArray[np.float32]:
         packed = part if part.dtype == np.uint8 else (part.astype(np.int16) + 128).astype(np.uint8)
         rows.append((2.0 * np.unpackbits(packed, axis=1) - 1.0) / np.sqrt(width))
     return rows.matrix()
-
-
-def _refuse_non_finite(path: NamedFile, vectors: NDArray[Any]) -> None:
-    """Refuse numbers that are no finite float32; rows are looked at in blocks."""
-    if vectors.dtype.kind in "iu":
-        return
-    with np.errstate(over="ignore"):
-        for start, block in blocks(vectors):
-            finite = np.isfinite(block).all(axis=1)
-            if not finite.all():
-                row = start + int(np.argmin(finite))
-                column = int(np.argmin(np.isfinite(block[row - start])))
-                raise DatasetError(
-                    f"{path}: row {row} (from 0) has {vectors[row, column]} in dimension {column}, not a finite float32"
-                )

@@ -650,7 +650,32 @@ class _Site:
             "pace": self.speed_text(entry),
             "url": self.links["run"][entry.run_ids[0]],
             "command": entry.command,
+            **({"efforts": efforts} if (efforts := self._efforts(entry)) else {}),
         }
+
+    def _efforts(self, entry: Entry) -> list[dict[str, Any]]:
+        """Return what lists or a graph find by the effort of a search, and how fast: of the first of its runs."""
+        record = self.records.get(entry.run_ids[0])
+        curve = {} if record is None else record.efforts or {}
+        found = []
+        for point in curve.get("points", ()):
+            values = {REFERENCE.unjudged_metric: point["recall_of_float32"]}
+            if point.get("ndcg_at_10") is not None:
+                values[REFERENCE.judged_metric] = point["ndcg_at_10"]
+            known = {name: metric_registry.metric(name) for name in values}
+            found.append(
+                {
+                    "effort": f"{curve['effort']} {point['effort']}",
+                    "values": values,
+                    "said": {
+                        name: f"{one.label} {formatting.number(values[name], one.decimals)}"
+                        for name, one in known.items()
+                    },
+                    "speed": point["queries_per_second"],
+                    "pace": f"{formatting.digits(point['queries_per_second'])} queries/s of one thread",
+                }
+            )
+        return found
 
 
 def _floor(page: Page, metric: str) -> float:

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import StoreError
+from harness.base.files import array_checksum
 from harness.base.memmap import blocks, mapping_of, release, take, take_vectors
+from harness.data.datasets import Dataset, row_numbers
 from harness.data.datasets.row_numbers import RowNumbers
 from harness.data.datasets.vectors import VectorFiles
 from harness.evaluation.index_build import encoded_chunks
@@ -118,6 +122,43 @@ def test_row_numbers_are_the_list_they_stand_for(n: int, descending: bool) -> No
     assert listed[0] in numbers and str(n) not in numbers and "x" not in numbers and f" {listed[0]}" not in numbers
     with pytest.raises(IndexError):
         numbers[n]
+
+
+@given(st.integers(1, 2000), st.booleans(), st.integers(1, 700))
+def test_row_numbers_are_written_as_their_list_is(n: int, descending: bool, rows: int) -> None:
+    numbers = RowNumbers(n, descending)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_numbers, "JSON_ROWS", rows)
+        assert b"".join(numbers.as_json()) == json.dumps(list(numbers)).encode()
+
+
+@given(st.booleans(), st.sampled_from([np.float32, np.float16, np.float64]))
+def test_one_reading_tells_the_fingerprint_and_the_checksum(named: bool, dtype: type) -> None:
+    docs, queries = clustered_vectors(40, 8).astype(dtype), clustered_vectors(3, 8).astype(dtype)
+    ids = [f"d\u00fc{row}" for row in range(40)] if named else RowNumbers(40)
+    dataset = Dataset.build(
+        name="x", doc_ids=ids, query_ids=["b", "a", "c"], qrels=None, doc_vectors=docs, query_vectors=queries
+    )
+    assert dataset.doc_vectors is not None and dataset.query_vectors is not None
+    # as it is on every record so far
+    content = {
+        "format": 1,
+        "doc_ids": list(dataset.doc_ids),
+        "doc_texts": None,
+        "query_ids": ["b", "a", "c"],
+        "query_texts": None,
+        "qrels": None,
+        "train": [],
+        "skip_identical_ids": False,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())
+    for vectors in (dataset.doc_vectors, dataset.query_vectors):
+        digest.update(repr(vectors.shape).encode())
+        digest.update(np.ascontiguousarray(vectors, dtype=np.float32).data)
+    assert dataset.fingerprint == digest.hexdigest()[:16]
+    own = dataset.doc_vectors
+    assert dataset.checksum_of(own.view()) == (array_checksum(own) if dtype is np.float32 else None)
+    assert dataset.checksum_of(own[1:]) is dataset.checksum_of(own.copy()) is None
 
 
 def test_a_file_of_vectors_is_not_copied(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from harness.base.errors import DatasetError, ModelError
 from harness.data.datasets import Dataset, VectorFiles
-from harness.data.metric import WORDS, for_inner_products
+from harness.data.metric import WORDS, Lengths, for_inner_products
 from harness.data.models import VectorModel
 
 
@@ -68,6 +68,16 @@ def test_unit_length_decides_for_itself(dtype: type) -> None:
     docs = (docs / np.linalg.norm(docs, axis=1, keepdims=True)).astype(dtype)
     made = for_inner_products(docs, 3 * docs[:4], "auto", source="a file", option="dataset.metric")
     assert made.docs is docs and made.metric == "dot" and made.note == ""
+
+
+def test_lengths_are_measured_where_they_decide_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, of = [], Lengths.of
+    monkeypatch.setattr(Lengths, "of", lambda vectors: (measured.append(len(vectors)), of(vectors))[1])
+    docs = np.random.default_rng(0).standard_normal((50, 8))
+    for metric, word, expected in [("dot", None, []), ("auto", "ip", []), ("cosine", None, [50]), ("l2", None, [50])]:
+        measured.clear()
+        for_inner_products(docs, docs[:3], metric, word=word, source="a file", option="dataset.metric")  # type: ignore[arg-type]
+        assert measured == expected
 
 
 def test_a_file_s_own_word_decides() -> None:

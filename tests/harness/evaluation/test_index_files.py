@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from harness.base.errors import StoreError
+from harness.evaluation import index_files
 from harness.evaluation.index_files import (
     CHECKSUMS_FILE,
     CODES_FILE,
@@ -163,10 +164,12 @@ def test_a_changed_byte_of_codes_is_named_with_its_array(make: Callable[[], Code
             read_index(Path(folder), make())
 
 
+@pytest.mark.parametrize("block", [3, index_files.BLOCK_BYTES])
 @pytest.mark.parametrize("make", CODECS)
 def test_checksums_of_a_streamed_index_are_those_of_one_written_at_once(
-    tmp_path: Path, make: Callable[[], Codec]
+    tmp_path: Path, make: Callable[[], Codec], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(index_files, "BLOCK_BYTES", block)  # an array is written so many bytes at a time
     docs = clustered_vectors(50, 8)
     codec = make().fit(docs)
     for name in ("whole", "chunks"):
@@ -175,6 +178,7 @@ def test_checksums_of_a_streamed_index_are_those_of_one_written_at_once(
     write_index(tmp_path / "chunks", codec, (codec.encode(docs[i : i + 7]) for i in range(0, 50, 7)), 50)
     whole, chunks = ((tmp_path / name / CHECKSUMS_FILE).read_bytes() for name in ("whole", "chunks"))
     assert whole == chunks
+    assert (tmp_path / "whole" / CODES_FILE).read_bytes() == (tmp_path / "chunks" / CODES_FILE).read_bytes()
     verify_index(tmp_path / "chunks")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from harness.base.files import array_checksum
 from harness.evaluation import kept_ranking
 from harness.evaluation.exact_search import search_uncompressed
 from harness.evaluation.kept_ranking import exact_ranking
@@ -54,6 +55,15 @@ def test_any_other_vector_or_depth_is_searched(tmp_path: Path, monkeypatch: pyte
     for number, other in enumerate(others, start=1):
         exact_ranking(*other, tmp_path)
         assert len(asked) == number
+
+
+def test_a_checksum_that_is_known_finds_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact_ranking(QUERIES, DOCS, 7, tmp_path)
+    asked = searches(monkeypatch)
+    exact_ranking(QUERIES, DOCS, 7, tmp_path, checksum=array_checksum(DOCS))
+    assert not asked
+    exact_ranking(QUERIES, DOCS, 7, tmp_path, checksum=array_checksum(DOCS[::-1]))
+    assert asked == [7]
 
 
 def test_terms_and_tokens_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -664,6 +664,85 @@ def test_speed_slider_leaves_out_what_is_slower(visit: Open, results: Results) -
     assert number.input_value() == "" and pacer.get_attribute("aria-valuetext") == "any speed"
 
 
+def of_effort(effort: int, found: float, speed: float) -> dict[str, Any]:
+    return {"effort": effort, "recall_of_float32": found, "ndcg_at_10": found / 2, "queries_per_second": speed}
+
+
+EFFORTS = [of_effort(1, 0.4, 900.0), of_effort(4, 0.7, 300.0), of_effort(16, 0.9, 80.0), of_effort(64, 0.97, 20.0)]
+
+
+@pytest.fixture(scope="module")
+def with_lists(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Records of a code that is scanned, and of the same one in lists, without judgements."""
+    folder = tmp_path_factory.mktemp("lists")
+    store = Store(folder)
+    queries, curve = [f"q{number}" for number in range(40)], {"effort": "nprobe", "points": EFFORTS}
+    # params, bytes, overlap, seconds of 40 queries, efforts
+    kinds = [("", 64, 0.95, 4.0, None), ("index=ivf", 70, 0.9, 0.5, curve)]
+    for place, (params, size, found, seconds, efforts) in enumerate(kinds):
+        columns = {"overlap_at_10": np.full(40, found)}
+        made = record(
+            f"run{place}",
+            "glosses",
+            "pq",
+            params,
+            "product",
+            0,
+            metrics={"overlap_at_10": found},
+            storage={"code_bytes_per_vector": float(size), "state_bytes": 0, "index_bytes": 5183 * size},
+            seconds={"fit": 0.5, "encode": 0.1, "search": seconds},
+            efforts=efforts,
+        )
+        store.commit(made.run_id, store.draft(made.run_id), made, queries, columns)
+    return Results(load_runs(folder), store)
+
+
+@pytest.fixture(scope="module")
+def lists_out(with_lists: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lists-site")
+    write_site(with_lists.frame, folder, per_query=with_lists.store.per_query, records=with_lists.store.read)
+    return folder
+
+
+def test_points_have_what_their_searches_find_by_effort(lists_out: Path) -> None:
+    text = (lists_out / "assets" / "data.js").read_text(encoding="utf-8")
+    (page,) = json.loads(text.removeprefix("window.vecbudget = ").strip().removesuffix(";"))["pages"]
+    flat, lists = sorted(page["points"], key=lambda point: point["bytes"])
+    assert "efforts" not in flat and [one["effort"] for one in lists["efforts"]] == [
+        "nprobe 1",
+        "nprobe 4",
+        "nprobe 16",
+        "nprobe 64",
+    ]
+    for own, point in zip(lists["efforts"], EFFORTS, strict=True):
+        assert own["values"] == {"overlap_at_10": point["recall_of_float32"], "ndcg_at_10": point["ndcg_at_10"]}
+        assert own["speed"] == point["queries_per_second"] and own["pace"].endswith("queries/s of one thread")
+    assert lists["efforts"][2]["said"]["overlap_at_10"] == "overlap@10 0.900"
+
+
+def test_a_speed_is_met_by_less_effort(browser: Any, lists_out: Path) -> None:
+    opened = opener(browser, lists_out)
+    page = next(opened)("index.html#budget=128")
+    number, link = page.locator("[name=speed]"), page.locator("[data-slot=link]")
+    assert link.inner_text() == "pq", "at any speed a run counts as it was"
+    plain = "pq index=ivf"
+    for speed, expected in [("15", f"{plain}, nprobe 64"), ("50", plain), ("90", f"{plain}, nprobe 4")]:
+        number.fill(speed)
+        assert link.inner_text() == expected
+        assert page.locator(".plot").get_attribute("data-winner") == expected
+    number.fill("901")
+    assert link.inner_text() == "nothing measured"
+    number.fill("")
+    curve = page.evaluate(
+        """() => document.querySelector('.plot').data.filter((trace) => trace.meta === 'efforts')
+        .map((trace) => [trace.x, trace.y, trace.hovertext[3]])"""
+    )
+    assert [[*map(list, curve[0][:2])]] == [[[70.0] * 4, [point["recall_of_float32"] for point in EFFORTS]]]
+    assert f"{plain}, nprobe 64" in curve[0][2] and "20.0 queries/s of one thread" in curve[0][2]
+    assert int(page.locator("[name=pacer]").get_attribute("max")) >= 5, "efforts have speeds of their own"
+    next(opened, None)
+
+
 def test_metric_and_methods_are_for_the_reader_to_choose(visit: Open, results: Results) -> None:
     one = next(page for page in settings.pages(results.frame) if page.runs["dataset"].iloc[0] == "scifact")
     page = visit("index.html#collection=scifact&budget=64&metric=overlap_at_10")

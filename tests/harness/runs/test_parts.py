@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from harness.base.errors import StoreError
 from harness.base.memmap import FilePlace
+from harness.cli import main
 from harness.evaluation.part_files import PART, RANKING, PartsFolder, Plan, boundaries, work
 from harness.runs import parts
 from harness.runs.config import MethodSpec
@@ -332,3 +333,39 @@ def test_a_wrong_number_of_parts_is_one_readable_line(
     done = vecbudget("run", *given(vectors), "method=int8_absmax", f"parts={of}", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip() == f"vecbudget: parts must be at least 1, got {of}"
+
+
+def test_what_runs_left_is_listed_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, docs = tmp_path / "cache", clustered_vectors(40, 8)
+    monkeypatch.setenv("VECBUDGET_CACHE", str(cache))
+
+    def listed(*options: str) -> list[str]:
+        assert main(["cache", *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert listed() == [f"no parts are left in {cache}"]
+    dealt = parts.Parts(4, cache)
+    folders = [PartsFolder(cache / parts.FOLDER / dealt.key(name)) for name in ("begun", "at work")]
+    for folder in folders:
+        plan = folder.write_plan(Plan(folder.place_of(docs), 4, 3, None), docs[:2], None)
+        work(folder, 1, lambda _: pytest.fail("the vectors themselves are searched"))
+        os.utime(folder.path / "docs.npy", (0, 0))
+    broken = cache / parts.FOLDER / dealt.key("broken")
+    broken.mkdir()
+    for kept in ("mine", "pictures"):
+        (cache / parts.FOLDER / kept).mkdir()
+    with dealt.alone(folders[1].path.name):
+        lines = listed()
+        assert len(lines) == 4 and lines[-1].endswith("--remove removes what no process is working at")
+        lines_of = {line.partition(" ")[0]: line for line in lines}
+        begun, at_work = (lines_of[folder.path.name] for folder in folders)
+        assert "1 of 4 parts of 40 documents, float32 ranking" in begun and not begun.endswith(", at work")
+        assert at_work.endswith(", at work") and "no readable plan" in lines_of[broken.name]
+        assert listed("--days", "1", "--remove")[-1].startswith("0 of 0 removed")
+        assert listed("--remove")[-1].startswith("2 of 3 removed")
+    assert folders[1].verify(plan, 1) and not folders[0].path.exists() and not broken.exists()
+    assert len(listed("--remove")) == 2 and not folders[1].path.exists()
+    left = {path.name for path in (cache / parts.FOLDER).iterdir() if path.is_dir()}
+    assert left == {"mine", "pictures"}

@@ -6,6 +6,8 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.evaluation.index_files import read_index, write_index
 from methods import (
@@ -15,6 +17,7 @@ from methods import (
     FaissRaBitQ,
     InvertedLists,
     PerDimension,
+    RandomRotation,
     Rescore,
     ScaledLevels,
     ShortList,
@@ -22,6 +25,7 @@ from methods import (
     TransformCode,
 )
 from methods.base import Codec, MethodError, VectorsError
+from methods.index import inverted_lists
 from tests.conftest import bytes_of, clustered_vectors
 
 N, D, M, K, LISTS = 700, 32, 25, 10, 20
@@ -59,6 +63,52 @@ def test_all_lists_give_the_exhaustive_answer(name: str, residual: bool) -> None
     assert (index.visited == N).all()
     best = -np.sort(-index.score(QUERIES, codes), axis=1)[:, :K]
     assert np.allclose(scores, best, atol=1e-5)
+
+
+OFFSETS = {
+    "rabitq": lambda: Chain(
+        transforms=[RandomRotation()],
+        codec=ScaledLevels(bits=1, levels="uniform", start="clip", scale="unbiased"),
+    ),
+    "offset": lambda: PerDimension(bits=4),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from([(name, False) for name in CODECS] + [(name, True) for name in [*RESIDUAL, *OFFSETS]]),
+    offset=st.sampled_from(["none", "float16", "float32"]),
+    renormalize=st.booleans(),
+    seed=st.integers(0, 2**16),
+    copies=st.sampled_from([1, 3, 60]),
+    k=st.sampled_from([1, 10, 90]),
+)
+def test_codes_as_they_lie_give_the_answer_of_decoded_lists(
+    name: tuple[str, bool], offset: str, renormalize: bool, seed: int, copies: int, k: int
+) -> None:
+    kind, residual = name
+    more: dict[str, Any] = {"residual": residual}
+    if residual and renormalize:
+        more["renormalize"] = True
+    elif residual:
+        more["offset"] = offset
+    docs = np.repeat(clustered_vectors(360 // copies, 20, seed=seed), copies, axis=0)
+    docs *= np.exp(0.3 * np.random.default_rng(seed).standard_normal((len(docs), 1))).astype(np.float32)
+    queries = clustered_vectors(9, 20, seed=seed + 1)
+    small = {"chain": lambda: Chain(transforms=[SVD(dim=8)], codec=PerDimension(bits=8))}
+    made = {**CODECS, **OFFSETS, **small, "pq": lambda: FaissCodec(factory="PQ4x8np")}[kind]()
+    index = InvertedLists(codec=made, lists=min(6, 360 // copies), nprobe=3, **more).fit(docs)
+    codes = index.encode(docs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inverted_lists, "SPARE", 20)  # more than so many ties, and a query is decided the other way
+        found = index.search(queries, codes, min(k, len(docs)))
+        as_they_lie = index.scored_as == "codes"
+        patch.setattr(InvertedLists, "_form", lambda *_: None)
+        expected = index.search(queries, codes, min(k, len(docs)))
+    assert as_they_lie or (residual and renormalize) or kind not in ("int8", "signs", "pq", "chain", *OFFSETS)
+    assert index.scored_as == "float32"
+    for own, other in zip(found, expected, strict=True):
+        assert own.dtype == other.dtype and np.array_equal(own, other)
 
 
 @pytest.mark.parametrize("name", CODECS)

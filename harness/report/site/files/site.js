@@ -154,9 +154,19 @@
     }
   }
 
+  /* The same lists or graph searched with other efforts than the run's own, where these were tried. */
+  const tries = (point, metric) => (point.efforts ?? []).filter((one) => metric in one.values)
+    .map((one) => ({ ...point, ...one, run: point.run ?? point.name, name: `${point.run ?? point.name}, ${one.effort}`, bars: {}, verdict: "" }));
+
+  /* A point with the effort that finds most at a speed; nothing where none is as fast. */
+  function paced(point, metric, least) {
+    const fast = [point, ...tries(point, metric)].filter((one) => one.speed >= least);
+    return fast.sort((a, b) => b.values[metric] - a.values[metric] || b.speed - a.speed)[0];
+  }
+
   /* Speeds that tell settings apart, 0 for any. */
   function paces(points) {
-    const speeds = points.map((point) => point.speed).filter((speed) => speed > 0);
+    const speeds = points.flatMap((point) => [point, ...(point.efforts ?? [])]).map((one) => one.speed).filter((speed) => speed > 0);
     const [least, most] = [Math.min(...speeds), Math.max(...speeds)];
     const found = [0];
     if (!speeds.length) return found;
@@ -251,8 +261,8 @@
     function shown() {
       const methods = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
       const least = Number(speed.value);
-      return current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point)
-        && (!(least > 0) || point.speed >= least));
+      const chosen = current().points.filter((point) => methods.has(point.method) && metrics.value in point.values && competes(point));
+      return least > 0 ? chosen.map((point) => paced(point, metrics.value, least)).filter(Boolean) : chosen;
     }
 
     function setUpPage() {
@@ -301,7 +311,7 @@
       slot("verdict").textContent = best && metric === "ndcg_at_10" ? best.verdict : "";
       slot("size").textContent = best ? best.size : "";
       slot("pace").textContent = best ? best.pace : "";
-      const pair = best && second && metric === current().quality ? `${best.place},${second.place}` : "";
+      const pair = best && second && !best.effort && !second.effort && metric === current().quality ? `${best.place},${second.place}` : "";
       const named = best && second ? `Runner-up: ${second.name}, ${second.said[metric]}` : "";
       slot("rival").textContent = current().pairs[pair] ?? named;
       const own = ranked(points.filter((point) => point.method === highlighted), metric, Number(budget.value))[0];
@@ -359,12 +369,19 @@
           });
         }
       }
+      /* what a search of the same bytes finds with less effort, and with more */
+      for (const point of drawn.filter((one) => one.efforts)) {
+        const tried = tries(point, metric), { color, symbol } = marker(key(point));
+        traces.push({ meta: "efforts", showlegend: false, x: tried.map((one) => one.bytes), y: tried.map((one) => one.values[metric]),
+          customdata: tried.map((one) => one.url), hovertext: tried.map(hover), hoverinfo: "text", opacity: 0.6,
+          mode: "lines+markers", line: { width: 1, color }, marker: { color, symbol, size: 4 } });
+      }
       if (best && best.bytes > 0) {
         traces.push({ x: [best.bytes], y: [best.values[metric]], mode: "markers", showlegend: false,
           hovertext: [hover(best)], hoverinfo: "text", customdata: [best.url],
           marker: { size: 20, color: "rgba(0,0,0,0)", line: { width: 3, color: accent } } });
       }
-      const values = drawn.map((point) => point.values[metric]);
+      const values = drawn.flatMap((point) => [point, ...tries(point, metric)]).map((point) => point.values[metric]);
       const highest = Math.max(...bases.map(({ value }) => value), ...values, ...steps.map((point) => point.bars[metric]?.[1] ?? -Infinity));
       const lowest = Math.min(...values);
       const bottom = lowest >= floor ? lowest : floor;
