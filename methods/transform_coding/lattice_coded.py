@@ -210,7 +210,7 @@ class LatticeCoded(Codec):
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:] = np.zeros_like(self.mean_) * self.deviation_ + self.mean_
-        packed = np.ascontiguousarray(codes.array)
+        packed = np.pad(codes.array, ((0, 0), (0, max(0, lattice_points.CODE_BYTES - self.nbytes))))
         groups = [(bits, book.bits, dims, book.arrays) for book, dims, bits in self._groups()]
 
         def work(start: int, stop: int) -> None:
@@ -409,7 +409,7 @@ class _Codebook:
         def of_members(pick: Callable[[Classes], Array]) -> Int64:
             return np.array([pick(self.families[family])[member] for family, member in pairs], dtype=np.int64)
 
-        patterns, first_pattern = self._patterns()
+        patterns, first_pattern, sign_row = self._patterns()
         guide_shift = max(0, self.bits - GUIDE_BITS)
         return lattice_points.Book(
             size=self.size,
@@ -433,25 +433,34 @@ class _Codebook:
             guide_shift=guide_shift,
             patterns=patterns,
             first_pattern=first_pattern,
+            sign_row=sign_row,
         )
 
-    def _patterns(self) -> tuple[NDArray[np.int8], Int64]:
-        """Return the absolute values of points in the order of their numbers without signs, and where classes begin."""
+    def _patterns(self) -> tuple[NDArray[np.int8], Int64, NDArray[np.int16]]:
+        """Return the absolute values of points in the order of their numbers without signs, and where classes begin.
+
+        And each one's row of `lattice_points.SIGNS`.
+        """
+        none = np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), np.int64), np.empty(0, np.int16)
         counts, starts = list[int](), list[int]()
         for family, member in zip(self.family.tolist(), self.member.tolist(), strict=True):
             classes = self.families[family]
             if classes.signed_by_word or len(classes.words) > 1:
-                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+                return none
             starts.append(sum(counts))
             counts.append(int(classes.sizes[member]) >> int(classes.sign_bits[member]))
             if sum(counts) > MOST_PATTERNS:
-                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
-        patterns = np.empty((sum(counts), self.width), dtype=np.int8)
+                return none
+        patterns, sign_row = np.empty((sum(counts), self.width), dtype=np.int8), np.empty(sum(counts), dtype=np.int16)
         each = zip(self.family.tolist(), self.member.tolist(), starts, counts, strict=True)
         for family, member, start, count in each:
-            numbers = np.arange(count, dtype=np.int64) << self.families[family].sign_bits[member]
-            patterns[start : start + count] = np.abs(self.families[family].vectors(numbers, np.full(count, member)))
-        return patterns, np.array(starts, dtype=np.int64)
+            classes, part = self.families[family], slice(start, start + count)
+            numbers = np.arange(count, dtype=np.int64) << classes.sign_bits[member]
+            patterns[part] = np.abs(classes.vectors(numbers, np.full(count, member)))
+            support = (patterns[part] > 0) @ (1 << np.arange(self.width))
+            follows = (lattice_points.EVEN, lattice_points.ODD)[int(classes.parity[member])]
+            sign_row[part] = follows if classes.weight else support
+        return patterns, np.array(starts, dtype=np.int64), sign_row
 
     @functools.cached_property
     def _table(self) -> Float32:
