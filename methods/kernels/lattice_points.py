@@ -42,9 +42,13 @@ class Book(NamedTuple):
         Places that `on` fills, and where the family's words begin.
     signed_by_word : bool (F,)
     words : uint8 (all words, d)
+    word_bits : uint64 (all words,)
+        The same as bits, the first place's lowest.
+    found : uint8 (all words, d)
+        Of the values of a point, those on the support first, the one that each place of a word has.
     table : float32 (2**bits, d)
         All points of a small codebook; empty for others.
-    guide : int64 (2**bits >> guide_shift,)
+    guide : int16 (2**bits >> guide_shift,)
         The class of the first number of each run of 2**guide_shift.
     guide_shift : int
     patterns : int8 (P, d)
@@ -72,6 +76,8 @@ class Book(NamedTuple):
     first_word: Array
     signed_by_word: Array
     words: Array
+    word_bits: Array
+    found: Array
     table: Array
     guide: Array
     guide_shift: int
@@ -132,6 +138,7 @@ def _read(octets: Array, at: int, shift: int, bits: int) -> Any:
 
 @compiled
 def _class_of(number: int, starts: Array, guide: Array, shift: int) -> Any:
+    """Return the class of a number: mostly the one where the guide begins, which a processor foresees."""
     member = np.int64(guide[number >> shift])
     while member + 1 < len(starts) and number >= starts[member + 1]:
         member += 1
@@ -182,16 +189,17 @@ def decode(
     elif len(book.patterns):
         patterns = book.patterns.reshape(book.patterns.size)
         _read_patterns(
-            *(octets, size, at, shifts, bits, dims, ends, book.size, book.starts, book.guide, book.guide_shift),
-            *(book.sign_bits, book.scales, patterns, book.first_pattern, book.sign_row),
-            *(own_deviation, own_mean, flat, d),
+            *(size, bits, book.size, book.guide_shift, d),
+            *(octets, at, shifts, dims, ends, book.starts, book.guide, book.sign_bits, book.scales),
+            *(patterns, book.first_pattern, book.sign_row, own_deviation, own_mean, flat),
         )
     else:
         _read_lanes(
-            *(octets, size, at, shifts, bits, dims, ends, book.size, book.starts, book.guide, book.guide_shift),
-            *(book.sign_bits, book.scales, book.family, book.parity, book.on_orders, book.off_orders, book.on, book.off),
-            *(book.on_values, book.off_values, book.weight, book.first_word, book.signed_by_word, book.words),
-            *(own_deviation, own_mean, flat, d),
+            *(size, bits, book.size, book.guide_shift, width, d),
+            *(octets, at, shifts, dims, ends, book.starts, book.guide, book.sign_bits, book.scales, book.family),
+            *(book.parity, book.on_orders, book.off_orders, book.on, book.off, book.on_values, book.off_values),
+            *(book.weight, book.first_word, book.signed_by_word, book.word_bits, book.found),
+            *(own_deviation, own_mean, flat),
         )
 
 
@@ -225,17 +233,18 @@ def _read_table(
 
 @compiled
 def _read_patterns(
-    octets: Array,
     size: int,
+    bits: int,
+    points: int,
+    guide_shift: int,
+    d: int,
+    octets: Array,
     at: Array,
     shifts: Array,
-    bits: int,
     dims: Array,
     ends: Array,
-    points: int,
     starts: Array,
     guide: Array,
-    guide_shift: int,
     sign_bits: Array,
     scales: Array,
     patterns: Array,
@@ -244,7 +253,6 @@ def _read_patterns(
     deviation: Array,
     mean: Array,
     decoded: Array,
-    d: int,
 ) -> None:
     """Do what `decode` does where absolute values are in a table, 8 dimensions wide."""
     spare = np.zeros(EIGHT, np.float32)
@@ -266,17 +274,19 @@ def _read_patterns(
 
 @compiled
 def _read_lanes(
-    octets: Array,
     size: int,
+    bits: int,
+    points: int,
+    guide_shift: int,
+    width: int,
+    d: int,
+    octets: Array,
     at: Array,
     shifts: Array,
-    bits: int,
     dims: Array,
     ends: Array,
-    points: int,
     starts: Array,
     guide: Array,
-    guide_shift: int,
     sign_bits: Array,
     scales: Array,
     family: Array,
@@ -290,17 +300,17 @@ def _read_lanes(
     weights: Array,
     first_word: Array,
     signed_by_word: Array,
-    words: Array,
+    bits_of_words: Array,
+    found: Array,
     deviation: Array,
     mean: Array,
     decoded: Array,
-    d: int,
 ) -> None:
     """Do what `decode` does by telling apart the orders of values, of eight points of one family at once.
 
     In one piece, of arrays alone: to take an array out of a tuple, or to hand it on, counts its owners.
     """
-    n, width, families = len(octets) // size, words.shape[1], len(weights)
+    n, families = len(octets) // size, len(weights)
     members, within, order = np.zeros(ROWS, np.int64), np.zeros(ROWS, np.int64), np.zeros(ROWS, np.int64)
     begin = np.zeros(families + 1, np.int64)
     most_on, most_off = on.shape[1], off.shape[1]
@@ -309,16 +319,6 @@ def _read_lanes(
     signs, word_bits, own_scales = np.zeros(2 * EIGHT, np.uint64), np.zeros(EIGHT, np.uint64), np.zeros(EIGHT)
     symbols, signed = np.zeros(width * EIGHT, np.int64), np.zeros(width * EIGHT, np.float32)
     point, moved, word_of = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(EIGHT, np.int64)
-    # where each place of a point finds its value: the values on the support come first
-    found, keys = np.zeros(words.size, np.uint8), np.zeros(len(words), np.uint64)
-    for word in range(len(words)):
-        ones, held = np.int64(0), np.int64(0)
-        for place in range(width):
-            ones += words[word, place]
-            keys[word] |= np.uint64(words[word, place]) << np.uint64(place)
-        for place in range(width):
-            found[word * width + place] = held if words[word, place] else ones + place - held
-            held += words[word, place]
     for block in range(len(dims)):
         for first in range(0, n, ROWS):
             used = min(ROWS, n - first)
@@ -361,7 +361,7 @@ def _read_lanes(
                                 on_left[symbol * EIGHT + lane] = on[member, symbol]
                                 top_on = max(top_on, symbol * np.int64(on[member, symbol] > 0))
                         word_of[lane] = first_word[kind] + np.int64(rest)
-                        word_bits[lane] = keys[word_of[lane]]
+                        word_bits[lane] = bits_of_words[word_of[lane]]
                     for place in range(weight):
                         left, to = weight - place, place * EIGHT
                         next_symbols(on_ranks, on_left, top_on + 1, left, SHIFTS[left], INVERSES[left], symbols, to)
@@ -378,9 +378,9 @@ def _read_lanes(
                             step = off_values[kind, min(1, most_off - 1)] - low
                             sign_freely(signs, symbols, to, low, step, 0, own_scales, signed)
                     for lane in range(lanes):
-                        row, from_ = first + order[group + lane], word_of[lane] * width
+                        row, word = first + order[group + lane], word_of[lane]
                         for place in range(width):
-                            source = np.int64(place) if by_word else np.int64(found[from_ + place])
+                            source = np.int64(place) if by_word else np.int64(found[word, place])
                             point[place] = signed[source * EIGHT + lane]
                         to, whole = row * d + dims[block], ends[block] == width
                         for place in range(0, width, EIGHT):

@@ -100,7 +100,7 @@ def place_eight(
     placed: Any,
     to: Any,
 ) -> Any:
-    """Write a point from its sizes, int8, and the signs of its dimensions, the first one's lowest, times a scale; moved.
+    """Write a point from its sizes, int8, and signs, the first dimension's lowest, times a scale, and moved.
 
     The same as float32(signed size * scale) * deviation + mean.
     """
@@ -108,9 +108,7 @@ def place_eight(
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
         kinds = signature.args
-        size = _scaled(
-            builder, _load(context, builder, kinds[0], given[0], given[1]), _splat(builder, given[3])
-        )
+        size = _scaled(builder, _load(context, builder, kinds[0], given[0], given[1]), _splat(builder, given[3]))
         shorts = ir.VectorType(_SHORT, EIGHT)
         # each sign as the highest bit of its lane
         sign = builder.shl(_splat(builder, given[2]), ir.Constant(shorts, [31 - place for place in range(EIGHT)]))
@@ -226,9 +224,7 @@ def sign_freely(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def sign_by_words(
-    typing: Any, words: Any, place: Any, symbols: Any, at: Any, scales: Any, signed: Any
-) -> Any:
+def sign_by_words(typing: Any, words: Any, place: Any, symbols: Any, at: Any, scales: Any, signed: Any) -> Any:
     """Write odd numbers 1 + 2 * symbol with signs such that they are 1 mod 4, or 3 where words have a bit at a place.
 
     Parameters
