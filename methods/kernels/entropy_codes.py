@@ -166,35 +166,26 @@ def decode(
                 value[first[model] + number] = levels[levels_of[kind, quantiser] + number]
                 odd[first[model] + number] = (number ^ reach[kind]) & 1
     _decode(
-        *(packed.reshape(packed.size), packed.shape[1], stream, scales, first.astype(np.uint64), below),
-        *(
-            lookup.reshape(lookup.size),
-            index_model,
-            scale_model,
-            dims,
-            classes - smallest,
-            states,
-            model_in,
-            next_state,
-        ),
-        *(value, odd, lowerings, steps, predictions, decoded),
+        *(packed.shape[1], stream, index_model, scale_model, states),
+        *(packed.reshape(packed.size), scales, first.astype(np.uint64), below, lookup.reshape(lookup.size), dims),
+        *(classes - smallest, model_in, next_state, value, odd, lowerings, steps, predictions, decoded),
     )
 
 
 @compiled
 def _decode(
-    octets: Array,
     size: int,
     stream: bool,
+    index_model: int,
+    scale_model: int,
+    states: int,
+    octets: Array,
     scales: Array,
     first: Array,
     below: Array,
     lookup: Array,
-    index_model: int,
-    scale_model: int,
     dims: Array,
     kinds: Array,
-    states: int,
     model_in: Array,
     next_state: Array,
     value: Array,
