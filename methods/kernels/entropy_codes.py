@@ -147,68 +147,82 @@ def decode(
     """
     first, below, lookup = models
     dims, classes, smallest, model_of, levels_of, reach, coupled, quantisers, after = walk
-    size = packed.shape[1]
+    states = len(quantisers)
+    # by class and state: the model, and the next states; classes outside the trellis leave a state as it is
+    model_in = np.zeros(len(reach) * states, np.uint64)
+    next_state = np.zeros(len(reach) * states * 2, np.uint64)
+    # by number: its level and whether it is odd
+    value, odd = np.zeros(len(below), np.float32), np.zeros(len(below), np.uint64)
+    for kind in range(len(reach)):
+        for state in range(states):
+            quantiser = quantisers[state] if coupled[kind] else 0
+            model = model_of[kind, quantiser]
+            model_in[kind * states + state] = model
+            for number in range(2):
+                to = after[state, number] if coupled[kind] else state
+                next_state[2 * (kind * states + state) + number] = to
+            # no class has the model of the centres, which is that of classes without one
+            for number in range(2 * reach[kind] + 1 if model != index_model else 0):
+                value[first[model] + number] = levels[levels_of[kind, quantiser] + number]
+                odd[first[model] + number] = (number ^ reach[kind]) & 1
     _decode(
-        *(packed.ravel(), size, stream, scales, first, below, lookup.ravel(), index_model, scale_model),
-        *(dims, classes, smallest, model_of, levels_of, reach, coupled, quantisers, after),
-        *(lowerings, steps, predictions, levels, decoded),
+        *(packed.shape[1], stream, index_model, scale_model, states),
+        *(packed.reshape(packed.size), scales, first.astype(np.uint64), below, lookup.reshape(lookup.size), dims),
+        *(classes - smallest, model_in, next_state, value, odd, lowerings, steps, predictions, decoded),
     )
 
 
 @compiled
 def _decode(
-    octets: Array,
     size: int,
     stream: bool,
+    index_model: int,
+    scale_model: int,
+    states: int,
+    octets: Array,
     scales: Array,
     first: Array,
     below: Array,
     lookup: Array,
-    index_model: int,
-    scale_model: int,
     dims: Array,
-    classes: Array,
-    smallest: int,
-    model_of: Array,
-    levels_of: Array,
-    reach: Array,
-    coupled: Array,
-    quantisers: Array,
-    after: Array,
+    kinds: Array,
+    model_in: Array,
+    next_state: Array,
+    value: Array,
+    odd: Array,
     lowerings: Array,
     steps: Array,
     predictions: Array,
-    levels: Array,
     decoded: Array,
 ) -> None:
     """Do what `decode` does, of arrays alone, and in one piece.
 
     An array that is taken out of a tuple, cut, or handed on in the inner loop has its owners counted, which takes
-    longer than reading a number.
+    longer than reading a number. Indices without a sign need not be looked at for being negative.
     """
     # a number is read when the one before it is known; meanwhile other documents' are
     side_by_side = 1 if stream else SIDE_BY_SIDE
-    code, span = np.zeros(side_by_side, np.uint64), np.zeros(side_by_side, np.uint64)
-    at, state, lowering, count = np.zeros((4, side_by_side), np.int64)
+    code, span, at, state_of = np.zeros((4, side_by_side), np.uint64)
+    lowering, count = np.zeros((2, side_by_side), np.int64)
     step = np.zeros(side_by_side, np.float32)
+    one, most_place = np.uint64(1), np.uint64((1 << PRECISION) - 1)
     for begin in range(0, len(decoded), side_by_side):
         used = min(side_by_side, len(decoded) - begin)
         most, coordinate = 0, INDEX
         while coordinate < most:
             for lane in range(used):
-                row, kind, quantiser = begin + lane, 0, 0
+                row, cell = begin + lane, np.uint64(0)
                 if coordinate >= 0:
                     if coordinate >= count[lane]:
                         continue
-                    kind = classes[coordinate] - lowering[lane] - smallest
-                    quantiser = quantisers[state[lane]] if coupled[kind] else 0
-                    model = model_of[kind, quantiser]
+                    cell = np.uint64((kinds[coordinate] - lowering[lane]) * states) + state_of[lane]
+                    model = model_in[cell]
                 elif coordinate == SCALE:
                     if scale_model < 0:
                         continue
-                    model = scale_model
+                    model = np.uint64(scale_model)
                 else:
-                    model = index_model
+                    model = np.uint64(index_model)
                     if row == 0 or not stream:
                         at[lane], code[lane], span[lane] = 8, 0, ALL_ONES
                         for place in range(8):
@@ -216,38 +230,37 @@ def _decode(
                             code[lane] = code[lane] << np.uint64(8) | np.uint64(octet)
                 part = span[lane] >> np.uint64(PRECISION)
                 # a damaged code may lie beyond all intervals
-                place_in = min(code[lane] // part, np.uint64((1 << PRECISION) - 1))
-                entry = first[model] + np.int64(
-                    lookup[model << LOOKUP_BITS | np.int64(place_in >> np.uint64(PRECISION - LOOKUP_BITS))]
-                )
-                while below[entry + 1] <= place_in:
-                    entry += 1
+                inside = min(code[lane] // part, most_place)
+                begun = lookup[model << np.uint64(LOOKUP_BITS) | inside >> np.uint64(PRECISION - LOOKUP_BITS)]
+                entry = first[model] + np.uint64(begun)
+                while np.uint64(below[entry + one]) <= inside:
+                    entry += one
                 low = np.uint64(below[entry])
                 code[lane] -= part * low
-                span[lane] = part * (np.uint64(below[entry + 1]) - low)
-                if span[lane] < NARROW:
+                width = part * (np.uint64(below[entry + one]) - low)
+                if width < NARROW:
                     start = 0 if stream else row * size
-                    for place in range(at[lane], at[lane] + 4):
+                    for place in range(np.int64(at[lane]), np.int64(at[lane]) + 4):
                         octet = octets[start + place] if place < size else 0
                         code[lane] = code[lane] << np.uint64(8) | np.uint64(octet)
-                    span[lane] <<= np.uint64(32)
-                    at[lane] += 4
-                number = entry - first[model]
+                    width <<= np.uint64(32)
+                    at[lane] += np.uint64(4)
+                span[lane] = width
                 if coordinate >= 0:
-                    decoded[row, dims[coordinate]] += step[lane] * levels[levels_of[kind, quantiser] + number]
-                    if coupled[kind]:
-                        state[lane] = after[state[lane], (number ^ reach[kind]) & 1]
+                    decoded[row, dims[coordinate]] += step[lane] * value[entry]
+                    state_of[lane] = next_state[cell + cell + odd[entry]]
                 elif coordinate == SCALE:
-                    scales[row] = number
+                    scales[row] = np.int64(entry - first[model])
                 else:
+                    number = np.int64(entry - first[model])
                     for dim in range(decoded.shape[1]):
                         decoded[row, dim] = predictions[number, dim]
             coordinate += 1
             if coordinate == 0:
                 for lane in range(used):
                     scale = scales[begin + lane]
-                    state[lane], lowering[lane], step[lane], count[lane] = 0, lowerings[scale], steps[scale], 0
-                    while count[lane] < len(dims) and classes[count[lane]] - lowering[lane] >= smallest:
+                    state_of[lane], lowering[lane], step[lane], count[lane] = 0, lowerings[scale], steps[scale], 0
+                    while count[lane] < len(dims) and kinds[count[lane]] >= lowering[lane]:
                         count[lane] += 1
                     most = max(most, count[lane])
 

@@ -12,6 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled, loose
+from methods.kernels.point_lanes import (
+    EIGHT,
+    eight_bytes,
+    move_eight,
+    next_symbols,
+    place_eight,
+    sign_by_words,
+    sign_freely,
+)
 
 Array = NDArray[Any]
 
@@ -33,9 +42,13 @@ class Book(NamedTuple):
         Places that `on` fills, and where the family's words begin.
     signed_by_word : bool (F,)
     words : uint8 (all words, d)
+    word_bits : uint64 (all words,)
+        The same as bits, the first place's lowest.
+    found : uint8 (all words, d)
+        Of the values of a point, those on the support first, the one that each place of a word has.
     table : float32 (2**bits, d)
         All points of a small codebook; empty for others.
-    guide : int64 (2**bits >> guide_shift,)
+    guide : int16 (2**bits >> guide_shift,)
         The class of the first number of each run of 2**guide_shift.
     guide_shift : int
     patterns : int8 (P, d)
@@ -43,6 +56,8 @@ class Book(NamedTuple):
         many, and in families whose words have zeros and ones.
     first_pattern : int64 (K,)
         Where each class's begin.
+    sign_row : int16 (P,)
+        Each pattern's row of `SIGNS`.
     """
 
     size: int
@@ -61,11 +76,14 @@ class Book(NamedTuple):
     first_word: Array
     signed_by_word: Array
     words: Array
+    word_bits: Array
+    found: Array
     table: Array
     guide: Array
     guide_shift: int
     patterns: Array
     first_pattern: Array
+    sign_row: Array
 
 
 DIVISORS = 32
@@ -77,36 +95,54 @@ INVERSES = np.array([0, *(pow(r // (r & -r), -1, 1 << 64) for r in range(1, DIVI
 """Of the odd parts of divisors, modulo 2**64: what is known to divide evenly is divided by a shift and a product."""
 
 
-@compiled
-def _unrank(
-    rank: Any,
-    counts: Array,
-    member: int,
-    left: Array,
-    values: Array,
-    kind: int,
-    orders: Any,
-    symbols: Array,
-    first: int,
-    last: int,
-) -> None:
-    """Fill values of the order of a class's multiset that has a rank, lexicographically; `left` is room for counts.
+ROWS = 256
+"""Documents whose points are read together, those of one family eight at a time."""
 
-    Of the orders of what is left, those that begin with a symbol are the share that it has of the places: exactly.
+CODE_BYTES = 8
+"""A number is read from so many bytes at once: codes have them at least."""
+
+EVEN, ODD = 256, 257
+
+
+def sign_rows() -> Array:
+    """Return what signs in a number mean, uint8 (258, 256): which of 8 dimensions are negative, the first lowest.
+
+    Rows 0 to 255 are the dimensions that have a sign, as bits. In `EVEN` and `ODD` all have, and the last sign follows
+    from the others: so many are negative.
     """
-    for symbol in range(len(left)):
-        left[symbol] = counts[member, symbol]
-    for place in range(first, last):
-        shift, inverse = SHIFTS[last - place], INVERSES[last - place]
-        symbol = 0
-        share = ((orders * left[symbol]) >> shift) * inverse
-        while rank >= share:
-            rank -= share
-            symbol += 1
-            share = ((orders * left[symbol]) >> shift) * inverse
-        orders = share
-        left[symbol] -= np.uint64(1)
-        symbols[place] = values[kind, symbol]
+    signs = np.arange(256)
+    rows = np.zeros((258, 256), np.uint8)
+    for support in range(256):
+        left = signs.copy()
+        for dim in range(EIGHT):
+            if support >> dim & 1:
+                rows[support] |= ((left & 1) << dim).astype(np.uint8)
+                left >>= 1
+    seven = signs & 127
+    odd = np.bitwise_count(seven) & 1
+    rows[EVEN], rows[ODD] = seven | odd << 7, seven | (1 - odd) << 7
+    return rows
+
+
+SIGNS = sign_rows()
+
+
+@compiled
+def _read(octets: Array, at: int, shift: int, bits: int) -> Any:
+    """Return the number that begins so many bits after a byte: within eight bytes, or nine."""
+    number = eight_bytes(octets, at) >> np.uint64(shift)
+    if shift + bits > 64:
+        number |= np.uint64(octets[at + CODE_BYTES]) << np.uint64(64 - shift)
+    return np.int64(number & ((np.uint64(1) << np.uint64(bits)) - np.uint64(1)))
+
+
+@compiled
+def _class_of(number: int, starts: Array, guide: Array, shift: int) -> Any:
+    """Return the class of a number: mostly the one where the guide begins, which a processor foresees."""
+    member = np.int64(guide[number >> shift])
+    while member + 1 < len(starts) and number >= starts[member + 1]:
+        member += 1
+    return member
 
 
 @compiled
@@ -125,6 +161,7 @@ def decode(
     Parameters
     ----------
     packed : uint8 (n, nbytes)
+        Of `CODE_BYTES` bytes at least.
     first_bits, dims : int64 (blocks,)
         Where each block's number and its dimensions begin.
     bits : int
@@ -133,90 +170,228 @@ def decode(
     decoded : float32 (n, d)
         Points are written here. A last block that is wider than what is left of the dimensions ends with them.
     """
-    size, starts, family, parity, sign_bits, on_orders, off_orders, scales = book[:8]
-    on, off, on_values, off_values, weights, first_word, signed_by_word, words, table = book[8:17]
-    guide, guide_shift, patterns, first_pattern = book[17:]
-    width, d = words.shape[1], decoded.shape[1]
-    ordered, point = np.zeros(width, np.int64), np.zeros(width, np.float32)
-    on_left, off_left = np.zeros(on.shape[1], np.uint64), np.zeros(off.shape[1], np.uint64)
-    for row in range(len(packed)):
+    width, d, size = book.words.shape[1], decoded.shape[1], packed.shape[1]
+    blocks = len(dims)
+    # the blocks' own, so that a last one has them all
+    own_deviation, own_mean = np.zeros(blocks * width, np.float32), np.zeros(blocks * width, np.float32)
+    at, shifts, ends = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+    for block in range(blocks):
+        ends[block] = min(width, d - dims[block])
+        for place in range(ends[block]):
+            own_deviation[block * width + place] = deviation[dims[block] + place]
+            own_mean[block * width + place] = mean[dims[block] + place]
+        at[block] = min(first_bits[block] >> 3, size - CODE_BYTES)
+        shifts[block] = first_bits[block] - 8 * at[block]
+    octets, flat = packed.reshape(packed.size), decoded.reshape(decoded.size)
+    if len(book.table):
+        table = book.table.reshape(book.table.size)
+        _read_table(octets, size, at, shifts, bits, dims, ends, table, own_deviation, own_mean, flat, d)
+    elif len(book.patterns):
+        patterns = book.patterns.reshape(book.patterns.size)
+        _read_patterns(
+            *(size, bits, book.size, book.guide_shift, d),
+            *(octets, at, shifts, dims, ends, book.starts, book.guide, book.sign_bits, book.scales),
+            *(patterns, book.first_pattern, book.sign_row, own_deviation, own_mean, flat),
+        )
+    else:
+        _read_lanes(
+            *(size, bits, book.size, book.guide_shift, width, d),
+            *(octets, at, shifts, dims, ends, book.starts, book.guide, book.sign_bits, book.scales, book.family),
+            *(book.parity, book.on_orders, book.off_orders, book.on, book.off, book.on_values, book.off_values),
+            *(book.weight, book.first_word, book.signed_by_word, book.word_bits, book.found),
+            *(own_deviation, own_mean, flat),
+        )
+
+
+@compiled
+def _read_table(
+    octets: Array,
+    size: int,
+    at: Array,
+    shifts: Array,
+    bits: int,
+    dims: Array,
+    ends: Array,
+    table: Array,
+    deviation: Array,
+    mean: Array,
+    decoded: Array,
+    d: int,
+) -> None:
+    """Do what `decode` does where all points are in a table, 8 dimensions wide."""
+    spare = np.zeros(EIGHT, np.float32)
+    for row in range(len(octets) // size):
         for block in range(len(dims)):
-            # lowest bit first; what lies in a byte before the number falls out in the end
-            first, dim = first_bits[block], dims[block]
-            number, done, at = np.int64(packed[row, first >> 3]) >> (first & 7), 8 - (first & 7), (first >> 3) + 1
-            while done < bits:
-                number |= np.int64(packed[row, at]) << done
-                done += 8
-                at += 1
-            number &= (1 << bits) - 1
-            if len(table):
-                for place in range(min(width, d - dim)):
-                    decoded[row, dim + place] = table[number, place] * deviation[dim + place] + mean[dim + place]
+            number, to = _read(octets, row * size + at[block], shifts[block], bits), row * d + dims[block]
+            if ends[block] == EIGHT:
+                move_eight(table, number * EIGHT, deviation, mean, block * EIGHT, decoded, to)
                 continue
-            number = min(number, size - 1)
-            member = guide[number >> guide_shift]
-            while member + 1 < len(starts) and number >= starts[member + 1]:
-                member += 1
+            move_eight(table, number * EIGHT, deviation, mean, block * EIGHT, spare, 0)
+            for place in range(ends[block]):
+                decoded[to + place] = spare[place]
+
+
+@compiled
+def _read_patterns(
+    size: int,
+    bits: int,
+    points: int,
+    guide_shift: int,
+    d: int,
+    octets: Array,
+    at: Array,
+    shifts: Array,
+    dims: Array,
+    ends: Array,
+    starts: Array,
+    guide: Array,
+    sign_bits: Array,
+    scales: Array,
+    patterns: Array,
+    first_pattern: Array,
+    sign_row: Array,
+    deviation: Array,
+    mean: Array,
+    decoded: Array,
+) -> None:
+    """Do what `decode` does where absolute values are in a table, 8 dimensions wide."""
+    spare = np.zeros(EIGHT, np.float32)
+    for row in range(len(octets) // size):
+        for block in range(len(dims)):
+            number = min(_read(octets, row * size + at[block], shifts[block], bits), points - 1)
+            member = _class_of(number, starts, guide, guide_shift)
             number -= starts[member]
-            kind = family[member]
-            weight, scale = weights[kind], scales[member]
-            signs = number & ((1 << sign_bits[member]) - 1)
-            if len(patterns):
-                if weight:
-                    # the last sign follows from the others
-                    odd = signs ^ (signs >> 4)
-                    odd ^= odd >> 2
-                    odd ^= odd >> 1
-                    signs |= ((parity[member] + odd) & 1) << (width - 1)
-                slot = first_pattern[member] + (number >> sign_bits[member])
-                for place in range(width):
-                    value = np.int64(patterns[slot, place])
-                    signed = np.int64(value > 0)
-                    point[place] = np.float32((value - 2 * value * (signs & signed)) * scale)
-                    signs >>= signed
-                for place in range(min(width, d - dim)):
-                    decoded[row, dim + place] = point[place] * deviation[dim + place] + mean[dim + place]
+            slot = first_pattern[member] + (number >> sign_bits[member])
+            signs, scale = SIGNS[sign_row[slot], number & ((1 << sign_bits[member]) - 1)], scales[member]
+            to, own = row * d + dims[block], block * EIGHT
+            if ends[block] == EIGHT:
+                place_eight(patterns, slot * EIGHT, signs, scale, deviation, mean, own, decoded, to)
                 continue
-            rest = np.uint64(number >> sign_bits[member])
-            if weight < width:
-                orders = np.uint64(off_orders[member])
-                above = rest // orders
-                _unrank(rest - above * orders, off, member, off_left, off_values, kind, orders, ordered, weight, width)
-                rest = above
-            if weight:
-                orders = np.uint64(on_orders[member])
-                above = rest // orders
-                _unrank(rest - above * orders, on, member, on_left, on_values, kind, orders, ordered, 0, weight)
-                rest = above
-            word = first_word[kind] + np.int64(rest)
-            # without branches, which no processor foresees: what is turned, or stands off the support, is chance
-            if signed_by_word[kind]:
-                for place in range(width):
-                    # 1 mod 4 without the word's bit, 3 mod 4 with it
-                    turned = ((ordered[place] >> 1) + np.int64(words[word, place])) & 1
-                    point[place] = np.float32((ordered[place] - 2 * turned * ordered[place]) * scale)
-            else:
-                odd = parity[member]
-                for place in range(width):
-                    free = np.int64(ordered[place] > 0)
-                    negative = signs & free
-                    if place + 1 == weight:
-                        # the last sign on the support follows from the others
-                        negative, free = odd & 1, np.int64(0)
-                    signs >>= free
-                    odd += negative
-                    ordered[place] -= 2 * negative * ordered[place]
-                on_place, off_place = np.int64(0), np.int64(weight)
-                for place in range(width):
-                    here = np.int64(words[word, place])
-                    point[place] = np.float32(ordered[off_place + here * (on_place - off_place)] * scale)
-                    on_place += here
-                    off_place += 1 - here
-            for place in range(min(width, d - dim)):
-                decoded[row, dim + place] = point[place] * deviation[dim + place] + mean[dim + place]
+            place_eight(patterns, slot * EIGHT, signs, scale, deviation, mean, own, spare, 0)
+            for place in range(ends[block]):
+                decoded[to + place] = spare[place]
 
 
-EIGHT = 8
+@compiled
+def _read_lanes(
+    size: int,
+    bits: int,
+    points: int,
+    guide_shift: int,
+    width: int,
+    d: int,
+    octets: Array,
+    at: Array,
+    shifts: Array,
+    dims: Array,
+    ends: Array,
+    starts: Array,
+    guide: Array,
+    sign_bits: Array,
+    scales: Array,
+    family: Array,
+    parity: Array,
+    on_orders: Array,
+    off_orders: Array,
+    on: Array,
+    off: Array,
+    on_values: Array,
+    off_values: Array,
+    weights: Array,
+    first_word: Array,
+    signed_by_word: Array,
+    bits_of_words: Array,
+    found: Array,
+    deviation: Array,
+    mean: Array,
+    decoded: Array,
+) -> None:
+    """Do what `decode` does by telling apart the orders of values, of eight points of one family at once.
+
+    In one piece, of arrays alone: to take an array out of a tuple, or to hand it on, counts its owners.
+    """
+    n, families = len(octets) // size, len(weights)
+    members, within, order = np.zeros(ROWS, np.int64), np.zeros(ROWS, np.int64), np.zeros(ROWS, np.int64)
+    begin = np.zeros(families + 1, np.int64)
+    most_on, most_off = on.shape[1], off.shape[1]
+    on_left, off_left = np.zeros(most_on * EIGHT, np.uint64), np.zeros(most_off * EIGHT, np.uint64)
+    on_ranks, off_ranks = np.zeros(2 * EIGHT, np.uint64), np.zeros(2 * EIGHT, np.uint64)
+    signs, word_bits, own_scales = np.zeros(2 * EIGHT, np.uint64), np.zeros(EIGHT, np.uint64), np.zeros(EIGHT)
+    symbols, signed = np.zeros(width * EIGHT, np.int64), np.zeros(width * EIGHT, np.float32)
+    point, moved, word_of = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(EIGHT, np.int64)
+    for block in range(len(dims)):
+        for first in range(0, n, ROWS):
+            used = min(ROWS, n - first)
+            begin[:] = 0
+            for row in range(used):
+                number = min(_read(octets, (first + row) * size + at[block], shifts[block], bits), points - 1)
+                member = _class_of(number, starts, guide, guide_shift)
+                members[row], within[row] = member, number - starts[member]
+                begin[family[member] + 1] += 1
+            for kind in range(families):
+                begin[kind + 1] += begin[kind]
+            for row in range(used):
+                kind = family[members[row]]
+                order[begin[kind]] = row
+                begin[kind] += 1
+            # each family's beginning is now its end
+            start = np.int64(0)
+            for kind in range(families):
+                weight, by_word = weights[kind], signed_by_word[kind]
+                for group in range(start, begin[kind], EIGHT):
+                    lanes, top_on, top_off = min(EIGHT, begin[kind] - group), np.int64(0), np.int64(0)
+                    for lane in range(EIGHT):
+                        row = order[group + min(lane, lanes - 1)]
+                        member = members[row]
+                        own = sign_bits[member]
+                        signs[lane], rest = within[row] & ((1 << own) - 1), np.uint64(within[row] >> own)
+                        signs[EIGHT + lane], own_scales[lane] = parity[member], scales[member]
+                        if weight < width:
+                            orders = np.uint64(off_orders[member])
+                            above = rest // orders
+                            off_ranks[lane], off_ranks[EIGHT + lane], rest = rest - above * orders, orders, above
+                            for symbol in range(most_off):
+                                off_left[symbol * EIGHT + lane] = off[member, symbol]
+                                top_off = max(top_off, symbol * np.int64(off[member, symbol] > 0))
+                        if weight:
+                            orders = np.uint64(on_orders[member])
+                            above = rest // orders
+                            on_ranks[lane], on_ranks[EIGHT + lane], rest = rest - above * orders, orders, above
+                            for symbol in range(most_on):
+                                on_left[symbol * EIGHT + lane] = on[member, symbol]
+                                top_on = max(top_on, symbol * np.int64(on[member, symbol] > 0))
+                        word_of[lane] = first_word[kind] + np.int64(rest)
+                        word_bits[lane] = bits_of_words[word_of[lane]]
+                    for place in range(weight):
+                        left, to = weight - place, place * EIGHT
+                        next_symbols(on_ranks, on_left, top_on + 1, left, SHIFTS[left], INVERSES[left], symbols, to)
+                        low = on_values[kind, 0]
+                        step = on_values[kind, min(1, most_on - 1)] - low
+                        sign_freely(signs, symbols, to, low, step, np.int64(left == 1), own_scales, signed)
+                    for place in range(weight, width):
+                        left, to = width - place, place * EIGHT
+                        next_symbols(off_ranks, off_left, top_off + 1, left, SHIFTS[left], INVERSES[left], symbols, to)
+                        if by_word:
+                            sign_by_words(word_bits, place, symbols, to, own_scales, signed)
+                        else:
+                            low = off_values[kind, 0]
+                            step = off_values[kind, min(1, most_off - 1)] - low
+                            sign_freely(signs, symbols, to, low, step, 0, own_scales, signed)
+                    for lane in range(lanes):
+                        row, word = first + order[group + lane], word_of[lane]
+                        for place in range(width):
+                            source = np.int64(place) if by_word else np.int64(found[word, place])
+                            point[place] = signed[source * EIGHT + lane]
+                        to, whole = row * d + dims[block], ends[block] == width
+                        for place in range(0, width, EIGHT):
+                            if whole:
+                                move_eight(point, place, deviation, mean, block * width + place, decoded, to + place)
+                            else:
+                                move_eight(point, place, deviation, mean, block * width + place, moved, place)
+                        for place in range(0 if whole else ends[block]):
+                            decoded[to + place] = moved[place]
+                start = begin[kind]
+
 
 RUN = 64
 """Classes whose scores are compared together."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from methods.compiling import compiled
 from methods.kernels.lanes import LANES, butterfly, closer, squared_error
+from methods.kernels.point_lanes import eight_bytes
 
 Array = NDArray[Any]
 
@@ -154,19 +155,30 @@ def encode(docs: Array, layout: Layout, packed: Array) -> None:
 
 @compiled
 def decode(packed: Array, layout: Layout, decoded: Array) -> None:
-    """Fill the coded dimensions of documents, float32 (n, d), from codes uint8 (n, nbytes)."""
-    sizes, subsets, dims, levels, first_level, bits, first_bit, count = layout
-    mask, last = subsets.shape[1] - 1, packed.shape[1] - 1
+    """Fill the coded dimensions of documents, float32 (n, d), from codes uint8 (n, nbytes).
+
+    Levels and numbers lie one coordinate after the other. Indices have no sign, so that none need be looked at for
+    being negative.
+    """
+    sizes, subsets, coordinates, levels, _, widths, _, count = layout
+    windows, nbytes, d = subsets.shape[1], packed.shape[1], decoded.shape[1]
+    steps, bits, dims = sizes.astype(np.uint64), widths.astype(np.uint64), coordinates.astype(np.uint64)
+    subset_of = subsets.reshape(subsets.size).astype(np.uint8)
+    flat, octets = decoded.reshape(decoded.size), np.zeros(nbytes + 8, np.uint8)
+    one, three, seven = np.uint64(1), np.uint64(3), np.uint64(7)
+    mask, second, choices = np.uint64(windows - 1), np.uint64(windows), np.uint64(count)
     for row in range(len(packed)):
-        window, coordinate = 0, 0
-        for step in range(len(sizes)):
-            window = (window << 1 | (np.int64(packed[row, step >> 3]) >> (step & 7) & 1)) & mask
-            for place in range(sizes[step]):
-                level = first_level[coordinate] + subsets[place, window]
-                if bits[coordinate]:
-                    # a number may straddle two bytes
-                    bit = first_bit[coordinate]
-                    two = np.int64(packed[row, bit >> 3]) | np.int64(packed[row, min((bit >> 3) + 1, last)]) << 8
-                    level += ((two >> (bit & 7)) & ((1 << bits[coordinate]) - 1)) * count
-                decoded[row, dims[coordinate]] = levels[level]
-                coordinate += 1
+        octets[:nbytes] = packed[row]
+        to, window = np.uint64(row * d), np.uint64(0)
+        coordinate, level, at = np.uint64(0), np.uint64(0), np.uint64(len(sizes))
+        for step in range(np.uint64(len(sizes))):
+            window = (window << one | np.uint64(octets[step >> three]) >> (step & seven) & one) & mask
+            wide = bits[coordinate]
+            number = eight_bytes(octets, at >> three) >> (at & seven) & ((one << wide) - one)
+            flat[to + dims[coordinate]] = levels[level + number * choices + np.uint64(subset_of[window])]
+            coordinate, level, at = coordinate + one, level + (choices << wide), at + wide
+            if steps[step] > one:
+                wide = bits[coordinate]
+                number = eight_bytes(octets, at >> three) >> (at & seven) & ((one << wide) - one)
+                flat[to + dims[coordinate]] = levels[level + number * choices + np.uint64(subset_of[second + window])]
+                coordinate, level, at = coordinate + one, level + (choices << wide), at + wide

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
-from methods.kernels import k_means
+from methods.kernels import fast_scan, k_means
 from methods.kernels.packing import pack
 from methods.kernels.threads import one_thread
 from methods.product.faiss_state import quantizers, read_state
@@ -243,13 +243,14 @@ class FaissCodec(Codec):
             return super()._search(queries, codes, k)
         import faiss
 
-        index: Any = faiss.clone_index(self._index)
-        index.add_sa_codes(self._octets(codes))
+        if self.kernel == "fast_scan":
+            index: Any = fast_scan.index_of(self._index, self._octets(codes))
+        else:
+            index = faiss.clone_index(self._index)
+            index.add_sa_codes(self._octets(codes))
         # For parts this wide, a batch of queries gets its tables from one matrix product, whose last bits depend on the
         # batch: queries are then searched one at a time.
         alone = hasattr(index, "pq") and index.pq.dsub >= WIDE_PART
-        if self.kernel == "fast_scan":
-            index = faiss.IndexPQFastScan(index)
 
         def find(batch: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             if not alone:

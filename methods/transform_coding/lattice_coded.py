@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ MOST_CLASSES = 1024
 MOST_PATTERNS = 1 << 18
 """Absolute values of so many points at most are kept, without their signs, and looked up: E8 of up to 24 bits."""
 
-GUIDE_BITS = 10
+GUIDE_BITS = 12
 """A point's class is looked for from where the first bits of its number say."""
 
 GAINS = tuple(1.1 - 0.05 * step for step in range(11)) + tuple(1.09 - 0.02 * step for step in range(25))
@@ -169,6 +169,7 @@ class LatticeCoded(Codec):
             BYTE * self.nbytes <= room,
             f"nbytes={self.nbytes} is more than {d} dimensions can hold: at most {room // BYTE} bytes",
         )
+        vars(self).pop("_blocks", None)
         self.mean_ = docs.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.deviation_ = docs.std(axis=0, dtype=np.float64).astype(np.float32)
         plan = plan_blocks(self.deviation_.astype(np.float64) ** 2, BYTE * self.nbytes, self.lattice == "leech")
@@ -194,6 +195,16 @@ class LatticeCoded(Codec):
                 groups.append((codebook(width, bits), last_dim[blocks] - width, last_bit[blocks] - bits))
         return groups
 
+    @functools.cached_property
+    def _blocks(self) -> list[tuple[Int64, int, Int64, lattice_points.Book]]:
+        """What `lattice_points.decode` is told of the blocks that share a codebook."""
+        return [(bits, book.bits, dims, book.arrays) for book, dims, bits in self._groups()]
+
+    def load_state(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over what was fitted; what is derived from it is derived at first use."""
+        vars(self).pop("_blocks", None)
+        return super().load_state(arrays)
+
     def _encode(self, docs: Float32) -> Codes:
         packed = np.zeros((len(docs), self.nbytes), dtype=np.uint8)
         deviation = np.where(self.deviation_ > 0, self.deviation_, 1).astype(np.float64)
@@ -210,13 +221,14 @@ class LatticeCoded(Codec):
     def _decode(self, codes: Codes) -> Float32:
         decoded = np.empty((codes.n, self.dim_), dtype=np.float32)
         decoded[:] = np.zeros_like(self.mean_) * self.deviation_ + self.mean_
-        packed = np.ascontiguousarray(codes.array)
-        groups = [(bits, book.bits, dims, book.arrays) for book, dims, bits in self._groups()]
+        missing = max(0, lattice_points.CODE_BYTES - self.nbytes)
+        packed = np.pad(codes.array, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(codes.array)
+        blocks = self._blocks
 
         def work(start: int, stop: int) -> None:
             rows = slice(start, stop)
-            for group in groups:
-                lattice_points.decode(packed[rows], *group, self.deviation_, self.mean_, decoded[rows])
+            for shared in blocks:
+                lattice_points.decode(packed[rows], *shared, self.deviation_, self.mean_, decoded[rows])
 
         over_rows(work, codes.n, 256)
         return decoded
@@ -409,8 +421,11 @@ class _Codebook:
         def of_members(pick: Callable[[Classes], Array]) -> Int64:
             return np.array([pick(self.families[family])[member] for family, member in pairs], dtype=np.int64)
 
-        patterns, first_pattern = self._patterns()
+        words = np.concatenate([classes.words for classes in self.families])
+        found = np.argsort(np.argsort(1 - words.astype(np.int64), axis=1, kind="stable"), axis=1)
+        patterns, first_pattern, sign_row = self._patterns()
         guide_shift = max(0, self.bits - GUIDE_BITS)
+        guide = np.searchsorted(self.starts, np.arange(0, 1 << self.bits, 1 << guide_shift), side="right") - 1
         return lattice_points.Book(
             size=self.size,
             starts=self.starts,
@@ -427,31 +442,42 @@ class _Codebook:
             weight=np.array([classes.weight for classes in self.families], dtype=np.int64),
             first_word=np.cumsum([0, *(len(classes.words) for classes in self.families[:-1])], dtype=np.int64),
             signed_by_word=np.array([classes.signed_by_word for classes in self.families]),
-            words=np.concatenate([classes.words for classes in self.families]),
+            words=words,
+            word_bits=words.astype(np.uint64) @ (np.uint64(1) << np.arange(self.width, dtype=np.uint64)),
+            found=found.astype(np.uint8),
             table=self._table if self.bits <= TABLE_BITS else np.empty((0, self.width), dtype=np.float32),
-            guide=np.searchsorted(self.starts, np.arange(0, 1 << self.bits, 1 << guide_shift), side="right") - 1,
+            guide=guide.astype(np.int16),
             guide_shift=guide_shift,
             patterns=patterns,
             first_pattern=first_pattern,
+            sign_row=sign_row,
         )
 
-    def _patterns(self) -> tuple[NDArray[np.int8], Int64]:
-        """Return the absolute values of points in the order of their numbers without signs, and where classes begin."""
+    def _patterns(self) -> tuple[NDArray[np.int8], Int64, NDArray[np.int16]]:
+        """Return the absolute values of points in the order of their numbers without signs, and where classes begin.
+
+        And each one's row of `lattice_points.SIGNS`.
+        """
+        none = np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), np.int64), np.empty(0, np.int16)
         counts, starts = list[int](), list[int]()
         for family, member in zip(self.family.tolist(), self.member.tolist(), strict=True):
             classes = self.families[family]
             if classes.signed_by_word or len(classes.words) > 1:
-                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
+                return none
             starts.append(sum(counts))
             counts.append(int(classes.sizes[member]) >> int(classes.sign_bits[member]))
             if sum(counts) > MOST_PATTERNS:
-                return np.empty((0, self.width), dtype=np.int8), np.zeros(len(self.family), dtype=np.int64)
-        patterns = np.empty((sum(counts), self.width), dtype=np.int8)
+                return none
+        patterns, sign_row = np.empty((sum(counts), self.width), dtype=np.int8), np.empty(sum(counts), dtype=np.int16)
         each = zip(self.family.tolist(), self.member.tolist(), starts, counts, strict=True)
         for family, member, start, count in each:
-            numbers = np.arange(count, dtype=np.int64) << self.families[family].sign_bits[member]
-            patterns[start : start + count] = np.abs(self.families[family].vectors(numbers, np.full(count, member)))
-        return patterns, np.array(starts, dtype=np.int64)
+            classes, part = self.families[family], slice(start, start + count)
+            numbers = np.arange(count, dtype=np.int64) << classes.sign_bits[member]
+            patterns[part] = np.abs(classes.vectors(numbers, np.full(count, member)))
+            support = (patterns[part] > 0) @ (1 << np.arange(self.width))
+            follows = (lattice_points.EVEN, lattice_points.ODD)[int(classes.parity[member])]
+            sign_row[part] = follows if classes.weight else support
+        return patterns, np.array(starts, dtype=np.int64), sign_row
 
     @functools.cached_property
     def _table(self) -> Float32:
