@@ -87,7 +87,8 @@ class Walk(NamedTuple):
 def cumulative(probabilities: Array) -> Array:
     """Return what of 2**24 lies below each number, uint64 (numbers + 1,), as constriction does from float32.
 
-    Each number gets at least 1. A certainty is given a second number that never comes.
+    Each number gets at least 1; constriction leaves the last ones nothing where rounding
+    has used everything up. A certainty is given a second number that never comes.
     """
     given = np.asarray(probabilities, dtype=np.float32)
     if len(given) == 1:
@@ -96,7 +97,9 @@ def cumulative(probabilities: Array) -> Array:
     sums = np.cumsum(given, dtype=np.float32)
     scale = np.float32((1 << PRECISION) - count) / sums[-1]
     below = np.append(np.float32(0), sums[:-1]) * scale
-    return np.append(below.astype(np.uint64) + np.arange(count, dtype=np.uint64), np.uint64(1 << PRECISION))
+    numbers = np.arange(count, dtype=np.uint64)
+    most = np.uint64((1 << PRECISION) - count) + numbers
+    return np.append(np.minimum(below.astype(np.uint64) + numbers, most), np.uint64(1 << PRECISION))
 
 
 def models_of(probabilities: Sequence[Array]) -> Models:
