@@ -29,6 +29,7 @@ from methods import topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
+from methods.kernels.threads import one_thread
 from methods.parallel import over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
 from methods.stored_rows import StoredRows
@@ -400,6 +401,8 @@ class Part:
 
         `pairs`, integers (p, 2), say which documents answer them: rows of `queries` and of `docs`.
 
+        What is learned depends on no number of threads: BLAS and OpenMP have one, loops over parts or rows the others.
+
         Raises
         ------
         VectorsError
@@ -411,8 +414,9 @@ class Part:
         width = None if self.maps_queries else vectors.shape[1]
         examples = None if queries is None else self._checked(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
-        self._learn_lengths(vectors)
-        self._fit_pairs(vectors, examples, answers)
+        with one_thread():
+            self._learn_lengths(vectors)
+            self._fit_pairs(vectors, examples, answers)
         self.dim_ = int(vectors.shape[1])
         return self
 

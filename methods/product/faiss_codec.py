@@ -14,7 +14,6 @@ from methods import topk
 from methods.base import Array, Codec, Codes, Float32, MethodError
 from methods.kernels import fast_scan, k_means
 from methods.kernels.packing import pack
-from methods.kernels.threads import one_thread
 from methods.product.faiss_state import quantizers, read_state
 from methods.stored_rows import VALUES, ByteTables, PackedNumbers, StoredRows
 
@@ -138,8 +137,7 @@ class FaissCodec(Codec):
             if isinstance(index, faiss.IndexPQ) and not (self.shared_codebook or index.pq.cp.spherical):
                 _train_parts(index, docs)
             else:
-                with one_thread():
-                    index.train(docs)
+                index.train(docs)
         except (RuntimeError, MemoryError) as error:
             raise MethodError(f"FaissCodec: FAISS cannot train {asked} on {n} documents of {d} dimensions") from error
         # as another process reads it: FAISS does not write all that it trains with

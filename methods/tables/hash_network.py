@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 
 from methods.base import Array, Codes, Float32
-from methods.kernels.threads import one_thread
 from methods.tables.table import TableCodec, hash_of
 
 Layers = list[tuple[Array, Array]]
@@ -75,8 +74,7 @@ class HashNetwork(TableCodec):
             for a, b in pairwise(sizes)
         ]
         inputs = self._inputs(n)
-        with one_thread():
-            self._train(layers, inputs, docs, rng)
+        self._train(layers, inputs, docs, rng)
         # float16 first, so that the last layer is the optimum for what is stored
         stored = [(w.astype(np.float16), b.astype(np.float16)) for w, b in layers]
         hidden = forward_pass([(w.astype(np.float32), b.astype(np.float32)) for w, b in stored[:-1]], inputs)[-1]

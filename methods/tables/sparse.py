@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from methods.base import Array, Codec, Codes, Float32, row_blocks, unit_rows
 from methods.kernels.bitfields import index_bits, pack_wide, unpack_wide
 from methods.kernels.packing import UInt8, packed_size
-from methods.kernels.threads import one_thread
 from methods.tables.table import as_half
 
 Int = NDArray[np.int64]
@@ -74,8 +73,7 @@ class Sparse(Codec):
             return
         count = self.atoms or d
         self._require(self.k <= count, f"k={self.k} is more than the {count} atoms")
-        with one_thread():
-            self.atoms_ = self._learn(docs, count)
+        self.atoms_ = self._learn(docs, count)
 
     def _learn(self, docs: Float32, count: int) -> Float32:
         n, d = docs.shape

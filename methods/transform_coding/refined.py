@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from methods.base import Float32, project
 from methods.composed.chain import Chain
-from methods.kernels.threads import one_thread
 from methods.transform_coding.transform_code import TransformCode
 from methods.transforms.linear import SVD
 from methods.transforms.location import mean_of
@@ -63,9 +62,8 @@ class RefinedTransformCode(Chain):
             rows = transform.transform_docs(rows)
         # a rotation about the mean: what lies there is the codebooks' to know
         about = rows - mean_of(rows)
-        with one_thread():
-            for _ in range(self.rounds):
-                decoded = codec.nearest_points(project(rows, axes.components_))
-                u, _, vt = np.linalg.svd(about.T.astype(np.float64) @ decoded.astype(np.float64))
-                axes.components_ = np.ascontiguousarray(u @ vt, dtype=np.float32)
-                codec.follow(project(rows, axes.components_))
+        for _ in range(self.rounds):
+            decoded = codec.nearest_points(project(rows, axes.components_))
+            u, _, vt = np.linalg.svd(about.T.astype(np.float64) @ decoded.astype(np.float64))
+            axes.components_ = np.ascontiguousarray(u @ vt, dtype=np.float32)
+            codec.follow(project(rows, axes.components_))

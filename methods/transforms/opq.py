@@ -9,7 +9,6 @@ import numpy as np
 
 from methods.base import Array, Float32, Transform, project
 from methods.kernels import k_means
-from methods.kernels.threads import one_thread
 from methods.transforms.linear import eigenbasis, second_moment
 
 
@@ -54,9 +53,7 @@ class OPQ(Transform):
             n >= 2**self.bits or self.rounds == 0,
             f"{n} documents are fewer than the {2**self.bits} centroids of bits={self.bits}",
         )
-        with one_thread():
-            rotation = self._alternate(docs)
-        self.rotation_ = np.ascontiguousarray(rotation, dtype=np.float32)
+        self.rotation_ = np.ascontiguousarray(self._alternate(docs), dtype=np.float32)
 
     def _alternate(self, docs: Float32) -> Array:
         """Return the rotation, float64 (d, d), after alternating between codebooks and the rotation that fits them."""
