@@ -29,8 +29,7 @@ from methods import topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
-from methods.kernels.threads import one_thread
-from methods.parallel import over_rows
+from methods.parallel import one_thread, over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
 from methods.stored_rows import StoredRows
 from methods.token_vectors import TokenColumn, as_token_vectors

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from methods import topk
 from methods.base import row_lengths
 from methods.errors import MethodError
-from methods.kernels.threads import on_cores
+from methods.parallel import on_cores
 from methods.token_vectors import TOKEN_BLOCK, TokenVectors, as_token_vectors, document_runs
 
 Float32 = NDArray[np.float32]

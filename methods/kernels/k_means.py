@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled, loose
-from methods.kernels.threads import on_cores
-from methods.parallel import over_rows
+from methods.parallel import on_cores, over_rows
 
 Array = NDArray[Any]
 

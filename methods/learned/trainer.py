@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Part
-from methods.kernels.threads import one_thread
+from methods.parallel import one_thread
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Float32, row_lengths, unit_rows
-from methods.kernels.threads import on_cores
+from methods.parallel import on_cores
 from methods.token_vectors import TOKEN_BLOCK
 
 Int64 = NDArray[np.int64]

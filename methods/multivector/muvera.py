@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Array, Float32, Transform, project, unit_rows
-from methods.kernels.threads import one_thread
+from methods.parallel import one_thread
 from methods.representations import Kind
 from methods.token_vectors import TokenVectors
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Float32, Transform, unit_rows
-from methods.kernels.threads import one_thread
-from methods.parallel import allowed
+from methods.parallel import allowed, one_thread
 from methods.representations import Kind
 from methods.token_vectors import TokenColumn, TokenVectors, offsets_of
 

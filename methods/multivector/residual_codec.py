@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from methods.base import Array, Codec, Codes, Float32, MethodError, Ragged, arrays_under, unit_rows
 from methods.kernels.bitfields import index_bits
 from methods.kernels.id_runs import pack_runs, string_lengths, unpack_runs
-from methods.kernels.threads import on_cores
 from methods.multivector.centroids import Nearest, k_means
 from methods.multivector.codec import FIT_TOKENS, TOKENS, TokenCodec
 from methods.multivector.token_rows import TokenRows
+from methods.parallel import on_cores
 from methods.token_vectors import TOKEN_BLOCK, TokenVectors, offsets_of
 
 TYPICAL_LENGTH = 120

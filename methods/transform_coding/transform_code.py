@@ -18,8 +18,7 @@ from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels import k_means, product_codes
 from methods.kernels.packing import pack_varied, unpack_varied
 from methods.kernels.table_scan import TableScan
-from methods.kernels.threads import on_cores
-from methods.parallel import over_rows
+from methods.parallel import on_cores, over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.stored_rows import ByteTables, StoredRows
 from methods.transform_coding.allocation import BYTE, allocate, fill_bytes
