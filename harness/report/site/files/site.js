@@ -374,7 +374,7 @@
         const tried = tries(point, metric), { color, symbol } = marker(key(point));
         traces.push({ meta: "efforts", showlegend: false, x: tried.map((one) => one.bytes), y: tried.map((one) => one.values[metric]),
           customdata: tried.map((one) => one.url), hovertext: tried.map(hover), hoverinfo: "text", opacity: 0.6,
-          mode: "lines+markers", line: { width: 1, color }, marker: { color, symbol, size: 4 } });
+          mode: "lines+markers", line: { width: 1, color, dash: "dot" }, marker: { color, symbol, size: 5 } });
       }
       if (best && best.bytes > 0) {
         traces.push({ x: [best.bytes], y: [best.values[metric]], mode: "markers", showlegend: false,
