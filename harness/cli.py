@@ -509,19 +509,22 @@ def _cache(arguments: list[str]) -> int:
         "--days", type=float, default=0.0, metavar="N", help="list only what was not touched for N days"
     )
     options = parser.parse_args(arguments)
-    import os
     import time
 
-    from harness.runs.left_parts import left_parts, remove
-    from harness.runs.parts import in_bytes
+    from omegaconf import OmegaConf
 
-    given = options.cache_dir or Path(os.environ.get("VECBUDGET_CACHE") or Path.home() / ".cache" / "vecbudget")
-    cache_dir = given.expanduser()
+    from harness.base.formatting import amount
+    from harness.runs.config import RunConfig
+    from harness.runs.left_parts import left_parts, remove
+
+    # where a run looks that is told nothing else
+    usual = OmegaConf.create({"cache_dir": RunConfig.cache_dir})["cache_dir"]
+    cache_dir = Path(options.cache_dir or usual).expanduser()
     before = time.time() - 86400 * options.days
     found = [one for one in left_parts(cache_dir) if one.touched <= before]
     sys.stdout.write("".join(f"{one.line()}\n" for one in found))
     done = remove(found) if options.remove else []
-    size = in_bytes(sum(one.size for one in (done if options.remove else found)))
+    size = amount(sum(one.size for one in (done if options.remove else found)))
     if options.remove:
         sys.stdout.write(f"{len(done)} of {len(found)} removed, {size}\n")
     elif found:

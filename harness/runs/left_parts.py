@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.errors import StoreError
-from harness.base.formatting import count
+from harness.base.formatting import amount, count
 from harness.evaluation.part_files import PartsFolder
-from harness.runs.parts import FOLDER, in_bytes
+from harness.runs.parts import FOLDER
 
 KEY = re.compile(r"p[0-9a-f]{23}")
 """Names of such folders; nothing else in a cache is touched."""
@@ -44,7 +44,7 @@ class Left:
         """Return it in a line."""
         when = datetime.datetime.fromtimestamp(self.touched, datetime.UTC).isoformat(sep=" ", timespec="minutes")[:16]
         state = ", at work" if self.in_use else ""
-        return f"{self.folder.path.name}  {in_bytes(self.size):>9}  {when}  {self.what}{state}"
+        return f"{self.folder.path.name}  {amount(self.size):>9}  {when}  {self.what}{state}"
 
 
 def left_parts(cache_dir: Path) -> list[Left]:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, open_dict
 
 from harness.base.errors import ConfigError, RunsFailedError, StoreError, VecbudgetError, was_interrupted
+from harness.base.formatting import amount
 from harness.base.memmap import in_memory, take_vectors
 from harness.base.own_code import code_hash
 from harness.base.resources import Stopwatch
@@ -233,7 +234,7 @@ def _say_index(of: int, codec: Codec, docs: NDArray[Any], queries: Float32, dept
         scan(codec, queries, codes, min(depth, codes.n))
     times = len(docs) / len(sample)
     seconds = (time.perf_counter() - began) * times
-    log.info("method: %s of codes; %s", in_bytes(times * codes.nbytes), _work(of, len(docs), seconds))
+    log.info("method: %s of codes; %s", amount(times * codes.nbytes), _work(of, len(docs), seconds))
 
 
 def _sample(of: int, docs: NDArray[Any]) -> Float32:
@@ -247,14 +248,6 @@ def _work(of: int, n: int, seconds: float) -> str:
     workers = launched_workers()
     shared = f", about {seconds / min(workers, of):.3g} s with {workers} workers" if workers > 1 else ""
     return f"{of} parts of up to {boundaries(n, of)[0][1]:,} documents, about {seconds:.3g} s of work{shared}"
-
-
-def in_bytes(count: float) -> str:
-    """Return a number of bytes in the largest unit that leaves one before the point."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def _plan(folder: PartsFolder, docs: NDArray[Any], chunk_rows: int | None) -> Plan | None:
@@ -305,7 +298,7 @@ def finish(folder: PartsFolder, plan: Plan) -> list[Done]:
         rounds = ROUNDS if done else rounds - 1
         taken |= done
     largest = max(done.peak_memory_bytes for done in taken.values())
-    log.info("%d parts are done, by processes of up to %s", len(numbers), in_bytes(largest))
+    log.info("%d parts are done, by processes of up to %s", len(numbers), amount(largest))
     return [taken[number] for number in numbers]
 
 
