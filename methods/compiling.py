@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Self, TypeVar
 from numba import config, njit
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
+
+COMPILES = re.compile(r"^from (?:numba|llvmlite|methods\.compiling)\b", re.MULTILINE)
+IMPORTS = re.compile(r"^from (methods[\w.]*) import (\([^)]*\)|[^\n]+)", re.MULTILINE)
 
 LOCATOR = f"{__name__}.ByContent"
 
@@ -42,9 +46,23 @@ def _say_that_nothing_is_kept() -> None:
 
 @functools.cache
 def _loops() -> bytes:
-    """Return the content of all modules with loops here, since compiled loops hold what they call of other modules."""
-    modules = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-    return b"".join(module for module in modules if b"methods.compiling" in module)
+    """Return the content of all modules with loops here, and of what they import of `methods`.
+
+    Compiled loops hold what they call of other modules, and their numbers.
+    """
+    folder = Path(__file__).parent
+    found = {
+        f"methods.{'.'.join(path.relative_to(folder).with_suffix('').parts)}": path for path in folder.rglob("*.py")
+    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in found.items()}
+    seen = {name for name, text in texts.items() if COMPILES.search(text)}
+    waiting = sorted(seen)
+    while waiting:
+        for package, names in IMPORTS.findall(texts[waiting.pop()]):
+            named = {package, *(f"{package}.{name}" for name in re.findall(r"\w+", names))} & texts.keys() - seen
+            seen |= named
+            waiting += sorted(named)
+    return "".join(texts[name] for name in sorted(seen)).encode()
 
 
 class ByContent:

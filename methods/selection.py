@@ -11,31 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled, loose
+from methods.vector_instructions import DOUBLES, STRIDE, any_reaches, wide_product
 
 Array = NDArray[Any]
-
-STRIDE = 64
-"""Rough scores that are looked at together; most such runs hold no document that can win."""
 
 GROUPS = 4
 """Runs of scores for each place of a heap, whose best say early what can win."""
 
-LANES = 32
-"""Partial sums of `dot`."""
+HEAP_ROUNDING = 2.0**-22
+"""Several times the rounding of a heap's score, and of a limit, to float32."""
 
 
 @compiled
 def dot(left: Array, right: Array) -> float:
     """Return the product of two float32 vectors, summed in float64 in an order that is the same on every machine."""
     width = len(left)
-    sums = np.zeros(LANES)
-    whole = width - width % LANES
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            sums[lane] += np.float64(left[start + lane]) * np.float64(right[start + lane])
-    total = 0.0
-    for lane in range(LANES):
-        total += sums[lane]
+    whole = width - width % DOUBLES
+    total: float = wide_product(left, right, width // DOUBLES)
     for at in range(whole, width):
         total += np.float64(left[at]) * np.float64(right[at])
     return total
@@ -81,45 +73,50 @@ def reached(line: Array, k: int) -> Any:
 
 
 @compiled
+def least(worst: Any, below: float) -> Any:
+    """Return the least rough score of a document that may beat the worst of a heap, which is exact and rounded."""
+    score = np.float64(worst)
+    return np.float32(score - below - HEAP_ROUNDING * abs(score))
+
+
+@compiled
 def enter(
-    queries: Array, docs: Array, rough: Array, margin: Array, first: int, scores: Array, rows: Array, exact: bool
-) -> None:
-    """Let documents enter the heaps of queries.
+    queries: Array, docs: Array, rough: Array, above: Array, below: Array, first: int, scores: Array, rows: Array
+) -> int:
+    """Let documents enter the heaps of queries; return how many products this took.
 
     Parameters
     ----------
     queries, docs : float32 (m, d), (n, d)
-    rough : float32 (m, n)
-        Scores with errors of at most `margin` / 2.
-    margin : float64 (m,)
+    rough : float32, m rows and n columns at least
+        Scores of a query that may be too high by `above`, and too low by `below`.
+    above, below : float64 (m,)
     first : int
         The first document's row number.
     scores, rows : float32 (m, k), int64 (m, k)
         Heaps, changed in place; an empty place has the score -inf and the highest row number there is.
-    exact : bool
-        Whether `rough` holds exact scores, so that no document need be looked at.
     """
-    n = rough.shape[1]
-    for query in range(len(rough)):
-        heap, heap_rows, line = scores[query], rows[query], rough[query]
-        limit = np.float32(np.float64(heap[0]) - margin[query])
+    n, products = len(docs), 0
+    for query in range(len(queries)):
+        heap, heap_rows, line = scores[query], rows[query], rough[query][:n]
+        limit = least(heap[0], below[query])
         if heap[0] == -np.inf:
             # else whatever comes early enters, to be driven out by what comes late
-            limit = np.float32(np.float64(reached(line, len(heap))) - margin[query])
+            limit = np.float32(np.float64(reached(line, len(heap))) - above[query] - below[query])
         for start in range(0, n, STRIDE):
-            run = line[start : start + STRIDE]
-            near = np.int32(0)
-            for value in run:
-                near |= np.int32(1) if value >= limit else np.int32(0)
-            if not near:
+            # most such runs hold no document that can win
+            if start + STRIDE <= n and not any_reaches(line, start, limit):
                 continue
+            run = line[start : start + STRIDE]
             for at in range(len(run)):
                 if run[at] >= limit:
-                    score = run[at] if exact else np.float32(dot(queries[query], docs[start + at]))
+                    products += 1
+                    score = np.float32(dot(queries[query], docs[start + at]))
                     row = first + start + at
                     if score > heap[0] or (score == heap[0] and row < heap_rows[0]):
                         replace_worst(heap, heap_rows, score, row)
-                        limit = max(limit, np.float32(np.float64(heap[0]) - margin[query]))
+                        limit = max(limit, least(heap[0], below[query]))
+    return products
 
 
 @compiled

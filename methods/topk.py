@@ -70,9 +70,15 @@ def search(
     scores, rows = np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), NO_ROW, dtype=np.int64)
     queries = np.ascontiguousarray(queries)
     near = queries if tail is None else _with_tail_as_one(queries, tail)
+    from methods.byte_scores import ByteScores  # numba takes a while to import
+
+    by_bytes = ByteScores.of(queries, near, k)
     for first, docs in blocks:
         docs = np.ascontiguousarray(docs)
         margin = rounding_margin(queries, _loops().longest(docs))
+        if by_bytes is not None and by_bytes.are_worth_while(docs) and np.isfinite(margin).all():
+            by_bytes.enter(docs, first, margin / 2, scores, rows)
+            continue
         for start in range(0, m, QUERY_BLOCK):
             part = slice(start, min(m, start + QUERY_BLOCK))
             _enter(queries[part], near[part], docs, margin[part], first, scores[part], rows[part])
@@ -115,7 +121,8 @@ def _enter(
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _loops().enter(queries[part], docs, rough[part], margin[part], first, scores[part], rows[part], False)
+        off = margin[part] / 2
+        _loops().enter(queries[part], docs, rough[part], off, off, first, scores[part], rows[part])
 
     over_rows(work, len(queries), QUERIES_PER_THREAD)
 

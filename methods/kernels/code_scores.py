@@ -26,8 +26,8 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
-from methods.kernels.lanes import LANES, product
 from methods.stored_rows import VALUES, PackedNumbers, Stored, StoredRows
+from methods.vector_instructions import LANES, product
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]

@@ -1,14 +1,11 @@
-"""Steps of Viterbi's algorithm for sixteen documents at once, and a product of two vectors, as vector instructions.
+"""Steps of Viterbi's algorithm for sixteen documents at once, see `methods.vector_instructions`.
 
-numba's loops over documents are not turned into such instructions where several arrays may overlap. These few steps
-are written in LLVM's language, which is the same for all processors. Arrays are flat, with `LANES` documents beside one
-another; indices count numbers. Every step is elementwise, in the order in which it is written here: its results are
-NumPy's, bit for bit.
+Arrays have `LANES` documents beside one another. Every step is elementwise, in the order in which it is written here:
+its results are NumPy's, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,50 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-
-Emit = Callable[[Any, list[Any]], None]
-
-
-class _Lanes:
-    """Writes instructions over vectors of `LANES` numbers.
-
-    Parameters
-    ----------
-    builder : llvmlite.ir.IRBuilder
-    context : numba's target context
-    """
-
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.context, self.builder = context, builder
-
-    def place(self, kind: Any, array: Any, index: Any) -> Any:
-        """Return a pointer to the vector that begins at an index of an array of a numba type."""
-        data = self.context.make_array(kind)(self.context, self.builder, array).data
-        start = self.builder.gep(data, [index])
-        return self.builder.bitcast(start, ir.VectorType(start.type.pointee, LANES).as_pointer())
-
-    def load(self, place: Any) -> Any:
-        """Return the vector at a pointer."""
-        loaded = self.builder.load(place)
-        loaded.align = 1
-        return loaded
-
-    def store(self, vector: Any, place: Any) -> None:
-        """Write a vector."""
-        self.builder.store(vector, place).align = 1
-
-    def splat(self, value: Any) -> Any:
-        """Return a vector of one number."""
-        vector = ir.VectorType(value.type, LANES)
-        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
-
-    def store_bits(self, flags: Any, kind: Any, array: Any, index: Any) -> None:
-        """Write flags of all lanes as the bits of an entry of a uint16 array, the first lane's lowest."""
-        data = self.context.make_array(kind)(self.context, self.builder, array).data
-        self.builder.store(self.builder.bitcast(flags, ir.IntType(LANES)), self.builder.gep(data, [index]))
+from methods.vector_instructions import LANES, Lanes
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -71,7 +25,7 @@ def squared_error(
     signature = types.void(values, index, types.float32, errors, index, numbers, index)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
-        lanes, kinds = _Lanes(context, builder), signature.args
+        lanes, kinds = Lanes(context, builder), signature.args
         gap = builder.fsub(lanes.load(lanes.place(kinds[0], given[0], given[1])), lanes.splat(given[2]))
         lanes.store(builder.fmul(gap, gap), lanes.place(kinds[3], given[3], given[4]))
         zeros = ir.Constant(ir.VectorType(ir.IntType(8), LANES), None)
@@ -98,7 +52,7 @@ def closer(
     signature = types.void(values, index, types.float32, types.uint8, errors, index, numbers, index)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
-        lanes, kinds = _Lanes(context, builder), signature.args
+        lanes, kinds = Lanes(context, builder), signature.args
         gap = builder.fsub(lanes.load(lanes.place(kinds[0], given[0], given[1])), lanes.splat(given[2]))
         error = builder.fmul(gap, gap)
         errors, numbers = lanes.place(kinds[4], given[4], given[5]), lanes.place(kinds[6], given[6], given[7])
@@ -134,7 +88,7 @@ def cheapest(
     signature = types.void(values, index, levels, bits, index, index, slopes, costs, index, numbers, index)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
-        lanes, kinds = _Lanes(context, builder), signature.args
+        lanes, kinds = Lanes(context, builder), signature.args
         value = lanes.load(lanes.place(kinds[0], given[0], given[1]))
         slope = lanes.load(lanes.place(kinds[6], given[6], ir.Constant(given[1].type, 0)))
         level_data = context.make_array(kinds[2])(context, builder, given[2]).data
@@ -189,7 +143,7 @@ def butterfly(
     )
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
-        lanes, kinds = _Lanes(context, builder), signature.args
+        lanes, kinds = Lanes(context, builder), signature.args
         branches = []
         for start, error, then in zip(given[1:3], given[4:6], given[7:9], strict=True):
             before = lanes.load(lanes.place(kinds[0], given[0], start))
@@ -202,34 +156,5 @@ def butterfly(
         lanes.store(best, lanes.place(kinds[9], given[9], given[10]))
         lanes.store_bits(less, kinds[11], given[11], given[12])
         return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def product(typing: Any, left: Any, left_at: Any, right: Any, right_at: Any, count: Any) -> Any:
-    """Return the product, float32, of `count` times `LANES` numbers of two arrays.
-
-    Numbers that are `LANES` apart are summed, one after the other, and then halves of the sums, again and again.
-    """
-    index = types.uintp
-    signature = types.float32(left, index, right, index, index)
-
-    def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
-        lanes, kinds = _Lanes(context, builder), signature.args
-        zeros = ir.Constant(ir.VectorType(ir.FloatType(), LANES), None)
-        # a variable that LLVM keeps in a register
-        total = cgutils.alloca_once_value(builder, zeros)
-        with cgutils.for_range(builder, given[4]) as loop:
-            at = builder.mul(loop.index, ir.Constant(given[4].type, LANES))
-            one = lanes.load(lanes.place(kinds[0], given[0], builder.add(given[1], at)))
-            other = lanes.load(lanes.place(kinds[2], given[2], builder.add(given[3], at)))
-            builder.store(builder.fadd(builder.load(total), builder.fmul(one, other)), total)
-        found = builder.load(total)
-        sums = [builder.extract_element(found, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
-        while len(sums) > 1:
-            half = len(sums) // 2
-            sums = [builder.fadd(low, high) for low, high in zip(sums[:half], sums[half:], strict=True)]
-        return sums[0]
 
     return signature, emit

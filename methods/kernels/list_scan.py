@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from methods.compiling import compiled
 from methods.kernels import code_scores
-from methods.selection import STRIDE, dot, replace_worst
+from methods.selection import dot, replace_worst
+from methods.vector_instructions import STRIDE, any_reaches
 
 Array = NDArray[Any]
 
@@ -59,12 +60,9 @@ def enter_some(
         heap, heap_rows, line = scores[query], rows[query], rough[place]
         limit = np.float32(np.float64(heap[0]) - margin[place])
         for start in range(0, n, STRIDE):
-            run = line[start : start + STRIDE]
-            near = np.int32(0)
-            for value in run:
-                near |= np.int32(1) if value >= limit else np.int32(0)
-            if not near:
+            if start + STRIDE <= n and not any_reaches(line, start, limit):
                 continue
+            run = line[start : start + STRIDE]
             for at in range(len(run)):
                 if run[at] >= limit:
                     if beside:

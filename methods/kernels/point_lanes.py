@@ -1,7 +1,7 @@
 """Steps of reading lattice points, for eight dimensions or eight points at once, as vector instructions.
 
-Like `methods.kernels.lanes`, and for the same reason: written in LLVM's language, each step elementwise in the order in
-which it is written, so that results are NumPy's, bit for bit. Arrays are flat; indices count their entries.
+See `methods.vector_instructions`: each step is elementwise, in the order in which it is written, so that results are
+NumPy's, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,35 +14,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from methods.vector_instructions import Lanes
+
 EIGHT = 8
 
 _INDEX = types.uintp
 _WIDE, _BYTE, _SHORT = ir.IntType(64), ir.IntType(8), ir.IntType(32)
-
-
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    """Return a pointer to the eight entries of an array of a numba type that begin at an index."""
-    start = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
-    return builder.bitcast(start, ir.VectorType(start.type.pointee, EIGHT).as_pointer())
-
-
-def _load(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    loaded = builder.load(_place(context, builder, kind, array, index))
-    loaded.align = 1
-    return loaded
-
-
-def _store(context: Any, builder: Any, vector: Any, kind: Any, array: Any, index: Any) -> None:
-    builder.store(vector, _place(context, builder, kind, array, index)).align = 1
-
-
-def _splat(builder: Any, value: Any) -> Any:
-    """Return a vector of one number."""
-    vector = ir.VectorType(value.type, EIGHT)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_SHORT, 0))
-    return builder.shuffle_vector(
-        first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_SHORT, EIGHT), None)
-    )
 
 
 def _same(kind: Any, value: float) -> Any:
@@ -76,12 +53,13 @@ def move_eight(typing: Any, values: Any, at: Any, deviation: Any, mean: Any, dim
     signature = types.void(values, _INDEX, deviation, mean, _INDEX, moved, _INDEX)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes = Lanes(context, builder, EIGHT)
         kinds = signature.args
         product = builder.fmul(
-            _load(context, builder, kinds[0], given[0], given[1]), _load(context, builder, kinds[2], given[2], given[4])
+            lanes.load(lanes.place(kinds[0], given[0], given[1])), lanes.load(lanes.place(kinds[2], given[2], given[4]))
         )
-        total = builder.fadd(product, _load(context, builder, kinds[3], given[3], given[4]))
-        _store(context, builder, total, kinds[5], given[5], given[6])
+        total = builder.fadd(product, lanes.load(lanes.place(kinds[3], given[3], given[4])))
+        lanes.store(total, lanes.place(kinds[5], given[5], given[6]))
         return context.get_dummy_value()
 
     return signature, emit
@@ -107,16 +85,17 @@ def place_eight(
     signature = types.void(sizes, _INDEX, types.uint32, types.float64, deviation, mean, _INDEX, placed, _INDEX)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes = Lanes(context, builder, EIGHT)
         kinds = signature.args
-        size = _scaled(builder, _load(context, builder, kinds[0], given[0], given[1]), _splat(builder, given[3]))
+        size = _scaled(builder, lanes.load(lanes.place(kinds[0], given[0], given[1])), lanes.splat(given[3]))
         shorts = ir.VectorType(_SHORT, EIGHT)
         # each sign as the highest bit of its lane
-        sign = builder.shl(_splat(builder, given[2]), ir.Constant(shorts, [31 - place for place in range(EIGHT)]))
+        sign = builder.shl(lanes.splat(given[2]), ir.Constant(shorts, [31 - place for place in range(EIGHT)]))
         sign = builder.and_(sign, _same(_SHORT, 1 << 31))
         signed = builder.bitcast(builder.xor(builder.bitcast(size, shorts), sign), size.type)
-        product = builder.fmul(signed, _load(context, builder, kinds[4], given[4], given[6]))
-        total = builder.fadd(product, _load(context, builder, kinds[5], given[5], given[6]))
-        _store(context, builder, total, kinds[7], given[7], given[8])
+        product = builder.fmul(signed, lanes.load(lanes.place(kinds[4], given[4], given[6])))
+        total = builder.fadd(product, lanes.load(lanes.place(kinds[5], given[5], given[6])))
+        lanes.store(total, lanes.place(kinds[7], given[7], given[8]))
         return context.get_dummy_value()
 
     return signature, emit
@@ -143,39 +122,40 @@ def next_symbols(
     signature = types.void(ranks, left, _INDEX, types.uint64, types.uint64, types.uint64, symbols, _INDEX)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes = Lanes(context, builder, EIGHT)
         arrays, index = signature.args, given[2].type
         second = ir.Constant(index, EIGHT)
-        rank = _load(context, builder, arrays[0], given[0], ir.Constant(index, 0))
-        orders = _load(context, builder, arrays[0], given[0], second)
-        target = builder.mul(rank, _splat(builder, given[3]))
+        rank = lanes.load(lanes.place(arrays[0], given[0], ir.Constant(index, 0)))
+        orders = lanes.load(lanes.place(arrays[0], given[0], second))
+        target = builder.mul(rank, lanes.splat(given[3]))
         zeros = _same(_WIDE, 0)
         # variables that LLVM keeps in registers
         before, below, same, symbol = (cgutils.alloca_once_value(builder, zeros) for _ in range(4))
         with cgutils.for_range(builder, given[2]) as loop:
-            count = _load(context, builder, arrays[1], given[1], builder.mul(loop.index, second))
+            count = lanes.load(lanes.place(arrays[1], given[1], builder.mul(loop.index, second)))
             passed = builder.load(before)
             # of the orders, those whose first symbol comes earlier are the share of the places that these have
             reached = builder.icmp_unsigned("<=", builder.mul(orders, passed), target)
             builder.store(builder.select(reached, passed, builder.load(below)), below)
             builder.store(builder.select(reached, count, builder.load(same)), same)
-            number = _splat(builder, builder.zext(loop.index, _WIDE) if index.width < 64 else loop.index)
+            number = lanes.splat(builder.zext(loop.index, _WIDE) if index.width < 64 else loop.index)
             builder.store(builder.select(reached, number, builder.load(symbol)), symbol)
             builder.store(builder.add(passed, count), before)
         chosen = builder.load(symbol)
         with cgutils.for_range(builder, given[2]) as loop:
             place = builder.mul(loop.index, second)
-            number = _splat(builder, builder.zext(loop.index, _WIDE) if index.width < 64 else loop.index)
+            number = lanes.splat(builder.zext(loop.index, _WIDE) if index.width < 64 else loop.index)
             used = builder.zext(builder.icmp_unsigned("==", chosen, number), zeros.type)
-            count = builder.sub(_load(context, builder, arrays[1], given[1], place), used)
-            _store(context, builder, count, arrays[1], given[1], place)
-        shift, inverse = _splat(builder, given[4]), _splat(builder, given[5])
+            count = builder.sub(lanes.load(lanes.place(arrays[1], given[1], place)), used)
+            lanes.store(count, lanes.place(arrays[1], given[1], place))
+        shift, inverse = lanes.splat(given[4]), lanes.splat(given[5])
 
         def share(places: Any) -> Any:
             return builder.mul(builder.lshr(builder.mul(orders, places), shift), inverse)
 
-        _store(context, builder, builder.sub(rank, share(builder.load(below))), arrays[0], given[0], second.type(0))
-        _store(context, builder, share(builder.load(same)), arrays[0], given[0], second)
-        _store(context, builder, chosen, arrays[6], given[6], given[7])
+        lanes.store(builder.sub(rank, share(builder.load(below))), lanes.place(arrays[0], given[0], second.type(0)))
+        lanes.store(share(builder.load(same)), lanes.place(arrays[0], given[0], second))
+        lanes.store(chosen, lanes.place(arrays[6], given[6], given[7]))
         return context.get_dummy_value()
 
     return signature, emit
@@ -202,22 +182,23 @@ def sign_freely(
     signature = types.void(signs, symbols, _INDEX, types.int64, types.int64, types.int64, scales, signed)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes = Lanes(context, builder, EIGHT)
         arrays, index = signature.args, given[2].type
         second = ir.Constant(index, EIGHT)
-        symbol = _load(context, builder, arrays[1], given[1], given[2])
-        value = builder.add(builder.mul(symbol, _splat(builder, given[4])), _splat(builder, given[3]))
-        left = _load(context, builder, arrays[0], given[0], ir.Constant(index, 0))
-        odd = _load(context, builder, arrays[0], given[0], second)
+        symbol = lanes.load(lanes.place(arrays[1], given[1], given[2]))
+        value = builder.add(builder.mul(symbol, lanes.splat(given[4])), lanes.splat(given[3]))
+        left = lanes.load(lanes.place(arrays[0], given[0], ir.Constant(index, 0)))
+        odd = lanes.load(lanes.place(arrays[0], given[0], second))
         one, zeros = _same(_WIDE, 1), _same(_WIDE, 0)
-        follows = _splat(builder, given[5])
+        follows = lanes.splat(given[5])
         some = builder.zext(builder.icmp_signed(">", value, zeros), one.type)
         free = builder.and_(some, builder.xor(follows, one))
         negative = builder.or_(builder.and_(left, free), builder.and_(builder.and_(odd, one), follows))
-        _store(context, builder, builder.lshr(left, free), arrays[0], given[0], ir.Constant(index, 0))
-        _store(context, builder, builder.add(odd, negative), arrays[0], given[0], second)
+        lanes.store(builder.lshr(left, free), lanes.place(arrays[0], given[0], ir.Constant(index, 0)))
+        lanes.store(builder.add(odd, negative), lanes.place(arrays[0], given[0], second))
         value = builder.select(builder.icmp_unsigned("==", negative, one), builder.sub(zeros, value), value)
-        scale = _load(context, builder, arrays[6], given[6], ir.Constant(index, 0))
-        _store(context, builder, _scaled(builder, value, scale), arrays[7], given[7], given[2])
+        scale = lanes.load(lanes.place(arrays[6], given[6], ir.Constant(index, 0)))
+        lanes.store(_scaled(builder, value, scale), lanes.place(arrays[7], given[7], given[2]))
         return context.get_dummy_value()
 
     return signature, emit
@@ -240,15 +221,16 @@ def sign_by_words(typing: Any, words: Any, place: Any, symbols: Any, at: Any, sc
     signature = types.void(words, types.uint64, symbols, _INDEX, scales, signed)
 
     def emit(context: Any, builder: Any, signature: Any, given: list[Any]) -> Any:
+        lanes = Lanes(context, builder, EIGHT)
         arrays, start = signature.args, ir.Constant(given[3].type, 0)
         one, zeros = _same(_WIDE, 1), _same(_WIDE, 0)
-        symbol = _load(context, builder, arrays[2], given[2], given[3])
-        word = builder.lshr(_load(context, builder, arrays[0], given[0], start), _splat(builder, given[1]))
+        symbol = lanes.load(lanes.place(arrays[2], given[2], given[3]))
+        word = builder.lshr(lanes.load(lanes.place(arrays[0], given[0], start)), lanes.splat(given[1]))
         turned = builder.and_(builder.add(symbol, word), one)
         value = builder.add(builder.shl(symbol, one), one)
         value = builder.select(builder.icmp_unsigned("==", turned, one), builder.sub(zeros, value), value)
-        scale = _load(context, builder, arrays[4], given[4], start)
-        _store(context, builder, _scaled(builder, value, scale), arrays[5], given[5], given[3])
+        scale = lanes.load(lanes.place(arrays[4], given[4], start))
+        lanes.store(_scaled(builder, value, scale), lanes.place(arrays[5], given[5], given[3]))
         return context.get_dummy_value()
 
     return signature, emit

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
-from methods.kernels.lanes import LANES, butterfly, cheapest
+from methods.kernels.lanes import butterfly, cheapest
+from methods.vector_instructions import LANES
 
 Array = NDArray[Any]
 

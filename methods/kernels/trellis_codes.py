@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.compiling import compiled
-from methods.kernels.lanes import LANES, butterfly, closer, squared_error
+from methods.kernels.lanes import butterfly, closer, squared_error
 from methods.kernels.point_lanes import eight_bytes
+from methods.vector_instructions import LANES
 
 Array = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import methods
-from methods.compiling import ByContent
+from methods.compiling import ByContent, _loops
 
 SCRIPT = """
 import numpy as np
@@ -83,3 +83,11 @@ def test_a_notebook_s_loop_has_its_place(tmp_path: Path, monkeypatch: pytest.Mon
     without_source: dict[str, Any] = {}
     exec("def loop(values): return values", without_source)
     assert ByContent.from_function(without_source["loop"], "<string>") is None
+
+
+def test_what_is_compiled_goes_by_all_that_a_loop_can_have_seen() -> None:
+    """Loops hold the instructions and the numbers of modules that have no loops themselves."""
+    seen = _loops().decode()
+    assert "def wide_product(" in seen, "written in LLVM's language"
+    assert "VALUES = " in seen, "a number that loops import"
+    assert "class Codec(" not in seen, "whose changes would have every loop compiled anew"
