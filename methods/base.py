@@ -473,9 +473,13 @@ class Transform(Part, ABC):
     is_linear: ClassVar[bool] = False
     """Whether documents and queries are mapped by matrices, once a constant is taken from the documents."""
 
-    def transform_docs(self, docs: Any) -> Any:
-        """Return documents (n, d) in the new space, float32 (n, d')."""
-        return self._transform_docs(self._checked(docs, "docs", self._check_fitted()))
+    def transform_docs(self, docs: Any, leading: int | None = None) -> Any:
+        """Return documents (n, d) in the new space, float32 (n, d').
+
+        Whoever looks at the first `leading` dimensions only may get zeros in the others, which saves computing them.
+        """
+        checked = self._checked(docs, "docs", self._check_fitted())
+        return self._transform_docs(checked) if leading is None else self._transform_leading(checked, leading)
 
     def transform_queries(self, queries: Any) -> Any:
         """Return queries (m, d) in the new space, float32 (m, d')."""
@@ -483,6 +487,10 @@ class Transform(Part, ABC):
 
     @abstractmethod
     def _transform_docs(self, docs: Any) -> Any: ...
+
+    def _transform_leading(self, docs: Any, leading: int) -> Any:
+        """Return `_transform_docs`, or zeros from dimension `leading` on."""
+        return self._transform_docs(docs)
 
     def _transform_queries(self, queries: Any) -> Any:
         return self._transform_docs(queries)
@@ -683,6 +691,23 @@ class Codec(Part, ABC):
         vectors = self._checked(queries, "queries", self._query_width())
         return self._search(vectors, codes, min(k, codes.n))
 
+    def search_parts(
+        self, queries: ArrayLike, parts: Iterable[tuple[int, Codes]], k: int
+    ) -> tuple[Float32, NDArray[np.int64]]:
+        """Return what `search` does of codes that come one part after another, as (first row number, Codes).
+
+        `k` is at most the number of all documents. Codes that a search must see all at once cannot come so.
+        """
+        vectors = self._checked(queries, "queries", self._query_width())
+        if self.row_wise and self._searches_decoded(len(vectors)):
+            return self._search_decoded(vectors, parts, k)
+        scores, rows = np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
+        for first, codes in parts:
+            more_scores, more_rows = self._search(vectors, codes, min(k, codes.n))
+            length = min(k, scores.shape[1] + more_scores.shape[1])
+            scores, rows = topk.merge(scores, rows, more_scores, more_rows + first, length)
+        return scores, rows
+
     def on_disk(self, names: Iterable[str]) -> set[str]:
         """Return those of the codes' array names that a search reads for a short list only; the rest is resident."""
         return set()
@@ -733,6 +758,10 @@ class Codec(Part, ABC):
         """
         return None
 
+    def _leading(self) -> int:
+        """Return of how many first dimensions `encode` looks at the numbers: all, where nothing else is known."""
+        return self._check_fitted()
+
     def _bits_per_dimension(self) -> Array | None:
         """Return the bits that each dimension of the given vectors takes, float64 (d,); None if that is not known."""
         return None
@@ -762,12 +791,24 @@ class Codec(Part, ABC):
 
     def _search(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Search exhaustively; k is at most n. A subclass with a faster kernel overrides this."""
-        projected = self._query_matrix(queries)
-        width = projected.shape[1]
         if not self.row_wise:
-            return topk.search(projected, [(0, self._doc_matrix(codes))], k)
-        rows = row_blocks(codes.n, 4 * width, SEARCHED_BYTES)
-        blocks = ((start, self._doc_matrix(codes[start:stop])) for start, stop in rows)
+            return topk.search(self._query_matrix(queries), [(0, self._doc_matrix(codes))], k)
+        return self._search_decoded(queries, [(0, codes)], k)
+
+    def _searches_decoded(self, m: int) -> bool:
+        """Return whether `_search` of so many queries is `_search_decoded`; whoever overrides the first says when."""
+        return type(self)._search is Codec._search
+
+    def _search_decoded(
+        self, queries: Any, parts: Iterable[tuple[int, Codes]], k: int
+    ) -> tuple[Float32, NDArray[np.int64]]:
+        """Search documents as they are decoded, a block at a time, in one go over all parts."""
+        projected = self._query_matrix(queries)
+        blocks = (
+            (first + start, self._doc_matrix(codes[start:stop]))
+            for first, codes in parts
+            for start, stop in row_blocks(codes.n, 4 * projected.shape[1], SEARCHED_BYTES)
+        )
         return topk.search(projected, blocks, k, None if self.scoring == "raw_codes" else self._tail())
 
     def _score_listed(self, queries: Any, codes: Codes, listed: NDArray[np.int64]) -> Float32:
@@ -820,14 +861,15 @@ def unit_rows(vectors: Float32, lengths: Array | None = None) -> Float32:
     return scaled
 
 
-def project(vectors: Float32, matrix: Array) -> Float32:
-    """Return `vectors @ matrix`, float32.
+def project(vectors: Float32, matrix: Array, leading: int | None = None) -> Float32:
+    """Return `vectors @ matrix`, float32; zeros from column `leading` on, if that is given.
 
     Summed in float64: BLAS sums float32 products in an order that depends on the shape of the whole product, and a
     last-bit difference can flip a code. This way a document's bytes do not depend on how the corpus was chunked.
     """
     out = np.empty((len(vectors), matrix.shape[1]), dtype=np.float32)
-    wide = np.asarray(matrix, dtype=np.float64)
+    wide = np.asarray(matrix[:, :leading], dtype=np.float64)
+    out[:, wide.shape[1] :] = 0
     for start, stop in row_blocks(len(vectors), 8 * max(vectors.shape[1], matrix.shape[1])):
-        out[start:stop] = vectors[start:stop].astype(np.float64) @ wide
+        out[start:stop, : wide.shape[1]] = vectors[start:stop].astype(np.float64) @ wide
     return out

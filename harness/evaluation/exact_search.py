@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,15 +51,21 @@ def scan(
     codec: Codec, queries: Float32, codes: Codes, depth: int, chunk_rows: int | None = None
 ) -> tuple[Float32, Int64]:
     """Return the best min(depth, n) rows of some codes: of two tiers, the first one's; see `search`."""
-    look = codec.search if codec.tiers is None else codec.tiers.scan
+    parts = _parts(codes, codes.n if chunk_rows is None else chunk_rows)
+    if codec.tiers is None:
+        return codec.search_parts(queries, parts, min(depth, codes.n))
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    step = codes.n if chunk_rows is None else chunk_rows
-    for start in range(0, codes.n, step):
-        part = codes[start : start + step]
-        more_scores, more_rows = look(queries, part, min(depth, part.n))
-        release(*codes.rows.values())
+    for start, part in parts:
+        more_scores, more_rows = codec.tiers.scan(queries, part, min(depth, part.n))
         scores, rows = topk.merge(scores, rows, more_scores, more_rows + start, min(depth, start + part.n))
     return scores, rows
+
+
+def _parts(codes: Codes, rows: int) -> Iterator[tuple[int, Codes]]:
+    """Yield (first row, Codes) of so many rows at a time; those of a file are given back once they are done with."""
+    for start in range(0, codes.n, rows):
+        yield start, codes[start : start + rows]
+        release(*codes.rows.values())
 
 
 def finished(

@@ -114,7 +114,10 @@ class Sign(Codec):
     def _levels(self, codes: Codes) -> Float32:
         return np.unpackbits(codes.array, axis=1, count=self.dim_).astype(np.float32)
 
+    def _searches_decoded(self, m: int) -> bool:
+        return self.scoring != "symmetric"
+
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        if self.scoring != "symmetric":
+        if self._searches_decoded(len(queries)):
             return super()._search(queries, codes, k)
         return hamming.search(self._encode_queries(queries).array, codes.array, self.dim_, k)

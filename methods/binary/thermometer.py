@@ -162,8 +162,11 @@ class Thermometer(Codec):
             return np.concatenate([queries, _larger_of_pairs(queries)], axis=1)
         return np.tile(queries, (1, self.bits))
 
+    def _searches_decoded(self, m: int) -> bool:
+        return self.scoring != "symmetric"
+
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        if self.scoring != "symmetric":
+        if self._searches_decoded(len(queries)):
             return super()._search(queries, codes, k)
         return hamming.search(self._encode_queries(queries).array, codes.array, self._width, k)
 

@@ -236,10 +236,10 @@ class Chain(Codec):
             return Place(point[0], None, 0.0)
         return Place(point[0], (lost / length).astype(np.float32), length)
 
-    def _transform_docs(self, docs: Float32) -> Float32:
+    def _transform_docs(self, docs: Float32, leading: int | None = None) -> Float32:
         docs = self._about_centre(docs)
-        for transform in self.transforms:
-            docs = transform.transform_docs(docs)
+        for number, transform in enumerate(self.transforms, start=1):
+            docs = transform.transform_docs(docs, leading if number == len(self.transforms) else None)
         return docs
 
     def _transform_queries(self, queries: Float32) -> Float32:
@@ -248,7 +248,7 @@ class Chain(Codec):
         return queries
 
     def _encode(self, docs: Float32) -> Codes:
-        return self.codec.encode(self._transform_docs(docs))
+        return self.codec.encode(self._transform_docs(docs, self.codec._leading()))
 
     def _decode(self, codes: Codes) -> Float32:
         if self._place is None:
@@ -354,6 +354,16 @@ class Chain(Codec):
         if self._only_forwards:
             return self.codec._search(self._transform_queries(self._query_side(queries)), codes, k)
         return super()._search(queries, codes, k)
+
+    def _searches_decoded(self, m: int) -> bool:
+        return not self._only_forwards or self.codec._searches_decoded(m)
+
+    def _search_decoded(
+        self, queries: Float32, parts: Iterable[tuple[int, Codes]], k: int
+    ) -> tuple[Float32, NDArray[np.int64]]:
+        if self._only_forwards:
+            return self.codec._search_decoded(self._transform_queries(self._query_side(queries)), parts, k)
+        return super()._search_decoded(queries, parts, k)
 
     def _query_side(self, queries: Float32) -> Float32:
         """Return queries less what the documents that they meet lack too: the centre, where code meets code."""

@@ -233,11 +233,14 @@ class FaissCodec(Codec):
             raise MethodError(f"FaissCodec: codes of '{self.index_string}' are uint8 (n, {width}), but {actual}")
         return np.ascontiguousarray(array)
 
-    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+    def _searches_decoded(self, m: int) -> bool:
         # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
         # which; decoding is as fast and keeps equal documents equal
         steady = re.match("PQ|SQ", self.factory) is not None
-        if self.scoring != "asymmetric" or self.renormalizes or not steady:
+        return self.scoring != "asymmetric" or self.renormalizes or not steady
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        if self._searches_decoded(len(queries)):
             return super()._search(queries, codes, k)
         import faiss
 

@@ -181,9 +181,12 @@ class LatticeCoded(Codec):
         return np.repeat(self.bits_ / self.widths_, self.widths_)[: self.dim_]
 
     def _tail(self) -> Float32:
-        last = np.flatnonzero(self.bits_).max(initial=-1)
-        tail: Float32 = self.mean_[self.widths_[: last + 1].sum(dtype=np.int64) :]
+        tail: Float32 = self.mean_[self._leading() :]
         return tail
+
+    def _leading(self) -> int:
+        last = np.flatnonzero(self.bits_).max(initial=-1)
+        return int(self.widths_[: last + 1].sum(dtype=np.int64))
 
     def _groups(self) -> list[tuple[_Codebook, Int64, Int64]]:
         """Return (codebook, first dimensions, first bits) of all blocks that share a codebook."""

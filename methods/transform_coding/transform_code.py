@@ -223,6 +223,13 @@ class TransformCode(Codec):
         """The bytes' tables for compiled loops."""
         return product_codes.layout(self._groups, self._centroids)
 
+    def _leading(self) -> int:
+        return int(self.order_.max()) + 1
+
+    def _tail(self) -> Float32:
+        tail: Float32 = self.rest_[self._idle >= self._leading()]
+        return tail
+
     def _encode(self, docs: Float32) -> Codes:
         if self._is_joint:
             return Codes.packed(k_means.codes(docs, self._tables, self._groups))
@@ -263,9 +270,12 @@ class TransformCode(Codec):
         layout = self._layout
         return StoredRows(codes.array, ByteTables(layout.starts, layout.dims, layout.columns), point)
 
-    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
+    def _searches_decoded(self, m: int) -> bool:
         # decoded once, documents meet many queries in one matrix product; tables are for a few
-        if self.scoring != "asymmetric" or not self.whole_bytes_ or len(queries) >= MANY_QUERIES:
+        return self.scoring != "asymmetric" or not self.whole_bytes_ or m >= MANY_QUERIES
+
+    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
+        if self._searches_decoded(len(queries)):
             return super()._search(queries, codes, k)
         scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalizes)
         return scan.search(queries, codes, self.decode, k)

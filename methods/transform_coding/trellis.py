@@ -332,8 +332,11 @@ class TrellisCoded(Codec):
         return self.rates_ / 2
 
     def _tail(self) -> Float32:
-        tail: Float32 = self.mean_[np.flatnonzero(self.rates_).max(initial=-1) + 1 :]
+        tail: Float32 = self.mean_[self._leading() :]
         return tail
+
+    def _leading(self) -> int:
+        return int(np.flatnonzero(self.rates_).max(initial=-1)) + 1
 
     def _trellis(self) -> Trellis:
         """Return the trellis of the fitted rates and levels."""

@@ -107,7 +107,10 @@ class SVD(Transform):
         return eigenbasis(moment)
 
     def _transform_docs(self, docs: Float32) -> Float32:
-        return project(docs - self.mean_ if self.centre in ("both", "docs") else docs, self.components_)
+        return self._transform_leading(docs, self.components_.shape[1])
+
+    def _transform_leading(self, docs: Float32, leading: int) -> Float32:
+        return project(docs - self.mean_ if self.centre in ("both", "docs") else docs, self.components_, leading)
 
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries - self.mean_ if self.centre == "both" else queries, self.components_)

@@ -79,6 +79,9 @@ class ScoreAware(Transform):
     def _transform_docs(self, docs: Float32) -> Float32:
         return project(docs, self.forward_)
 
+    def _transform_leading(self, docs: Float32, leading: int) -> Float32:
+        return project(docs, self.forward_, leading)
+
     def _transform_queries(self, queries: Float32) -> Float32:
         return project(queries, self.backward_)
 

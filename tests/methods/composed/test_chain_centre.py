@@ -221,11 +221,38 @@ def test_parameters_that_came_later_are_no_part_of_an_identity_at_their_default(
     assert Sign(centre="mean", scale="mean").parameters()["centre"] == "mean"
 
 
+ENDING = [
+    TrellisCoded(nbytes=1, states=4),
+    LatticeCoded(nbytes=1),
+    TransformCode(nbytes=1),
+    TransformCode(nbytes=1, codebook="joint", tail=2),
+]
+"""Codecs that have no bits for the last dimensions, once these are in the order of their variance."""
+
+
+@pytest.mark.parametrize("codec", ENDING, ids=lambda codec: type(codec).__name__)
+@pytest.mark.parametrize("transform", [SVD(), SVD(centre="docs"), ScoreAware()])
+def test_codes_are_of_the_dimensions_that_codecs_say_they_look_at(codec, transform):
+    docs, queries = crowded(0.5), crowded(0.5, n=20, seed=1)
+    chain = Chain(transforms=[transform], codec=codec).fit(docs, queries)
+    whole = transform.transform_docs(docs)
+    leading = codec._leading()
+    assert 0 < leading < D
+    others = whole.copy()
+    others[:, leading:] = 1e3
+    short = transform.transform_docs(docs, leading)
+    assert not short[:, leading:].any()
+    np.testing.assert_allclose(short[:, :leading], whole[:, :leading], rtol=1e-6)
+    expected = codec.encode(whole).array
+    for same in (codec.encode(others), codec.encode(short), chain.encode(docs)):
+        np.testing.assert_array_equal(same.array, expected)
+
+
 @pytest.mark.parametrize("renormalize", [False, True])
 @pytest.mark.parametrize(
     "transforms", [[], [SVD()], [SVD(dim=24, centre="docs")], [ScoreAware()]], ids=lambda parts: str(len(parts))
 )
-@pytest.mark.parametrize("codec", [TrellisCoded(nbytes=1, states=4), LatticeCoded(nbytes=1)], ids=["trellis", "e8"])
+@pytest.mark.parametrize("codec", ENDING, ids=lambda codec: type(codec).__name__)
 def test_documents_end_in_the_tail_that_a_search_is_told_of(codec, transforms, renormalize):
     docs, queries = crowded(0.5), crowded(0.5, n=20, seed=1)
     for chain in (
