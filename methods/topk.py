@@ -72,10 +72,10 @@ def search(
     near = queries if tail is None else _with_tail_as_one(queries, tail)
     from methods.byte_scores import ByteScores  # numba takes a while to import
 
-    by_bytes = ByteScores.of(queries, near, k)
+    by_bytes, each = ByteScores.of(queries, near, k), rounding_margin(queries, 1.0)
     for first, docs in blocks:
         docs = np.ascontiguousarray(docs)
-        margin = rounding_margin(queries, _loops().longest(docs))
+        margin = each * _loops().longest(docs)
         if by_bytes is not None and by_bytes.are_worth_while(docs) and np.isfinite(margin).all():
             by_bytes.enter(docs, first, margin / 2, scores, rows)
             continue

@@ -52,7 +52,7 @@ Int64 = NDArray[np.int64]
 
 FOLDER = "parts"
 
-SAMPLE = 2048
+SAMPLE = 8192
 """Documents on which the time that parts will take is measured."""
 
 ROUNDS = 3
