@@ -217,24 +217,26 @@ def estimate(parts: Parts, inputs: Inputs, spec: MethodSpec) -> None:
 def _say_exact(of: int, docs: NDArray[Any], queries: Float32, depth: int) -> None:
     """Say what ranking with the vectors themselves will take, by what a sample of the documents takes here."""
     sample = _sample(of, docs)
-    search_uncompressed(queries[:1], sample[:16], 1)  # compiles
-    began = time.perf_counter()
-    search_uncompressed(queries, sample, min(depth, len(sample)))
-    seconds = (time.perf_counter() - began) * len(docs) / len(sample)
+    seconds = _seconds(lambda: search_uncompressed(queries, sample, min(depth, len(sample)))) * len(docs) / len(sample)
     log.info("float32 ranking, unless it is kept already: %s", _work(of, len(docs), seconds))
 
 
 def _say_index(of: int, codec: Codec, docs: NDArray[Any], queries: Float32, depth: int) -> None:
     """Say what a fitted method's codes will take, in bytes and in seconds."""
     sample = _sample(of, docs)
-    scan(codec, queries[:1], encode(codec, sample[:16]), 1)  # compiles
-    began = time.perf_counter()
-    codes = encode(codec, sample)
+    codes, times = encode(codec, sample), len(docs) / len(sample)
+    seconds = _seconds(lambda: encode(codec, sample)) * times
     if in_parts(codec):
-        scan(codec, queries, codes, min(depth, codes.n))
-    times = len(docs) / len(sample)
-    seconds = (time.perf_counter() - began) * times
+        seconds += _seconds(lambda: scan(codec, queries, codes, min(depth, codes.n))) * times
     log.info("method: %s of codes; %s", amount(times * codes.nbytes), _work(of, len(docs), seconds))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return what some work takes once it has been done, and everything for it is compiled and loaded."""
+    work()
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _sample(of: int, docs: NDArray[Any]) -> Float32:

@@ -4,8 +4,8 @@
 
 Vectors are made (clusters, decaying spectrum). Methods are fitted on a sample; what is timed is the search for the top
 100 over all codes, best of three, after one warm-up. FAISS's index is of the kind that ours searches (IndexPQFastScan
-for kernel=fast_scan) and holds its codes beforehand; ours takes them anew in each call, as every search does. The last
-column is ours over FAISS's.
+for kernel=fast_scan; IndexRaBitQ for signs) and holds its codes beforehand; ours takes them anew in each call, as every
+search does. The last column is ours over FAISS's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from harness.evaluation.index_build import encode
 from harness.runs.catalogue import members, method_card
 from harness.runs.config import MethodSpec
 from methods.base import Codec, Codes
+from methods.binary.sign import Sign
 from methods.composed.chain import Chain
 from methods.product.faiss_codec import FaissCodec
 from methods.scalar.cast import Cast
@@ -65,6 +66,12 @@ def faiss_twin(codec: Codec, codes: Codes, docs: np.ndarray) -> Callable[[np.nda
         index, columns = index_pq(codec.codec, codes)
         transform = codec.transforms[0]
         return lambda queries: index.search(arrange(transform.transform_queries(queries), columns), 100)
+    if isinstance(codec, Sign) and codec.scoring == "asymmetric":
+        # as many bits, and the two numbers of each document that RaBitQ has beside them; queries of 4 bits, its default
+        signs = faiss.IndexRaBitQ(docs.shape[1], faiss.METRIC_INNER_PRODUCT)
+        signs.train(docs[:10_000])
+        signs.add(docs)
+        return lambda queries: signs.search(queries, 100)
     if isinstance(codec, Cast) and codec.dtype == "float32":
         index = faiss.IndexFlatIP(docs.shape[1])
         index.add(docs)
