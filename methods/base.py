@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -49,6 +50,15 @@ PROJECTED_BYTES = 2 << 20
 
 SEARCHED_BYTES = 4 << 20
 """Decoded documents are searched in blocks of about this many: small enough for cache-friendly products."""
+
+FEW_QUERIES = 20
+"""Queries up to which codes that say what they stand for may be scored as they lie; for more they are decoded."""
+
+DECODED_COST = 4.0
+"""What decoding a document and multiplying it take, in lookups for each of its dimensions."""
+
+SPARE = 128
+"""Documents beside k that rough scores may leave open; a query that has more is searched without them."""
 
 ROWS_PER_THREAD = 1024
 """Rows for which a thread of its own is worth its start."""
@@ -416,6 +426,7 @@ class Part:
         width = None if self.maps_queries else vectors.shape[1]
         examples = None if queries is None else self._checked(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
+        vars(self).pop("_kept_scored", None)
         with one_thread():
             self._learn_lengths(vectors)
             self._fit_pairs(vectors, examples, answers)
@@ -459,6 +470,7 @@ class Part:
         """
         if "dim_" not in arrays or arrays["dim_"].ndim:
             raise MethodError(f"{type(self).__name__}: not a saved state (no number 'dim_'): {sorted(arrays)}")
+        vars(self).pop("_kept_scored", None)
         for name, array in arrays.items():
             setattr(self, name, array if array.ndim else array.item())
         return self
@@ -796,7 +808,35 @@ class Codec(Part, ABC):
         """Search exhaustively; k is at most n. A subclass with a faster kernel overrides this."""
         if not self.row_wise:
             return topk.search(self._query_matrix(queries), [(0, self._doc_matrix(codes))], k)
-        return self._search_decoded(queries, [(0, codes)], k)
+        found = self._scan_codes(queries, codes, k) if len(queries) <= FEW_QUERIES else None
+        return self._search_decoded(queries, [(0, codes)], k) if found is None else found
+
+    def _scan_codes(self, queries: Any, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]] | None:
+        """Score documents by their codes as they lie, and decode those alone that may be among the best.
+
+        None where the codes do not say what they stand for (`stored_rows`), or decoding all of them is quicker.
+        """
+        kept = vars(self).get("_kept_scored")
+        if kept is None or kept[0]() is not codes:
+            from methods import code_scan  # numba takes a while to import
+
+            stored = self.stored_rows(codes)
+            kept = (weakref.ref(codes), None if stored is None else code_scan.Scored.of(stored))
+            self._kept_scored = kept
+        if kept[1] is None or len(queries) * kept[1].cost > DECODED_COST:
+            return None
+        from methods import code_scan
+
+        asked = np.ascontiguousarray(self._query_matrix(queries))
+        one_list = np.zeros((len(asked), 1), np.int64)
+        listed, found = code_scan.scan(kept[1], asked, one_list, np.array([0, codes.n]), asked, asked[:0], k, SPARE)
+        scores, rows = topk.decided(
+            lambda places: self._doc_matrix(codes.take(places)), asked, listed, np.maximum(found, 0), k
+        )
+        left = np.flatnonzero(found < 0)
+        if len(left):
+            scores[left], rows[left] = self._search_decoded(queries[left], [(0, codes)], k)
+        return scores, rows
 
     def _searches_decoded(self, m: int) -> bool:
         """Return whether `_search` of so many queries is `_search_decoded`; whoever overrides the first says when."""

@@ -35,6 +35,9 @@ LEAST_TAIL = 16
 TINY = 1e-20
 """Tails of numbers below this are multiplied as they are."""
 
+LISTED_BYTES = 4 << 20
+"""Documents that rough scores leave open are decoded in blocks of about this many."""
+
 NO_ROW = np.iinfo(np.int64).max
 """Row number of an empty place, which loses to every document."""
 
@@ -217,6 +220,43 @@ def pair_scores(queries: Float32, docs: Float32) -> Float32:
     scores = np.empty(len(queries), dtype=np.float32)
     _loops().pair_scores(np.ascontiguousarray(queries), np.ascontiguousarray(docs), scores)
     return scores
+
+
+def decided(
+    matrix: Callable[[Int64], Float32], asked: Float32, listed: Int64, found: Int64, k: int, ids: Int64 | None = None
+) -> tuple[Float32, Int64]:
+    """Return the k best of the documents that rough scores left open, with the scores that their codes decode to.
+
+    Parameters
+    ----------
+    matrix : callable
+        From places of documents to these as they enter the dot product, float32 (places, d').
+    asked : float32 (m, d')
+        Queries as they enter the dot product.
+    listed : int64 (m, width)
+        Places by query, of which the first `found` count.
+    found : int64 (m,)
+    k : int
+    ids : int64 (n,) or None
+        The row of the document at each place; None where that is the place.
+
+    Returns
+    -------
+    float32, int64 (m, k)
+        Descending, the lower row first among equal ones; -inf and -1 where there are fewer.
+    """
+    width = max(k, int(found.max(initial=0)))
+    there = np.arange(width) < found[:, None]
+    scores, rows = np.full(there.shape, -np.inf, np.float32), np.full(there.shape, NO_ROW, np.int64)
+    owners, wanted = np.nonzero(there)[0], listed[:, :width][there[:, : listed.shape[1]]]
+    exact = np.empty(len(wanted), np.float32)
+    step = max(1, LISTED_BYTES // (8 * asked.shape[1]))
+    for start in range(0, len(wanted), step):
+        some = slice(start, start + step)
+        exact[some] = pair_scores(asked[owners[some]], matrix(wanted[some]))
+    scores[there], rows[there] = exact, wanted if ids is None else ids[wanted]
+    scores, rows = ordered(scores, rows, k)
+    return scores, np.where(rows == NO_ROW, -1, rows)
 
 
 def _empty_lists(m: int, k: int) -> tuple[Float32, Int64]:

@@ -22,8 +22,8 @@ from harness.evaluation.index_build import encode
 from harness.evaluation.index_files import CODES_FILE, STATE_FILE, read_index, write_index
 from harness.runs.catalogue import members
 from harness.runs.config import MethodSpec, instantiated
+from methods import base, code_scores
 from methods.base import Codec, Codes, MethodError, NotFittedError, Part, VectorsError
-from methods.kernels import code_scores
 from tests.conftest import bytes_of, clustered_vectors, method_node, methods_for
 from tests.fresh_process import FreshProcess
 from vecbudget.index import CODES, IDS, STATE, Ids, seal
@@ -260,6 +260,28 @@ def test_search_does_not_depend_on_chunks(name: str) -> None:
         chunked_scores, chunked_rows = search(codec, queries(), codes, K, chunk_rows=chunk)
         assert np.array_equal(rows, chunked_rows)
         assert np.array_equal(scores, chunked_scores)
+
+
+@every_method
+def test_few_queries_are_answered_by_codes_as_documents_would_be(name: str) -> None:
+    """Whether documents are decoded for them or not."""
+    codec, codes = fitted(name)
+    if codec.stored_rows(codes) is None or not codec.row_wise:
+        pytest.skip("documents are decoded")
+    few = queries()[:3]
+    scores, rows = codec.search(few, codes, K)
+    assert codec._scan_codes(codec._checked(few, "queries"), codes, K) is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "FEW_QUERIES", 0)
+        expected_scores, expected_rows = codec.search(few, codes, K)
+        patch.setattr(base, "FEW_QUERIES", len(few))
+        # more are left open than there is room for
+        patch.setattr(base, "SPARE", -K // 2)
+        again_scores, again_rows = codec.search(few, codes, K)
+    for found in (rows, again_rows):
+        assert np.array_equal(found, expected_rows)
+    for found in (scores, again_scores):
+        assert np.array_equal(found, expected_scores)
 
 
 @every_method

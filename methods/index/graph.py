@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from methods import topk
 from methods.base import SEARCHED_BYTES, Array, Codes, Float32, MethodError, Ragged, row_blocks, row_lengths
 from methods.index.id_lists import Layout, read_lists, write_lists
-from methods.index.structure import OWN, IndexStructure, decided, held, put_in
+from methods.index.structure import OWN, IndexStructure, held, put_in
 from methods.parallel import over_rows
 
 Int64 = NDArray[np.int64]
@@ -78,7 +79,7 @@ class Links(NamedTuple):
 
 
 class Walkable(NamedTuple):
-    """What a walk reads: documents in a form that `methods.kernels.code_scores` scores, and their links."""
+    """What a walk reads: documents in a form that `methods.code_scores` scores, and their links."""
 
     docs: Any
     graph: Any
@@ -152,7 +153,7 @@ class Graph(IndexStructure, ABC):
 
     def _walkable(self, codes: Codes) -> Walkable:
         """Return what a walk needs; that of the last codes is kept."""
-        from methods.kernels.code_scores import form_of
+        from methods.code_scores import form_of
 
         kept = vars(self).get("_searched")
         if kept is None or kept[0]() is not codes:
@@ -163,9 +164,9 @@ class Graph(IndexStructure, ABC):
         return kept[1]
 
     def _decoded(self, codes: Codes) -> Any:
-        """Return the documents in float32, as `methods.kernels.code_scores.Decoded`: the codes, if these are that."""
+        """Return the documents in float32, as `methods.code_scores.Decoded`: the codes, if these are that."""
         from methods import selection
-        from methods.kernels.code_scores import Decoded
+        from methods.code_scores import Decoded
 
         inner = held(codes)
         one = self.codec._doc_matrix(inner[:1])
@@ -176,8 +177,8 @@ class Graph(IndexStructure, ABC):
         return Decoded(docs.ravel(), docs.shape[1], selection.longest(docs))
 
     def _find(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64, Int64]:
+        from methods.code_scores import Decoded
         from methods.kernels import graph_walk
-        from methods.kernels.code_scores import Decoded
 
         docs, graph = self._walkable(codes)
         self._scored_codes = not isinstance(docs, Decoded)
@@ -201,7 +202,7 @@ class Graph(IndexStructure, ABC):
                 graph_walk.search(docs, vectors, graph, ef, k, *rest)
 
             over_rows(work, last - first, QUERIES_PER_THREAD)
-            scores[block], rows[block] = decided(matrix, asked[block], listed, found, k)
+            scores[block], rows[block] = topk.decided(matrix, asked[block], listed, found, k)
         return scores, rows, scored
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from methods import topk
 from methods.base import (
     SEARCHED_BYTES,
+    SPARE,
     Array,
     Codec,
     Codes,
@@ -24,17 +25,13 @@ from methods.base import (
     unit_rows,
 )
 from methods.index.id_lists import Layout, read_lists, write_lists
-from methods.index.structure import OWN, IndexStructure, decided, held, put_in
+from methods.index.structure import OWN, IndexStructure, held, put_in
 from methods.parallel import over_rows
-from methods.stored_rows import StoredRows
+
+if TYPE_CHECKING:
+    from methods.code_scan import Scored
 
 Int64 = NDArray[np.int64]
-
-SPARE = 128
-"""Documents, beyond those that are asked for, that a query's rough scores may leave open."""
-
-ROUNDING = 2.0**-22
-"""More than what sums of a few float32 numbers are off by, relative to the sum of their sizes."""
 
 POINTS_PER_CENTROID = 256
 """Documents that k-means looks at for each centroid, as FAISS has it."""
@@ -50,31 +47,6 @@ class _Lists(NamedTuple):
     def list_of(self) -> Int64:
         """The list of each stored place, int64 (n,)."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
-
-
-class _Scored(NamedTuple):
-    """How a search scores documents by their codes.
-
-    Attributes
-    ----------
-    form : see `methods.kernels.code_scores`
-    offsets : methods.kernels.code_scores.Own
-    longest, largest_offset : float
-        Bounds on lengths of what codes stand for, and on sizes of offsets.
-    """
-
-    form: Any
-    offsets: Any
-    longest: float
-    largest_offset: float
-
-    @classmethod
-    def of(cls, rows: StoredRows, offsets: Array | None) -> Self:
-        """Take what a codec says of its codes, and a number for each document, float16 or float32 (n,)."""
-        from methods.kernels import code_scores
-
-        form, own = code_scores.form_of(rows), code_scores.own_numbers(offsets)
-        return cls(form, own, code_scores.reach(form), code_scores.largest_of(own))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -311,7 +283,7 @@ class InvertedLists(IndexStructure):
         whole = np.empty(len(asked), np.bool_)
         for start, stop in row_blocks(len(asked), 8 * (k + SPARE)):
             part = slice(start, stop)
-            answer = self._scan_codes(form, queries[part], asked[part], probed[part], codes, k)
+            answer = self._scan_lists(form, queries[part], asked[part], probed[part], codes, k)
             scores[part], rows[part], whole[part] = answer
         left = np.flatnonzero(~whole)
         if len(left):
@@ -325,7 +297,7 @@ class InvertedLists(IndexStructure):
         scaled: Float32 = self._scaled
         return scaled
 
-    def _form(self, codes: Codes) -> _Scored | None:
+    def _form(self, codes: Codes) -> Scored | None:
         """Return how documents are scored by their codes; None where bytes do not say it. That of the last is kept."""
         kept = vars(self).get("_kept_form")
         if kept is None or kept[0]() is not codes:
@@ -334,54 +306,35 @@ class InvertedLists(IndexStructure):
                 rows = self.codec.stored_rows(held(codes))
             elif not self.renormalizes:
                 rows = self.codec._decoded_rows(held(codes))
-            kept = (weakref.ref(codes), None if rows is None else _Scored.of(rows, codes.rows.get(OWN + "offset")))
+            from methods import code_scan
+
+            scored = None if rows is None else code_scan.Scored.of(rows, codes.rows.get(OWN + "offset"))
+            kept = (weakref.ref(codes), scored)
             self._kept_form = kept
-        form: _Scored | None = kept[1]
+        form: Scored | None = kept[1]
         return form
 
-    def _scan_codes(
-        self, scored: _Scored, queries: Float32, asked: Float32, probed: Int64, codes: Codes, k: int
+    def _scan_lists(
+        self, scored: Scored, queries: Float32, asked: Float32, probed: Int64, codes: Codes, k: int
     ) -> tuple[Float32, Int64, NDArray[np.bool_]]:
         """Return scores and rows (m, k) of what queries find in lists, by codes; and whether it is all, (m,)."""
-        from methods.kernels import list_scan
+        from methods import code_scan
 
         indptr, ids = self._lists(codes)
         centroids = self.centroids_ if self.residual else self.centroids_[:0]
         parts = np.ascontiguousarray(asked[:, : len(scored.form.point)])
-        slack = row_lengths(parts) * scored.longest + scored.largest_offset
-        slack += row_lengths(queries) * row_lengths(centroids).max(initial=0)
-        listed, found = np.empty((len(queries), k + SPARE), np.int64), np.empty(len(queries), np.int64)
-        wholes = np.ascontiguousarray(queries)
-
-        def work(start: int, stop: int) -> None:
-            own = slice(start, stop)
-            list_scan.scan_codes(
-                scored.form,
-                parts[own],
-                probed[own],
-                indptr,
-                wholes[own],
-                centroids,
-                scored.offsets,
-                ROUNDING * slack[own],
-                k,
-                listed[own],
-                found[own],
-            )
-
-        over_rows(work, len(queries), topk.QUERIES_PER_THREAD)
+        listed, found = code_scan.scan(scored, parts, probed, indptr, queries, centroids, k, SPARE)
 
         def matrix(places: Int64) -> Float32:
             return self._stored_matrix(codes.take(places), np.searchsorted(indptr, places, side="right") - 1)
 
-        return *decided(matrix, asked, listed, np.maximum(found, 0), k, ids), found >= 0
+        return *topk.decided(matrix, asked, listed, np.maximum(found, 0), k, ids), found >= 0
 
     def _scan_decoded(
         self, queries: Float32, asked: Float32, probed: Int64, codes: Codes, k: int
     ) -> tuple[Float32, Int64]:
         """Return scores and rows (m, k) of what queries find in lists, each decoded once for all that ask for it."""
-        from methods import selection
-        from methods.kernels import list_scan
+        from methods import code_scan, selection
 
         indptr, ids = self._lists(codes)
         owners = np.repeat(np.arange(len(queries)), probed.shape[1])[np.argsort(probed.ravel(), kind="stable")]
@@ -415,7 +368,7 @@ class InvertedLists(IndexStructure):
                     longest = np.sqrt(longest**2 + beside)
                 margin = topk.rounding_margin(asked[askers], longest)
                 _enter(
-                    list_scan.enter_some, asked, askers, docs, same, own, ids[start:stop], rough, margin, scores, rows
+                    code_scan.enter_some, asked, askers, docs, same, own, ids[start:stop], rough, margin, scores, rows
                 )
         scores, rows = topk.ordered(scores, rows, k)
         return scores, np.where(rows == topk.NO_ROW, -1, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from methods import topk
 from methods.base import (
-    SEARCHED_BYTES,
     Array,
     Codec,
     Codes,
@@ -22,7 +21,6 @@ from methods.base import (
     Part,
     Structure,
     arrays_under,
-    row_blocks,
 )
 from methods.representations import IN_WORDS
 
@@ -187,38 +185,3 @@ def put_in(codes: Codes) -> tuple[dict[str, Array], dict[str, Any]]:
         raise MethodError(f"codes with arrays that documents share ({', '.join(codes.shared)}) have no place in lists")
     rows = {CODES + name: array for name, array in codes.rows.items()}
     return rows, {CODES + name: strings for name, strings in codes.ragged.items()}
-
-
-def decided(
-    matrix: Callable[[Int64], Float32], asked: Float32, listed: Int64, found: Int64, k: int, ids: Int64 | None = None
-) -> tuple[Float32, Int64]:
-    """Return the k best of the documents that rough scores left open, with the scores that their codes decode to.
-
-    Parameters
-    ----------
-    matrix : callable
-        From places of documents to these as they enter the dot product, float32 (places, d').
-    asked : float32 (m, d')
-        Queries as they enter the dot product.
-    listed : int64 (m, width)
-        Places by query, of which the first `found` count.
-    found : int64 (m,)
-    k : int
-    ids : int64 (n,) or None
-        The row of the document at each place; None where that is the place.
-
-    Returns
-    -------
-    float32, int64 (m, k)
-        Descending, the lower row first among equal ones; -inf and -1 where there are fewer.
-    """
-    width = max(k, int(found.max(initial=0)))
-    there = np.arange(width) < found[:, None]
-    scores, rows = np.full(there.shape, -np.inf, np.float32), np.full(there.shape, topk.NO_ROW, np.int64)
-    owners, wanted = np.nonzero(there)[0], listed[:, :width][there[:, : listed.shape[1]]]
-    exact = np.empty(len(wanted), np.float32)
-    for start, stop in row_blocks(len(wanted), 8 * asked.shape[1], SEARCHED_BYTES):
-        exact[start:stop] = topk.pair_scores(asked[owners[start:stop]], matrix(wanted[start:stop]))
-    scores[there], rows[there] = exact, wanted if ids is None else ids[wanted]
-    scores, rows = topk.ordered(scores, rows, k)
-    return scores, np.where(rows == topk.NO_ROW, -1, rows)

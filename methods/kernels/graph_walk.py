@@ -1,6 +1,6 @@
 """Compiled walks through graphs of documents, and Vamana's construction.
 
-Searches walk over codes as `methods.kernels.code_scores` scores them; Vamana is made of float32 documents, by inner
+Searches walk over codes as `methods.code_scores` scores them; Vamana is made of float32 documents, by inner
 products summed in float64 in an order that is the same on every machine (`methods.selection.dot`).
 """
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from methods import code_scores
 from methods.compiling import compiled
-from methods.kernels import code_scores
 from methods.selection import dot
 
 Array = NDArray[Any]
@@ -139,7 +139,7 @@ def walk(
 
     Parameters
     ----------
-    form, prepared : documents and a query, see `methods.kernels.code_scores`
+    form, prepared : documents and a query, see `methods.code_scores`
     links : int32 (n, r)
         See `LinkTables`.
     start : int
@@ -211,7 +211,7 @@ def search(
 
     Parameters
     ----------
-    form : documents, see `methods.kernels.code_scores`
+    form : documents, see `methods.code_scores`
     queries : float32 (m, d)
     graph : LinkTables
     ef : int

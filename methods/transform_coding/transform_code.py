@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from methods.base import Array, Codec, Codes, Float32, row_blocks
 from methods.kernels import k_means, product_codes
 from methods.kernels.packing import pack_varied, unpack_varied
-from methods.kernels.table_scan import TableScan
 from methods.parallel import on_cores, over_rows
 from methods.scalar.lloyd import fit_levels, uniform_half_levels
 from methods.stored_rows import ByteTables, StoredRows
@@ -27,9 +26,6 @@ Int64 = NDArray[np.int64]
 
 TOLERATED_LOSS = {"product": 1.02, "joint": 1.2}
 """Filling whole bytes may cost so much error; joint codebooks win more than that back, and need whole bytes."""
-
-MANY_QUERIES = 64
-"""Queries from which on documents are decoded; fewer are scored by tables. Scores are the same."""
 
 PROBED_BITS = 2
 """Errors are measured up to so many bits beyond what a dimension gets; further on each bit divides them by four."""
@@ -269,16 +265,6 @@ class TransformCode(Codec):
         point[self._idle] = self.rest_
         layout = self._layout
         return StoredRows(codes.array, ByteTables(layout.starts, layout.dims, layout.columns), point)
-
-    def _searches_decoded(self, m: int) -> bool:
-        # decoded once, documents meet many queries in one matrix product; tables are for a few
-        return self.scoring != "asymmetric" or not self.whole_bytes_ or m >= MANY_QUERIES
-
-    def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, Int64]:
-        if self._searches_decoded(len(queries)):
-            return super()._search(queries, codes, k)
-        scan = TableScan(self._groups, self._tables, self._idle, self.rest_, self.renormalizes)
-        return scan.search(queries, codes, self.decode, k)
 
 
 def _dealt(dims: Int64, groups: list[Int64]) -> list[Int64]:

@@ -92,10 +92,11 @@ def test_constant_and_few_documents() -> None:
     np.testing.assert_allclose(codec.decode(codec.encode(docs)), docs, atol=1e-6)
 
 
+@pytest.mark.parametrize("m", [3, 70])
 @pytest.mark.parametrize("renormalize", [True, False])
 @pytest.mark.parametrize("codebook", ["product", "joint"])
-def test_table_scan_ranks_as_decoded_documents_do(renormalize: bool, codebook: str) -> None:
-    docs, queries = clustered_vectors(20_000, 48), clustered_vectors(70, 48, seed=1)
+def test_codes_as_they_lie_rank_as_decoded_documents_do(renormalize: bool, codebook: str, m: int) -> None:
+    docs, queries = clustered_vectors(20_000, 48), clustered_vectors(m, 48, seed=1)
     codec = TransformCode(nbytes=10, codebook=codebook, renormalize=renormalize, iterations=2, sample=4000).fit(docs)
     codes = codec.encode(docs)
     scores, rows = codec.search(queries, codes, 50)
@@ -121,7 +122,7 @@ def test_is_a_product_code_to_faiss(codebook: str) -> None:
     assert (rows == our_rows).mean() > 0.98
 
 
-def test_table_scan_decides_between_many_equal_documents() -> None:
+def test_few_queries_decide_between_many_equal_documents() -> None:
     docs = np.repeat(clustered_vectors(40, 32), 700, axis=0)
     codec = TransformCode(nbytes=6, renormalize=True, iterations=2).fit(docs)
     codes = codec.encode(docs)

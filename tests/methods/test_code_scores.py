@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.kernels.code_scores import Own, own_number
+from methods.code_scores import Own, own_number
 from methods.kernels.graph_walk import key_of, row_of, score_of
 
 

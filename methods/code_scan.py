@@ -1,21 +1,111 @@
-"""Compiled scans of inverted lists: of some documents by some queries, and of the lists of a query by its codes."""
+"""Scans of documents by their codes, and of some documents by some queries, list by list.
+
+Rough scores (`methods.code_scores`) leave few documents open, which `methods.topk.decided` decodes. The reference is
+`methods.topk.search` over decoded documents.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from methods import code_scores
 from methods.compiling import compiled
-from methods.kernels import code_scores
+from methods.parallel import over_rows
 from methods.selection import dot, replace_worst
+from methods.stored_rows import StoredRows
 from methods.vector_instructions import STRIDE, any_reaches
 
 Array = NDArray[Any]
 
+QUERIES_PER_THREAD = 8
+"""Queries for which a thread of its own is worth its start."""
+
 RUN = 256
 """Documents of a list that are scored by their codes at a time."""
+
+
+ROUNDING = 2.0**-22
+"""Twice the bound on the error of a sum of a few parts, of each unit of their size."""
+
+
+class Scored(NamedTuple):
+    """How a search scores documents by their codes.
+
+    Attributes
+    ----------
+    form : see `methods.code_scores`
+    offsets : methods.code_scores.Own
+    longest, largest_offset : float
+        Bounds on lengths of what codes stand for, and on sizes of offsets.
+    cost : float
+        See `methods.code_scores.cost`.
+    """
+
+    form: Any
+    offsets: code_scores.Own
+    longest: float
+    largest_offset: float
+    cost: float
+
+    @classmethod
+    def of(cls, rows: StoredRows, offsets: Array | None = None) -> Self:
+        """Take what a codec says of its codes, and a number for each document, float16 or float32 (n,)."""
+        form, own = code_scores.form_of(rows), code_scores.own_numbers(offsets)
+        return cls(form, own, code_scores.reach(form), code_scores.largest_of(own), code_scores.cost(form))
+
+
+def scan(
+    scored: Scored, asked: Array, probed: Array, indptr: Array, queries: Array, centroids: Array, k: int, spare: int
+) -> tuple[Array, Array]:
+    """Return the places of all documents that may be among the `k` best of each query in its lists.
+
+    Parameters
+    ----------
+    scored : Scored
+    asked : float32 (m, w)
+        Queries as the form scores by them.
+    probed, indptr, k : see `scan_codes`
+    queries, centroids : float32 (m, d), float32 (lists, d)
+        Its `wholes` and `centroids`.
+    spare : int
+        Places beside k.
+
+    Returns
+    -------
+    listed, found : int64 (m, k + spare), int64 (m,)
+        Of which the first `found` count; -1 where there are more.
+    """
+    longest = np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1)).max(initial=0)
+    slack = _row_lengths(asked) * scored.longest + scored.largest_offset + _row_lengths(queries) * longest
+    listed, found = np.empty((len(queries), k + spare), np.int64), np.empty(len(queries), np.int64)
+    wholes = np.ascontiguousarray(queries)
+
+    def work(start: int, stop: int) -> None:
+        own = slice(start, stop)
+        scan_codes(
+            scored.form,
+            asked[own],
+            probed[own],
+            indptr,
+            wholes[own],
+            centroids,
+            scored.offsets,
+            ROUNDING * slack[own],
+            k,
+            listed[own],
+            found[own],
+        )
+
+    over_rows(work, len(queries), QUERIES_PER_THREAD)
+    return listed, found
+
+
+def _row_lengths(rows: Array) -> Array:
+    lengths: Array = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
+    return lengths
 
 
 @compiled
@@ -94,7 +184,7 @@ def scan_codes(
 
     Parameters
     ----------
-    form : documents, or what is left of them, see `methods.kernels.code_scores`
+    form : documents, or what is left of them, see `methods.code_scores`
     queries : float32 (m, w)
         As the form scores by them.
     probed : int64 (m, nprobe)
@@ -103,7 +193,7 @@ def scan_codes(
         Where each list begins.
     wholes, centroids : float32 (m, d), float32 (lists, d)
         Queries as they meet centroids, whose products are part of scores; (0, d) where no centroid is.
-    offsets : methods.kernels.code_scores.Own
+    offsets : methods.code_scores.Own
         A part of each document's score, or empty.
     slack : float64 (m,)
         How far off a sum of these parts may be, besides what the form is.

@@ -41,6 +41,9 @@ MOST = 2.0**31 - 1
 SCALE, POINT, BASE, ALONG, ERROR = range(5)
 """Places of a query's own numbers in `Prepared.numbers`."""
 
+LEVELS_COST = 0.2
+"""Products of whole numbers, side by side, in lookups."""
+
 ROUNDING = 2.0**-23
 """Twice the unit roundoff of float32."""
 
@@ -392,6 +395,14 @@ def form_of(stored: StoredRows) -> Levels | Tables:
         (lengths + 2 * cross).astype(np.float32).ravel() if stored.unit else np.empty(0, np.float32),
         largest * reach + float(np.sqrt(square)),
     )
+
+
+def cost(form: Levels | Tables) -> float:
+    """Return about what a score takes, in lookups for each dimension of a document."""
+    if isinstance(form, Levels):
+        return LEVELS_COST
+    lookups: int = form.rows.octets.shape[1] * (2 if len(form.squares) else 1)
+    return lookups / len(form.point)
 
 
 def reach(form: Levels | Tables) -> float:
