@@ -69,6 +69,16 @@ class Pictures:
         self.out = out
         self._asked: list[Picture] = []
 
+    def expect(self, count: int) -> None:
+        """Start processes now, where about so many pictures will be asked for: in a folder that has none."""
+        workers = _workers(count)
+        if workers and not (self.out / KNOWN).exists():
+            from joblib.externals.loky import get_reusable_executor
+
+            executor = get_reusable_executor(max_workers=workers)
+            for _ in range(workers):
+                executor.submit(_load)
+
     def add(self, stem: str, draw: Callable[..., Figure], *inputs: Any) -> list[Path]:
         """Ask for a picture; return the files that it will be."""
         picture = Picture(stem, draw, inputs)
@@ -119,8 +129,8 @@ def _checksums(out: Path, picture: Picture) -> dict[str, str]:
 
 def _begun(due: Sequence[Picture], out: Path) -> Callable[[], None]:
     """Begin to draw in processes, where these are worth their start; return what draws the rest and waits for all."""
-    workers = min(len(due), _cores()) - 1
-    if len(due) < LEAST or workers < 1:
+    workers = _workers(len(due))
+    if not workers:
 
         def one_by_one() -> None:
             for picture in due:
@@ -148,6 +158,18 @@ def _begun(due: Sequence[Picture], out: Path) -> Callable[[], None]:
                 task.cancel()
 
     return finish
+
+
+def _workers(pictures: int) -> int:
+    """Return how many processes are worth their start beside this one."""
+    return 0 if pictures < LEAST else min(pictures, _cores()) - 1
+
+
+def _load() -> None:
+    """Load what draws, by drawing."""
+    figure = style.new_figure(1, 1)
+    figure.add_subplot().set_title("loaded")
+    figure.canvas.draw()
 
 
 def _draw(picture: Picture, out: Path) -> None:

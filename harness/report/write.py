@@ -48,6 +48,9 @@ __all__ = ["write_report"]
 
 log = logging.getLogger(__name__)
 
+FIGURES = 4
+"""Of a page, about."""
+
 
 def write_report(
     frame: pd.DataFrame,
@@ -117,13 +120,12 @@ def _write_report(
     site: bool,
 ) -> list[Path]:
     found = settings.pages(frame)
+    pictures = Pictures(out)
+    pictures.expect(FIGURES * len(found))
     if per_query is not None:
         found = [with_intervals(page, per_query) for page in found]
-    shares = analyse(found) if per_query is not None else []
-    analysed = {own.title: own for own in shares}
     looks = style.family_looks(settings.families(frame))
     out.mkdir(parents=True, exist_ok=True)
-    pictures = Pictures(out)
     of_pages = [_ask_for_figures(page, looks, records, pictures) for page in found]
     without = [page.title for page, own in zip(found, of_pages, strict=True) if own.lacks_spectrum]
     if without:
@@ -140,6 +142,8 @@ def _write_report(
     measured = [page for page, own in zip(found, of_pages, strict=True) if own.frontier is not None]
     overall, over_all = _ask_for_figures_over_all(found, measured, looks, pictures)
     wait_for_pictures = pictures.start()
+    shares = analyse(found) if per_query is not None else []
+    analysed = {own.title: own for own in shares}
     written: list[Path] = []
     for page, own in zip(found, of_pages, strict=True):
         files = list(own.files)

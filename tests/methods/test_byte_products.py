@@ -89,13 +89,24 @@ def test_no_rough_score_is_further_off_than_it_says(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 60), st.integers(1, 300), st.integers(1, 40), st.integers(1, 200), SHAPES, SHAPES, st.integers(0, 99)
+    st.integers(1, 60),
+    st.integers(1, 300),
+    st.integers(1, 40),
+    st.integers(1, 200),
+    SHAPES,
+    SHAPES,
+    st.sampled_from([0, 0, 20]),
+    st.integers(0, 99),
 )
 def test_the_best_are_those_of_a_product_of_floats(
-    m: int, n: int, width: int, block: int, shape: str, asked: str, seed: int
+    m: int, n: int, width: int, block: int, shape: str, asked: str, ending: int, seed: int
 ) -> None:
+    """`ending`: so many last dimensions of documents are the same up to a factor, and multiplied as one."""
     rng = np.random.default_rng(seed)
-    docs, queries = vectors(rng, n, width, shape), vectors(rng, m, width, asked)
+    docs, queries = vectors(rng, n, width, shape), vectors(rng, m, width + ending, asked)
+    tail = rng.standard_normal(ending).astype(np.float32) if ending else None
+    if tail is not None:
+        docs = np.hstack([docs, tail * rng.random((n, 1), dtype=np.float32)])
     k = int(rng.integers(1, n + 1))
     blocks = [(start, docs[start : start + block]) for start in range(0, n, block)]
     expected = topk.search(queries, blocks, k)
@@ -103,7 +114,7 @@ def test_the_best_are_those_of_a_product_of_floats(
         for name in ("LEAST_QUERIES", "LEAST_WIDTH", "LEAST_SEEN"):
             patch.setattr(f"methods.byte_scores.{name}", 1 if name != "LEAST_SEEN" else 0)
         patch.setattr("methods.byte_scores.MOST_PRODUCTS", 1.0 if seed % 2 else 0.05)
-        found = topk.search(queries, blocks, k)
+        found = topk.search(queries, blocks, k, tail)
     np.testing.assert_array_equal(found[1], expected[1])
     np.testing.assert_array_equal(found[0], expected[0])
 

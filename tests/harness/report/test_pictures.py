@@ -122,6 +122,28 @@ def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: pytest.Monke
         assert (tmp_path / "in turn" / name).read_bytes() == (tmp_path / "side by side" / name).read_bytes()
 
 
+def test_processes_start_early_where_many_pictures_will_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    class Executor:
+        def submit(self, work: Callable[[], None]) -> None:
+            work()
+            asked.append(work)
+
+    monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", lambda max_workers: Executor())
+    monkeypatch.setattr(pictures, "_cores", lambda: 3)
+    report = Pictures(tmp_path)
+    report.expect(pictures.LEAST - 1)
+    assert not asked
+    report.expect(pictures.LEAST)
+    assert len(asked) == 2, "this process draws, too"
+    (tmp_path / KNOWN).write_text("{}")
+    report.expect(pictures.LEAST)
+    assert len(asked) == 2, "most of what is there may still be good"
+
+
 def test_what_the_other_process_has_not_begun_is_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_cores", lambda: 2)
     monkeypatch.setattr(pictures, "LEAST", 2)
