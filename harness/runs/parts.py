@@ -217,7 +217,8 @@ def estimate(parts: Parts, inputs: Inputs, spec: MethodSpec) -> None:
 def _say_exact(of: int, docs: NDArray[Any], queries: Float32, depth: int) -> None:
     """Say what ranking with the vectors themselves will take, by what a sample of the documents takes here."""
     sample = _sample(of, docs)
-    seconds = _seconds(lambda: search_uncompressed(queries, sample, min(depth, len(sample)))) * len(docs) / len(sample)
+    listed = _listed(depth, sample, docs)
+    seconds = _seconds(lambda: search_uncompressed(queries, sample, listed)) * len(docs) / len(sample)
     log.info("float32 ranking, unless it is kept already: %s", _work(of, len(docs), seconds))
 
 
@@ -227,8 +228,13 @@ def _say_index(of: int, codec: Codec, docs: NDArray[Any], queries: Float32, dept
     codes, times = encode(codec, sample), len(docs) / len(sample)
     seconds = _seconds(lambda: encode(codec, sample)) * times
     if in_parts(codec):
-        seconds += _seconds(lambda: scan(codec, queries, codes, min(depth, codes.n))) * times
+        seconds += _seconds(lambda: scan(codec, queries, codes, _listed(depth, sample, docs))) * times
     log.info("method: %s of codes; %s", amount(times * codes.nbytes), _work(of, len(docs), seconds))
+
+
+def _listed(depth: int, sample: NDArray[Any], docs: NDArray[Any]) -> int:
+    """Return how many of a sample to list: as large a share of it as of all, since what enters a list takes time."""
+    return min(len(sample), max(1, -(-depth * len(sample) // len(docs))))
 
 
 def _seconds(work: Callable[[], object]) -> float:
