@@ -11,7 +11,7 @@ which trec_eval ranks ties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -34,6 +34,9 @@ LEAST_TAIL = 16
 
 TINY = 1e-20
 """Tails of numbers below this are multiplied as they are."""
+
+PIECE_BYTES = 16 << 20
+"""Documents are multiplied in pieces of at most about this many bytes."""
 
 LISTED_BYTES = 4 << 20
 """Documents that rough scores leave open are decoded in blocks of about this many."""
@@ -76,8 +79,7 @@ def search(
     from methods.byte_scores import ByteScores  # numba takes a while to import
 
     by_bytes, each = ByteScores.of(queries, near, k), rounding_margin(queries, 1.0)
-    for first, docs in blocks:
-        docs = np.ascontiguousarray(docs)
+    for first, docs in _pieces(blocks):
         margin = each * _loops().longest(docs)
         if by_bytes is not None and by_bytes.are_worth_while(docs) and np.isfinite(margin).all():
             by_bytes.enter(docs, first, margin / 2, scores, rows)
@@ -86,6 +88,14 @@ def search(
             part = slice(start, min(m, start + QUERY_BLOCK))
             _enter(queries[part], near[part], docs, margin[part], first, scores[part], rows[part])
     return ordered(scores, rows, k)
+
+
+def _pieces(blocks: Iterable[tuple[int, Float32]]) -> Iterator[tuple[int, Float32]]:
+    """Yield blocks in C order, and large ones in pieces: the products of all documents at once may fill the memory."""
+    for first, docs in blocks:
+        step = max(1, PIECE_BYTES // (4 * max(1, docs.shape[1])))
+        for start in range(0, len(docs), step):
+            yield first + start, np.ascontiguousarray(docs[start : start + step])
 
 
 def _with_tail_as_one(queries: Float32, tail: Float32) -> Float32:

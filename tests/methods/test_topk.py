@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods import topk
+from methods import selection, topk
 
 
 def brute_force(queries: np.ndarray, docs: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +71,21 @@ def test_equal_documents_tie_in_any_block() -> None:
         scores, rows = topk.search(queries, blocks_of(docs, block), 5)
         assert (rows[:, :3] == [0, 1001, 1002]).all()
         assert (scores[:, 0] == scores[:, 2]).all()
+
+
+@pytest.mark.parametrize("m", [5, 60])
+def test_large_blocks_are_multiplied_in_pieces(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    queries, docs = (rng.standard_normal((rows, 40)).astype(np.float32) for rows in (m, 900))
+    expected = topk.search(queries, blocks_of(docs, 400), 10)
+    seen: list[int] = []
+    longest = selection.longest
+    monkeypatch.setattr(selection, "longest", lambda piece: (seen.append(len(piece)), longest(piece))[1])
+    monkeypatch.setattr(topk, "PIECE_BYTES", 4 * 40 * 150 + 3)
+    found = topk.search(queries, blocks_of(docs, 400), 10)
+    assert seen == [150, 150, 100, 150, 150, 100, 100]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 def test_all_documents_equal() -> None:
