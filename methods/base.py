@@ -30,7 +30,7 @@ from methods import topk
 from methods.errors import MethodError as MethodError
 from methods.errors import NotFittedError as NotFittedError
 from methods.errors import VectorsError as VectorsError
-from methods.parallel import one_thread, over_rows
+from methods.parallel import allowed, one_thread, over_rows
 from methods.representations import Kind, as_sparse, refuse_kind
 from methods.stored_rows import StoredRows
 from methods.token_vectors import TokenColumn, as_token_vectors
@@ -49,7 +49,7 @@ PROJECTED_BYTES = 2 << 20
 """Documents are multiplied by matrices in float64, in blocks of about this many bytes: as a core's cache holds them."""
 
 SEARCHED_BYTES = 4 << 20
-"""Decoded documents are searched in blocks of about this many: small enough for cache-friendly products."""
+"""Decoded documents are searched in blocks of about this many for each thread: what a core's cache serves well."""
 
 FEW_QUERIES = 20
 """Queries up to which codes that say what they stand for may be scored as they lie; for more they are decoded."""
@@ -850,7 +850,7 @@ class Codec(Part, ABC):
         blocks = (
             (first + start, self._doc_matrix(codes[start:stop]))
             for first, codes in parts
-            for start, stop in row_blocks(codes.n, 4 * projected.shape[1], SEARCHED_BYTES)
+            for start, stop in row_blocks(codes.n, 4 * projected.shape[1], SEARCHED_BYTES * allowed())
         )
         return topk.search(projected, blocks, k, None if self.scoring == "raw_codes" else self._tail())
 

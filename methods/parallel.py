@@ -6,13 +6,16 @@ import functools
 import itertools
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+_HELPING = threading.local()
 
 WAITING = 2
 """Tasks that are ready before a core is free for them."""
@@ -42,13 +45,34 @@ def over_rows(work: Callable[[int, int], object], n: int, least: int = 1) -> Non
         Rows below which another thread is not worth its start.
     """
     count = min(allowed(), n // max(1, least))
-    if count < 2:
+    if count < 2 or getattr(_HELPING, "now", False):
         work(0, n)
         return
     edges = [n * part // count for part in range(count + 1)]
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, start, stop) for start, stop in itertools.pairwise(edges)]:
-            done.result()
+    (start, stop), *others = itertools.pairwise(edges)
+    waiting = [_helpers(os.getpid(), count - 1).submit(_help, work, *other) for other in others]
+    try:
+        work(start, stop)
+    finally:
+        # what others do with the caller's arrays must have ended
+        wait(waiting)
+    for done in waiting:
+        done.result()
+
+
+def _help(work: Callable[[int, int], object], start: int, stop: int) -> None:
+    """Do a part of another thread's work; what that deals out in turn, this thread does alone."""
+    _HELPING.now = True
+    try:
+        work(start, stop)
+    finally:
+        _HELPING.now = False
+
+
+@functools.lru_cache(maxsize=1)
+def _helpers(process: int, count: int) -> ThreadPoolExecutor:
+    """Return threads that stay: starting one takes as long as some thousand documents. A forked process has none."""
+    return ThreadPoolExecutor(count, thread_name_prefix="over-rows")
 
 
 @contextmanager

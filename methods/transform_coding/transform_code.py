@@ -250,7 +250,7 @@ class TransformCode(Codec):
         if self.whole_bytes_:
             layout, packed = self._layout, np.ascontiguousarray(codes.array)
             over_rows(
-                lambda start, stop: product_codes.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 4096
+                lambda start, stop: product_codes.decode(packed[start:stop], layout, decoded[start:stop]), codes.n, 1024
             )
             return decoded
         numbers = unpack_varied(codes.array, self.bits_)
