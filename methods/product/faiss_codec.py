@@ -62,9 +62,9 @@ class FaissCodec(Codec):
     shared_codebook : bool
         PQ only: one codebook for all sub-quantisers, as CoRECT trains it. FAISS stores a copy for each all the same.
     kernel : {"exact", "fast_scan"}
-        How PQ's 4-bit codes are searched; storage is the same. *fast_scan* keeps each query's table of products in
-        registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores are
-        coarse: a ranking may differ wherever the exact scores of two documents are closer than the tables' rounding.
+        How PQ's 4-bit codes are searched; storage is the same. *fast_scan* is FAISS's: each query's table of products
+        is kept in registers, rounded to 8 bits with one scale (André, Kermarrec and Le Scouarnec, 2015), so that scores
+        are coarse: a ranking may differ where the exact scores of two documents are closer than the tables' rounding.
     seed : int
         Seed of k-means, or of the local search.
     """
@@ -234,24 +234,17 @@ class FaissCodec(Codec):
         return np.ascontiguousarray(array)
 
     def _searches_decoded(self, m: int) -> bool:
-        # FAISS's other scans (EDEN, additive) take documents four or more at a time, and a score's last bit depends on
-        # which; decoding is as fast and keeps equal documents equal
-        steady = re.match("PQ|SQ", self.factory) is not None
-        return self.scoring != "asymmetric" or self.renormalizes or not steady
+        # FAISS's other scans are slower where many queries are asked, and some take documents four or more at a time,
+        # and a score's last bit depends on which
+        return self.kernel == "exact" or self.scoring != "asymmetric" or self.renormalizes
 
     def _search(self, queries: Float32, codes: Codes, k: int) -> tuple[Float32, NDArray[np.int64]]:
         if self._searches_decoded(len(queries)):
             return super()._search(queries, codes, k)
-        import faiss
-
-        if self.kernel == "fast_scan":
-            index: Any = fast_scan.index_of(self._index, self._octets(codes))
-        else:
-            index = faiss.clone_index(self._index)
-            index.add_sa_codes(self._octets(codes))
+        index = fast_scan.index_of(self._index, self._octets(codes))
         # For parts this wide, a batch of queries gets its tables from one matrix product, whose last bits depend on the
         # batch: queries are then searched one at a time.
-        alone = hasattr(index, "pq") and index.pq.dsub >= WIDE_PART
+        alone = index.pq.dsub >= WIDE_PART
 
         def find(batch: Float32, wanted: int) -> tuple[Float32, NDArray[np.int64]]:
             if not alone:
@@ -268,7 +261,7 @@ class FaissCodec(Codec):
             return topk.ordered(scores, rows, k)
 
         scores, rows = topk.search_kernel(scan, exhaustive, codes.n, k)
-        # fast scan divides by a table's range, which is 0 for a zero query: it then finds NaN, or nothing
+        # it divides by a table's range, which is 0 for a zero query: it then finds NaN, or nothing
         flat = np.flatnonzero((rows < 0).any(axis=1) | ~np.isfinite(scores).all(axis=1))
         if len(flat):
             scores[flat], rows[flat] = super()._search(queries[flat], codes, k)
