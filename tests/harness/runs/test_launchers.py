@@ -98,6 +98,9 @@ LAUNCHERS = [
     needs("ray", "ray", pytest.mark.slow),
 ]
 
+ONE_LAUNCHER = [LAUNCHERS[0], needs("submitit_local", "submitit", pytest.mark.slow), LAUNCHERS[2]]
+"""For what takes long with each of them: the others when slow tests are asked for."""
+
 
 def prepared(folder: Path) -> list[str]:
     """Put what sweeps need into a folder, in which they are to run; return what says so."""
@@ -180,7 +183,7 @@ def test_records_are_those_of_a_serial_sweep(
     assert again.returncode == 0 and again.stderr.count("recorded already") == 6
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ONE_LAUNCHER)
 def test_workers_share_mapped_vectors_cap_their_threads_and_outlive_a_failing_run(
     launcher: str, arguments: list[str], tmp_path: Path
 ) -> None:
@@ -216,7 +219,7 @@ def test_a_worker_that_is_killed_ends_nothing_but_its_run(launcher: str, argumen
         assert last.startswith("vecbudget: 1 of 4 runs failed; the others are kept") and len(records) == 3
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ONE_LAUNCHER)
 def test_an_interrupted_sweep_leaves_nothing_half_written(launcher: str, arguments: list[str], tmp_path: Path) -> None:
     waiting = [*arguments, *PROBED, "++method.does=wait", *launched(launcher)]
     process = subprocess.Popen(

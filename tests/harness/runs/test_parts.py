@@ -42,6 +42,9 @@ LAUNCHERS = [
     needs("ray", "ray", pytest.mark.slow),
 ]
 
+ONE_LAUNCHER = [LAUNCHERS[0], needs("submitit_local", "submitit", pytest.mark.slow), LAUNCHERS[2]]
+"""For what takes long with each of them: the others when slow tests are asked for."""
+
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -278,7 +281,7 @@ def launched(launcher: str) -> list[str]:
     return ["parts=4", f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2"]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ONE_LAUNCHER)
 def test_a_worker_that_is_killed_is_made_up_for(
     launcher: str, vectors: Path, tmp_path: Path, vecbudget: Vecbudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
