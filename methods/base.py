@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -426,7 +425,6 @@ class Part:
         width = None if self.maps_queries else vectors.shape[1]
         examples = None if queries is None else self._checked(queries, "queries", width)
         answers = None if pairs is None or examples is None else as_pairs(pairs, len(examples), len(vectors))
-        vars(self).pop("_kept_scored", None)
         with one_thread():
             self._learn_lengths(vectors)
             self._fit_pairs(vectors, examples, answers)
@@ -470,7 +468,6 @@ class Part:
         """
         if "dim_" not in arrays or arrays["dim_"].ndim:
             raise MethodError(f"{type(self).__name__}: not a saved state (no number 'dim_'): {sorted(arrays)}")
-        vars(self).pop("_kept_scored", None)
         for name, array in arrays.items():
             setattr(self, name, array if array.ndim else array.item())
         return self
@@ -816,20 +813,18 @@ class Codec(Part, ABC):
 
         None where the codes do not say what they stand for (`stored_rows`), or decoding all of them is quicker.
         """
-        kept = vars(self).get("_kept_scored")
-        if kept is None or kept[0]() is not codes:
-            from methods import code_scan  # numba takes a while to import
-
-            stored = self.stored_rows(codes)
-            kept = (weakref.ref(codes), None if stored is None else code_scan.Scored.of(stored))
-            self._kept_scored = kept
-        if kept[1] is None or len(queries) * kept[1].cost > DECODED_COST:
+        stored = self.stored_rows(codes)
+        if stored is None:
             return None
-        from methods import code_scan
+        from methods import code_scan  # numba takes a while to import
 
+        # made anew each time: a part's parameters may have changed since, and its scores with them
+        scored = code_scan.Scored.of(stored)
+        if len(queries) * scored.cost > DECODED_COST:
+            return None
         asked = np.ascontiguousarray(self._query_matrix(queries))
         one_list = np.zeros((len(asked), 1), np.int64)
-        listed, found = code_scan.scan(kept[1], asked, one_list, np.array([0, codes.n]), asked, asked[:0], k, SPARE)
+        listed, found = code_scan.scan(scored, asked, one_list, np.array([0, codes.n]), asked, asked[:0], k, SPARE)
         scores, rows = topk.decided(
             lambda places: self._doc_matrix(codes.take(places)), asked, listed, np.maximum(found, 0), k
         )

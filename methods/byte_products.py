@@ -40,6 +40,9 @@ MIDDLE, MOST = 128, 127
 WIDEST = 1 << 16
 """Dimensions of which no sum leaves an int32."""
 
+TINY = 1e-30
+"""Steps below which documents are left at the centre."""
+
 SCALE, BASE, ALONG, LENGTH = range(4)
 """Places of a query's own numbers: scale, q u, a, and |r|."""
 
@@ -165,7 +168,8 @@ def to_bytes(docs: Array, centre: Array, start: int, stop: int, laid: Array, own
             size = np.int32(bits[dim] & np.int32(0x7FFFFFFF))
             largest = np.int32(size if size > largest else largest)
         step = np.int32(largest).view(np.float32) / np.float32(MOST)
-        inverse = np.float32(1) / step if step > 0 else np.float32(0)
+        # the inverse of a smaller one is no float32; all that is rounded away then counts as lost
+        inverse = np.float32(1) / step if step > np.float32(TINY) else np.float32(0)
         square, error, product = np.float32(0), np.float32(0), np.float32(0)
         for dim in range(width):
             number = np.rint(about[dim] * inverse)

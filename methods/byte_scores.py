@@ -22,6 +22,9 @@ LEAST_QUERIES = 48
 LEAST_WIDTH = 32
 """Dimensions from which on products weigh more than what is done once for each document."""
 
+SHORTEST = 1e-10
+"""Lengths below which squares of what is left of documents may be too small for a float32, and bounds with them."""
+
 LEAST_SEEN = 32
 """Documents for each place of a query's list, before which a large share of them enters, however good scores are."""
 
@@ -62,14 +65,14 @@ class ByteScores:
         worth_while = m >= LEAST_QUERIES and LEAST_WIDTH <= width <= byte_products.WIDEST
         return cls(queries, near, k) if worth_while and byte_products.supported() else None
 
-    def are_worth_while(self, docs: Float32) -> bool:
-        """Return whether the next documents, (n, d), should enter by bytes.
+    def are_worth_while(self, docs: Float32, longest: float) -> bool:
+        """Return whether the next documents, (n, d) of this length at most, should enter by bytes.
 
         Where the last ones took too many exact products, a few pass, and more of them each time that this happens.
         """
         self.seen += len(docs)
         self.passed += 1
-        return self.seen >= LEAST_SEEN * self.k and self.passed > self.pause
+        return self.seen >= LEAST_SEEN * self.k and self.passed > self.pause and longest >= SHORTEST
 
     def _prepare(self, centre: Float32) -> None:
         """Write queries as bytes, for documents about a centre, float32 (w,)."""
@@ -87,7 +90,8 @@ class ByteScores:
         codes[:m, :width] = rounded
         self.codes = codes.view(np.int32)
         self.shifts = codes.sum(axis=1, dtype=np.int32) * np.int32(byte_products.MIDDLE)
-        self.lengths, self.lost = _row_lengths(rest), _row_lengths(rest - rounded * steps)
+        self.lengths = np.linalg.norm(rest, axis=1)
+        self.lost = np.linalg.norm(rest - rounded * steps, axis=1)
         self.numbers = np.zeros((len(codes), 4), np.float32)
         self.numbers[:m] = np.column_stack([scale, base, along, self.lengths])
         # what a score's parts are at most, for each unit of a document's length less the centre, and beside it
@@ -123,7 +127,7 @@ class ByteScores:
         over_rows(lay, tiles, DOCS_PER_THREAD // byte_products.DOCS)
         longest, lost = np.max(bounds, axis=0)
         each, beside = self.rounding
-        below = off + self.lost * (longest + lost) + each * (longest + lost) + beside
+        below = off + (self.lost + each) * (longest + lost) + beside
         above = below + 2 * self.lengths * lost
         products: list[int] = []
 
@@ -150,8 +154,3 @@ class ByteScores:
         over_rows(work, m, QUERIES_PER_THREAD)
         self.pause = 2 * self.pause + 1 if sum(products) > MOST_PRODUCTS * m * n else 0
         self.passed = 0
-
-
-def _row_lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.sqrt(np.square(rows).sum(axis=1))
-    return lengths

@@ -78,8 +78,10 @@ def scan(
     listed, found : int64 (m, k + spare), int64 (m,)
         Of which the first `found` count; -1 where there are more.
     """
-    longest = np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1)).max(initial=0)
-    slack = _row_lengths(asked) * scored.longest + scored.largest_offset + _row_lengths(queries) * longest
+    of_asked, of_queries, of_centroids = (
+        np.linalg.norm(rows.astype(np.float64), axis=1) for rows in (asked, queries, centroids)
+    )
+    slack = of_asked * scored.longest + scored.largest_offset + of_queries * of_centroids.max(initial=0)
     listed, found = np.empty((len(queries), k + spare), np.int64), np.empty(len(queries), np.int64)
     wholes = np.ascontiguousarray(queries)
 
@@ -101,11 +103,6 @@ def scan(
 
     over_rows(work, len(queries), QUERIES_PER_THREAD)
     return listed, found
-
-
-def _row_lengths(rows: Array) -> Array:
-    lengths: Array = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
-    return lengths
 
 
 @compiled

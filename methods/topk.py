@@ -80,8 +80,9 @@ def search(
 
     by_bytes, each = ByteScores.of(queries, near, k), rounding_margin(queries, 1.0)
     for first, docs in _pieces(blocks):
-        margin = each * _loops().longest(docs)
-        if by_bytes is not None and by_bytes.are_worth_while(docs) and np.isfinite(margin).all():
+        longest = _loops().longest(docs)
+        margin = each * longest
+        if by_bytes is not None and by_bytes.are_worth_while(docs, longest) and np.isfinite(margin).all():
             by_bytes.enter(docs, first, margin / 2, scores, rows)
             continue
         for start in range(0, m, QUERY_BLOCK):

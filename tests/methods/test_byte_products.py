@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not byte_products.supported(), reason="this proc
 
 
 def vectors(rng: np.random.Generator, rows: int, width: int, shape: str) -> np.ndarray:
-    """Vectors about the origin, far from it, with a few large dimensions, of other lengths, equal, or zero."""
+    """Vectors about the origin, far from it, with a few large dimensions, of other lengths, equal, tiny, or zero."""
     made = rng.standard_normal((rows, width))
     if shape == "far":
         made = made + 5
@@ -20,12 +20,15 @@ def vectors(rng: np.random.Generator, rows: int, width: int, shape: str) -> np.n
         made *= 10.0 ** rng.integers(-3, 4, (rows, 1))
     elif shape == "equal":
         made[:] = made[0]
+    elif shape == "tiny":
+        made *= 1e-35
     elif shape == "zero":
         made[rng.random(rows) < 0.5] = 0
     return made.astype(np.float32)
 
 
 SHAPES = st.sampled_from(["plain", "far", "uneven", "lengths", "equal", "zero"])
+SEARCHED = SHAPES | st.just("tiny")
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,8 +96,8 @@ def test_no_rough_score_is_further_off_than_it_says(
     st.integers(1, 300),
     st.integers(1, 40),
     st.integers(1, 200),
-    SHAPES,
-    SHAPES,
+    SEARCHED,
+    SEARCHED,
     st.sampled_from([0, 0, 20]),
     st.integers(0, 99),
 )

@@ -122,6 +122,18 @@ def test_is_a_product_code_to_faiss(codebook: str) -> None:
     assert (rows == our_rows).mean() > 0.98
 
 
+def test_few_queries_know_when_documents_are_no_longer_scaled() -> None:
+    """Codes are the same, and what they stand for is not."""
+    docs, queries = clustered_vectors(3000, 32), clustered_vectors(3, 32, seed=1)
+    codec = TransformCode(nbytes=4, renormalize=True, iterations=2).fit(docs)
+    codes = codec.encode(docs)
+    for renormalize in (True, False, True):
+        codec.renormalize = renormalize
+        exact = (queries.astype(np.float64) @ codec.decode(codes).astype(np.float64).T).astype(np.float32)
+        order = np.lexsort((np.broadcast_to(np.arange(3000), exact.shape), -exact), axis=1)[:, :20]
+        np.testing.assert_array_equal(codec.search(queries, codes, 20)[1], order)
+
+
 def test_few_queries_decide_between_many_equal_documents() -> None:
     docs = np.repeat(clustered_vectors(40, 32), 700, axis=0)
     codec = TransformCode(nbytes=6, renormalize=True, iterations=2).fit(docs)
