@@ -1,6 +1,7 @@
 """What the README and the documentation promise: the example runs, commands and names exist, nothing is stale."""
 
 import ast
+import csv
 import dataclasses
 import importlib.util
 import os
@@ -127,6 +128,10 @@ def test_the_path_from_a_text_to_a_number_exists() -> None:
     for path, name in steps:
         assert name in set(defined(ROOT / path)), f"{path} has no {name}"
     assert len(re.findall(r"^\| \d ", text.partition("four hops")[2], re.MULTILINE)) == 4
+    number = re.findall(r"Where does the ([\d.]+) come from", text)
+    with (ROOT / "results/reference/quick/stdlib--all-MiniLM-L6-v2.csv").open() as file:
+        shown = [row["ndcg_at_10"] for row in csv.DictReader(file) if (row["method"], row["params"]) == ("pq", "m=48")]
+    assert number == [f"{float(value):.3f}" for value in shown]
 
 
 def test_every_part_of_a_record_is_described() -> None:
